@@ -1,0 +1,116 @@
+"""The ``atomfield`` command: eight subcommands, and one line and exit code 2 for whatever the user got wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from atomfield.data.errors import InputError
+
+from .commands.evaluate import evaluate
+from .commands.finetune import finetune
+from .commands.inspect import inspect
+from .commands.predict import predict
+from .commands.prepare import prepare
+from .commands.pretrain import pretrain
+from .commands.quickstart import quickstart
+from .commands.simulate import simulate
+
+COMMANDS = (quickstart, prepare, inspect, pretrain, finetune, evaluate, predict, simulate)
+EXTRAS = {
+    "deepspeed": "train",
+    "wandb": "train",
+    "netCDF4": "fields",
+    "xarray": "fields",
+    "meshio": "fields",
+    "tblite": "generate",
+}
+"""Optional module -> the extra that installs it."""
+
+app = typer.Typer(
+    name="atomfield",
+    help="One E(3)-equivariant model for atoms and fields: prepare data, pretrain, finetune, evaluate, predict, simulate.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in COMMANDS:
+    app.command(command.__name__)(command)
+
+_ClickException: type[Exception] = typer.BadParameter.__mro__[2]  # typer exports only its leaf
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"atomfield {version('atomfield')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _shared(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version),
+    ] = False,
+    local_rank: Annotated[
+        int, typer.Option("--local_rank", hidden=True, help="The deepspeed launcher adds it.")
+    ] = 0,
+) -> None:
+    return None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line (default: ``sys.argv``) and return the exit code: 0, 2 for a mistake in the input, 130 when
+    interrupted. With ``ATOMFIELD_DEBUG=1`` mistakes in the input keep their traceback; errors of the program always do.
+    Warnings of libraries are shown on request: ``python -W default -m atomfield ...``."""
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        with warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.simplefilter(
+                    "ignore"
+                )  # those of libraries; what we have to say goes through logging
+            result = typer.main.get_command(app).main(given, prog_name="atomfield", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except typer.Abort:
+        return _tell("interrupted", 130)
+    except (InputError, ModuleNotFoundError, OSError, _ClickException) as error:
+        line = _one_line(error, given)
+        if line is None or os.environ.get("ATOMFIELD_DEBUG") == "1":
+            raise
+        return _tell(line, 2)
+
+
+def _one_line(error: Exception, given: Sequence[str]) -> str | None:
+    """What to print, or None for an error that is not the user's."""
+    match error:
+        case InputError():
+            return str(error)
+        case FileNotFoundError() | IsADirectoryError() | NotADirectoryError() | PermissionError() if (
+            error.filename
+        ):
+            return f"{error.filename}: {(error.strerror or type(error).__name__).lower()}"
+        case ModuleNotFoundError() if (module := (error.name or "").split(".")[0]) in EXTRAS:
+            return f"this needs {module}, which is not installed: pip install 'atomfield[{EXTRAS[module]}]'"
+        case _ClickException():
+            command = next((w for w in given if w in {c.__name__ for c in COMMANDS}), "")
+            help_of = f"atomfield {command}".strip()
+            return f"{error.format_message().rstrip('.')}; see `{help_of} --help`"  # type: ignore[attr-defined]
+        case _:
+            return None
+
+
+def _tell(line: str, code: int) -> int:
+    print("atomfield: " + " ".join(line.split()), file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""``atomfield evaluate``: how good a checkpoint is on labelled data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from atomfield.data.errors import InputError
+
+from .options import (
+    Checkpoint,
+    Conformers,
+    Device,
+    Dtype,
+    Level,
+    Map,
+    OnBad,
+    Seed,
+    Source,
+    Target,
+    Units,
+    listed,
+    load_net,
+    read_options,
+    tell_skipped,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from atomfield.data.graph import Graph
+    from atomfield.models.config import NetworkConfig
+
+Train = Annotated[
+    str | None,
+    typer.Option(
+        "--train", metavar="SRC", help="Records that the baselines are fitted on.", show_default=False
+    ),
+]
+
+
+def evaluate(
+    checkpoint: Checkpoint,
+    source: Source,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder of the results.", show_default=False)
+    ],
+    target: Target = None,
+    train: Train = None,
+    map: Map = None,
+    units: Units = None,
+    level: Level = "",
+    conformers: Conformers = 1,
+    on_bad: OnBad = "raise",
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = None,
+) -> None:
+    """Compare predictions with labels: metrics.json, a table on the screen, plots and report.html.
+
+    Without --target: the checkpoint's own properties, or else every label that the records have and the checkpoint predicts.
+    """
+    from atomfield.data.readers import BadRecord
+    from atomfield.data.source import open_source
+    from atomfield.finetune.evaluate import evaluate as run
+
+    net = load_net(checkpoint, device, dtype)
+    targets = listed(target) or tuple(p.name for p in net.config.properties)
+    options = read_options(
+        targets=targets, map=map, units=units, level=level, conformers=conformers, seed=seed, on_bad=on_bad
+    )
+    bad: list[BadRecord] = []
+    graphs = open_source(source, options, bad)
+    fitted = open_source(train, options, bad) if train else None
+    tell_skipped(bad)
+    run(net, graphs, targets or labels_of(graphs, net.config, source), out, train=fitted)
+
+
+def labels_of(graphs: Sequence[Graph], config: NetworkConfig, source: str) -> tuple[str, ...]:
+    """Every label that ``graphs`` have and a network predicts."""
+    names = (*config.field_states, "energy", "forces", "stress", "dipole", "charges")
+    present = {name for graph in graphs for name in graph.quantities}
+    found = tuple(name for name in names if name in present)
+    if not found:
+        held = ", ".join(sorted(present)) or "no labels"
+        raise InputError(
+            f"found {held}, expected one of {', '.join(names)}; name the file's own key with --map", source
+        )
+    return found

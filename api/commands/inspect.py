@@ -1,0 +1,159 @@
+"""``atomfield inspect``: what a data source, a checkpoint or a run holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from atomfield.data.errors import InputError
+
+from .options import Conformers, Level, Map, OnBad, Seed, Target, Units, listed, read_options, tell_skipped
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Anything = Annotated[
+    str,
+    typer.Argument(
+        metavar="STORE|CHECKPOINT|RUN|FILE", help="What to look into; also starter/NAME.", show_default=False
+    ),
+]
+Picture = Annotated[
+    Path | None, typer.Option("--picture", metavar="FILE.png", help="Draw one record.", show_default=False)
+]
+Record = Annotated[
+    int, typer.Option("--record", metavar="N", min=0, help="The record that is drawn, counted from 0.")
+]
+
+
+def inspect(
+    what: Anything,
+    picture: Picture = None,
+    record: Record = 0,
+    target: Target = None,
+    map: Map = None,
+    units: Units = None,
+    level: Level = "",
+    conformers: Conformers = 1,
+    on_bad: OnBad = "raise",
+    seed: Seed = 0,
+) -> None:
+    """Show what is inside, as a table and, with --picture, as a picture.
+
+    Data: worlds, elements, quantities with units and ranges. A checkpoint: its configuration, size, levels and sha256. A run: its
+    last logged lines and its results.
+    """
+    from rich.console import Console
+
+    console = Console()
+    folder = Path(what)
+    is_run = any((folder / name).is_file() for name in ("metrics.jsonl", "metrics.json"))
+    is_checkpoint = any((folder / name / "config.json").is_file() for name in (".", "model"))
+    if is_run:
+        _show_run(folder, console)
+    if is_checkpoint:
+        _show_checkpoint(folder, console)
+    if is_run or is_checkpoint:
+        if picture is not None:
+            raise InputError("a picture is drawn of a data record, and this is a run or a checkpoint", what)
+        return
+    from atomfield.data.inspect import picture as draw
+    from atomfield.data.inspect import show, summarize
+    from atomfield.data.readers import BadRecord
+    from atomfield.data.source import open_source
+
+    options = read_options(
+        targets=listed(target),
+        map=map,
+        units=units,
+        level=level,
+        conformers=conformers,
+        seed=seed,
+        on_bad=on_bad,
+    )
+    bad: list[BadRecord] = []
+    graphs = open_source(what, options, bad)
+    tell_skipped(bad)
+    show(summarize(graphs), console)
+    if picture is not None:
+        if record >= len(graphs):
+            raise InputError(
+                f"there is no record {record}; the source has {len(graphs)}, counted from 0", what
+            )
+        draw(graphs[record], picture)
+        print(f"Written: {picture}")
+
+
+def _table(title: str, rows: list[tuple[str, object]], console: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, Text(str(value)))
+    console.print(table)
+
+
+def _show_checkpoint(folder: Path, console: Console) -> None:
+    from atomfield.models.checkpoint import find, load
+
+    net = load(folder)
+    file = find(folder) / "model.safetensors"
+    config = net.config
+    properties = [
+        f"{p.name} ({p.kind}, {p.pooling}{', ' + p.unit if p.unit else ''})" for p in config.properties
+    ]
+    size = (
+        f"{config.layers} layers, lmax {config.lmax}, {config.channels}+{config.channels_unnatural} channels"
+    )
+    rows: list[tuple[str, object]] = [
+        ("parameters", f"{sum(p.numel() for p in net.parameters()):,}"),
+        (
+            "network",
+            f"{size}, body-order products of {config.correlation}, cutoff {config.cutoff:g} angstrom",
+        ),
+        ("levels", ", ".join(config.levels) or "none"),
+        (
+            "default levels",
+            f"atoms: {config.default_level_atoms or 'none'}; fields: {config.default_level_field or 'none'}",
+        ),
+        ("properties", "; ".join(properties) or "none"),
+        ("file", f"{file} ({file.stat().st_size / 1e6:.1f} MB)"),
+        ("sha256", hashlib.sha256(file.read_bytes()).hexdigest()),
+    ]
+    _table("Checkpoint", rows, console)
+
+
+def _show_run(folder: Path, console: Console) -> None:
+    log = folder / "metrics.jsonl"
+    if log.is_file():
+        lines = log.read_text(encoding="utf-8").splitlines()
+        try:
+            rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise InputError(f"a line is not JSON ({error})", str(log)) from None
+        newest: dict[str, Any] = {}
+        for row in rows:
+            newest |= row
+        _table(
+            f"Run {folder}: {len(rows)} logged lines, newest values",
+            [(k, _number(v)) for k, v in newest.items()],
+            console,
+        )
+    results = folder / "metrics.json"
+    if results.is_file():
+        _table(
+            f"Results {results}",
+            [(k, _number(v)) for k, v in json.loads(results.read_text()).items()],
+            console,
+        )
+
+
+def _number(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,163 @@
+"""What ``atomfield.load`` returns: a thin hold on a network, whose methods call the rooms that do the work."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from atomfield.data.errors import InputError
+from atomfield.data.graph import Graph
+from atomfield.inference.predict import Prediction, embed_graphs, predict_graphs, probabilities, to_graphs
+from atomfield.inference.rollout import rollout
+from atomfield.models import checkpoint
+from atomfield.models.network import AtomFieldNet, graphs_to_batch
+
+if TYPE_CHECKING:
+    from atomfield.inference.calculator import AtomFieldCalculator
+
+Device = torch.device | str
+_FILES = ("config.json", "model.safetensors", "README.md")
+
+
+class Model:
+    """A loaded network. ``net`` is the bare ``torch.nn.Module``; everything else here is a shorthand.
+
+    Items of ``predict``, ``embed`` and ``training_step`` are SMILES strings, ASE Atoms, pymatgen Structures or Molecules, or
+    Graphs. Charge (e) and spin (unpaired electrons) are read from ``atoms.info``.
+    """
+
+    def __init__(self, net: AtomFieldNet):
+        self.net = net
+
+    def __repr__(self) -> str:
+        about = self.summary
+        return f"Model({about['parameters']} parameters, {about['dtype']}, on {about['device']}, cutoff {about['cutoff']})"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Number of parameters, dtype, device, cutoff (angstrom), levels of theory, state quantities of fields, and the user's
+        properties."""
+        config = self.net.config
+        return {
+            "parameters": sum(p.numel() for p in self.net.parameters()),
+            "dtype": str(self.net.dtype).removeprefix("torch."),
+            "device": str(self.net.device),
+            "cutoff": config.cutoff,
+            "lmax": config.lmax,
+            "layers": config.layers,
+            "channels": config.channels,
+            "levels": list(config.levels),
+            "default_levels": {"atoms": config.default_level_atoms, "fields": config.default_level_field},
+            "field_states": list(config.field_states),
+            "properties": {p.name: p.kind for p in config.properties},
+        }
+
+    def calculator(
+        self,
+        *,
+        level: str = "",
+        device: Device | None = None,
+        dtype: torch.dtype | str | None = None,
+        skin: float = 0.5,
+    ) -> AtomFieldCalculator:
+        """An ASE calculator with a copy of the network: energy, free energy, forces, stress, charges, dipole."""
+        from atomfield.inference.calculator import AtomFieldCalculator
+
+        return AtomFieldCalculator(self.net, level=level, device=device, dtype=dtype, skin=skin)
+
+    def predict(
+        self,
+        items: Iterable[Any],
+        *,
+        forces: bool = True,
+        stress: bool | None = None,
+        max_edges: int = 60_000,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> list[Prediction]:
+        """One dictionary per item, in order: name -> array, as :func:`atomfield.inference.predict.predict_graphs` says, with
+        the probability of class 1 for a classification. ``seed``: of the conformers of SMILES strings."""
+        graphs = to_graphs(items, self.net.config, seed)
+        found = predict_graphs(
+            self.net, graphs, forces=forces, stress=stress, max_edges=max_edges, progress=progress
+        )
+        return probabilities(self.net.config, found)
+
+    def embed(self, items: Iterable[Any], *, max_edges: int = 60_000, seed: int = 0) -> list[Prediction]:
+        """Features per item: ``invariant [C]`` and, for lmax > 0, ``vector [3, C]`` (rotates with the structure)."""
+        return embed_graphs(self.net, to_graphs(items, self.net.config, seed), max_edges=max_edges)
+
+    def rollout(
+        self, graph: Graph, steps: int | None = None, dt: float | None = None
+    ) -> dict[str, torch.Tensor]:
+        """A field forward in time: ``[steps + 1, N, ...]`` per state quantity, entry 0 the given state."""
+        return rollout(self.net, graph, steps, dt)
+
+    def training_step(self, items: Sequence[Any]) -> float:
+        """Energy and force loss on one batch and its gradients in ``p.grad`` of the network's parameters (they are reset
+        first). No optimiser step. Returns the loss.
+
+        Labels are those of Graphs, or what a calculator attached to Atoms already holds. Where no item has any, zero energy
+        and forces stand in, which is enough to time a step. Dropout is as ``net.train()`` or ``net.eval()`` left it.
+        """
+        from atomfield.pretrain.config import LossWeights
+        from atomfield.pretrain.losses import Targets, counts, loss_sums
+
+        batch = graphs_to_batch(self.net.config, to_graphs(items, self.net.config))
+        if batch.world == "field":
+            raise InputError("training_step takes atoms, got a field; use `atomfield finetune`")
+        if not {"energy", "forces"} & set(batch.quantities):
+            batch.quantities["energy"] = torch.zeros(batch.num_graphs, dtype=torch.float64)
+            batch.quantities["forces"] = torch.zeros_like(batch.positions)
+        batch = batch.to(self.net.device)
+        targets = Targets("supervised", ("energy", "forces"))
+        labels = counts(self.net, batch, targets)
+        self.net.zero_grad(set_to_none=True)
+        loss = torch.zeros((), dtype=torch.float64, device=self.net.device)
+        for name, total in loss_sums(self.net, self.net, batch, targets, LossWeights()).items():
+            loss = loss + total.double() / max(labels[name], 1.0)
+        loss.backward()
+        return float(loss.detach())
+
+
+def load(
+    path: str | Path, device: Device = "cpu", dtype: torch.dtype | str | None = None, *, hub: bool = False
+) -> Model:
+    """The model in a checkpoint folder, ``DIR`` or ``DIR/model`` (config.json and model.safetensors; nothing is executed).
+
+    dtype: ``"float32"`` or ``"float64"``; default: as stored. hub: ``path`` is ``"org/name"`` on the Hugging Face Hub, which is
+    asked only then. Raises ``InputError`` saying what was found and what was expected.
+    """
+    from atomfield.inference.calculator import as_dtype
+
+    kind = as_dtype(dtype)
+    if not hub and not Path(path).exists():
+        hint = (
+            "; for a repository on the Hugging Face Hub say hub=True"
+            if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path))
+            else ""
+        )
+        raise InputError(
+            f"there is no such folder, expected a checkpoint: a folder with config.json and model.safetensors{hint}",
+            str(path),
+        )
+    folder = _download(str(path)) if hub else Path(path)
+    return Model(checkpoint.load(folder, device=device, dtype=kind))
+
+
+def _download(name: str) -> Path:
+    """The three files of a checkpoint from the Hub, and no other, in its cache."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise InputError(f"{name!r} is not a name on the Hub, expected 'org/name'")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_FILES)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"the Hub did not give it ({reason})", name) from error

@@ -1,0 +1,1 @@
+"""Runs that ship with the package: each opens with the command that runs it."""

@@ -1,0 +1,35 @@
+"""The one error that a user's own input may raise, and how it names the place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a record came from: file path, record number (0-based), line (1-based) and licence, if known."""
+
+    file: str = ""
+    record: int | None = None
+    line: int | None = None
+    licence: str = ""
+
+    def __str__(self) -> str:
+        place = self.file or "<memory>"
+        if self.line is not None:
+            place += f":{self.line}"
+        if self.record is not None:
+            place += f" (record {self.record})"
+        return place
+
+
+class InputError(ValueError):
+    """A mistake in what the user gave: says where, what was found, what was expected and what to do.
+
+    The command line prints it as one line and exits with code 2; libraries see a ``ValueError``.
+    """
+
+    def __init__(self, message: str, where: Provenance | str | None = None):
+        self.where = where
+        self.message = message
+        super().__init__(f"{where}: {message}" if where else message)

@@ -1,0 +1,227 @@
+"""Field trajectories from the project's own solvers: 2D Navier-Stokes, scalar advection-diffusion and 1D Burgers.
+
+Everything is non-dimensional: box of side 1, root-mean-square speed 1 at the start. The flow is solved
+on a finer grid, cut spectrally to
+the stored one, and a part is sampled at scattered points instead (the trigonometric polynomial itself, no interpolation error).
+Values keep 12 significant bits (relative rounding 1e-4), so that the corpus compresses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atomfield.physics_priors.advection_diffusion import AdvectionDiffusion
+from atomfield.physics_priors.burgers import Burgers1D
+from atomfield.physics_priors.navier_stokes import NavierStokes2D
+from atomfield.physics_priors.spectral import PeriodicGrid
+
+from ..graph import Graph
+from ..neighbors import grid_edges
+
+SOLVER_POINTS, STORED_POINTS, LINE_POINTS = 48, 24, 64
+VISCOSITY = (1e-3, 2e-2)
+"""Range of the pretraining flows, log-uniform, without the gap."""
+VISCOSITY_GAP = (3e-3, 5e-3)
+"""Viscosities that pretraining never sees; with those above the range they are the test of the field task."""
+NUM_FRAMES = 8
+TASK_STEP = 0.015
+"""Time between the frames of the task: one for all, so that a linear map on POD coefficients can be compared."""
+
+
+def fields(scale: float = 1.0, seed: int = 2) -> Iterator[Graph]:
+    """The pretraining set: 120 flows, 110 advected scalars, 100 Burgers lines (times ``scale``); every sixth of the first two is
+    sampled at scattered points."""
+    rng = np.random.default_rng([seed, 0])
+    for number in range(max(1, round(120 * scale))):
+        yield flow(rng, _viscosity(rng), f"ns-{number}", NUM_FRAMES, scattered=number % 6 == 5)
+    rng = np.random.default_rng([seed, 1])
+    for number in range(max(1, round(110 * scale))):
+        yield advected_scalar(rng, f"ad-{number}", scattered=number % 6 == 5)
+    rng = np.random.default_rng([seed, 2])
+    for number in range(max(1, round(100 * scale))):
+        yield burgers_line(rng, f"burgers-{number}")
+
+
+def task_fields(scale: float = 1.0, seed: int = 12) -> Iterator[Graph]:
+    """The held-out task: 20 flows of viscosities in the pretraining range to finetune on, 12 in the gap
+    and above it to test on."""
+    rng = np.random.default_rng([seed, 0])
+    for number in range(max(2, round(20 * scale))):
+        group = f"ns-task-train-{number}"
+        yield flow(rng, _viscosity(rng), group, 13, dataset="starter/task_fields", dt=TASK_STEP)
+    for number in range(max(2, round(12 * scale))):
+        low, high = VISCOSITY_GAP if number % 3 else (VISCOSITY[1] * 1.1, VISCOSITY[1] * 2)
+        viscosity = math.exp(rng.uniform(math.log(low), math.log(high)))
+        group = f"ns-task-test-{number}"
+        yield flow(rng, viscosity, group, 13, dataset="starter/task_fields", dt=TASK_STEP)
+
+
+def flow(
+    rng: np.random.Generator,
+    viscosity: float,
+    group: str,
+    num_frames: int,
+    *,
+    scattered: bool = False,
+    dataset: str = "starter/fields",
+    dt: float | None = None,
+) -> Graph:
+    """One Navier-Stokes trajectory with velocity, vorticity and pressure; ``dt`` between frames is drawn if not given."""
+    solver = NavierStokes2D(SOLVER_POINTS, 1.0, viscosity)
+    vorticity = _random_field(rng, solver.grid, highest=4)
+    velocity = solver.velocity(solver.grid.forward(vorticity))
+    vorticity = vorticity / velocity.square().sum(0).mean().sqrt()
+    dt = dt or math.exp(rng.uniform(math.log(0.009), math.log(0.016)))
+    times = torch.arange(num_frames, dtype=torch.float64) * dt
+    result = solver.solve(vorticity, times)
+    points, put = _points(rng, solver.grid, scattered)
+    flat = put(result.velocity)
+    zero = torch.zeros_like(flat[:, 0])
+    quantities = {
+        "velocity": rounded(torch.stack([flat[:, 0], flat[:, 1], zero], dim=-1)),
+        "vorticity": rounded(torch.stack([zero, zero, put(result.vorticity)], dim=-1)),
+        "pressure": rounded(put(result.pressure)),
+    }
+    return _graph(
+        points, quantities, {"viscosity": viscosity}, "navier-stokes-2d", dataset, group, times, scattered
+    )
+
+
+def advected_scalar(rng: np.random.Generator, group: str, *, scattered: bool = False) -> Graph:
+    """One scalar carried by a steady random flow."""
+    grid = PeriodicGrid((SOLVER_POINTS, SOLVER_POINTS), (1.0, 1.0))
+    flow_solver = NavierStokes2D(SOLVER_POINTS, 1.0, 0.0)
+    velocity = flow_solver.velocity(grid.forward(_random_field(rng, grid, highest=3)))
+    velocity = velocity / velocity.square().sum(0).mean().sqrt()
+    diffusivity = math.exp(rng.uniform(math.log(5e-4), math.log(1e-2)))
+    start = _random_field(rng, grid, highest=5)
+    times = torch.arange(NUM_FRAMES, dtype=torch.float64) * math.exp(
+        rng.uniform(math.log(0.009), math.log(0.016))
+    )
+    result = AdvectionDiffusion(grid, velocity, diffusivity).solve(
+        start / start.square().mean().sqrt(), times
+    )
+    points, put = _points(rng, grid, scattered)
+    flat = put(velocity)
+    quantities = {
+        "velocity": rounded(torch.stack([flat[0], flat[1], torch.zeros_like(flat[0])], dim=-1)),
+        "concentration": rounded(put(result)),
+    }
+    return _graph(
+        points,
+        quantities,
+        {"diffusivity": diffusivity},
+        "advection-diffusion-2d",
+        "starter/fields",
+        group,
+        times,
+        scattered,
+    )
+
+
+def burgers_line(rng: np.random.Generator, group: str) -> Graph:
+    """One Burgers trajectory on a line along x."""
+    fine = 4 * LINE_POINTS
+    viscosity = math.exp(rng.uniform(math.log(5e-3), math.log(3e-2)))
+    solver = Burgers1D(fine, 1.0, viscosity)
+    start = _random_field(rng, solver.grid, highest=4)
+    times = torch.arange(NUM_FRAMES, dtype=torch.float64) * 0.01
+    result = solver.solve(start / start.square().mean().sqrt(), times)
+    coarse = solver.grid.resample(result, (LINE_POINTS,))
+    velocity = torch.zeros(NUM_FRAMES, LINE_POINTS, 3, dtype=torch.float64)
+    velocity[..., 0] = coarse
+    positions = torch.zeros(LINE_POINTS, 3, dtype=torch.float64)
+    positions[:, 0] = torch.arange(LINE_POINTS) / LINE_POINTS
+    return Graph(
+        positions,
+        torch.zeros(LINE_POINTS),
+        "field",
+        cell=torch.eye(3),
+        pbc=torch.tensor([True, False, False]),
+        edges={"grid": grid_edges((LINE_POINTS,), (True,))},
+        grid_shape=(LINE_POINTS,),
+        volume=torch.full((LINE_POINTS,), 1 / LINE_POINTS),
+        quantities={"velocity": rounded(velocity)},
+        conditions={"viscosity": viscosity},
+        level="burgers-1d",
+        dataset="starter/fields",
+        group=group,
+        times=times,
+        spacing=1 / LINE_POINTS,
+    )
+
+
+def rounded(values: Tensor, bits: int = 12) -> Tensor:
+    """float32 with ``bits`` significant bits: the rest of the mantissa is zero and compresses away."""
+    mantissa, exponent = torch.frexp(values.float())
+    return torch.ldexp(torch.round(mantissa * 2**bits), exponent - bits)
+
+
+def _viscosity(rng: np.random.Generator) -> float:
+    while True:
+        value = math.exp(rng.uniform(math.log(VISCOSITY[0]), math.log(VISCOSITY[1])))
+        if not VISCOSITY_GAP[0] <= value <= VISCOSITY_GAP[1]:
+            return value
+
+
+def _random_field(rng: np.random.Generator, grid: PeriodicGrid, highest: int) -> Tensor:
+    """A smooth random field of zero mean: Gaussian modes up to wavenumber index ``highest``."""
+    noise = torch.from_numpy(rng.standard_normal(grid.shape))
+    index = grid.k_squared.sqrt() * grid.lengths[0] / (2 * math.pi)
+    shape = torch.where((index > 0) & (index <= highest), 1 / (1 + index), 0.0)
+    return grid.inverse(grid.forward(noise) * shape)
+
+
+def _points(rng: np.random.Generator, grid: PeriodicGrid, scattered: bool):
+    """Points ``[N, 2]`` and the function that brings a solver field ``[..., n, n]`` to ``[..., N]``."""
+    if scattered:
+        side = 20
+        corners = torch.from_numpy(
+            np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij"), -1).reshape(-1, 2)
+        )
+        jitter = torch.from_numpy(rng.uniform(0.15, 0.85, (side * side, 2)))
+        points = torch.round((corners + jitter) / side * 4096) / 4096
+        return points, lambda field: grid.sample(field, points)
+    n = STORED_POINTS
+    index = torch.from_numpy(
+        np.stack(np.meshgrid(np.arange(n), np.arange(n), indexing="ij"), -1).reshape(-1, 2)
+    )
+    return index.double() / n, lambda field: grid.resample(field, (n, n)).flatten(-2)
+
+
+def _graph(
+    points: Tensor,
+    quantities: dict[str, Tensor],
+    conditions: dict[str, float],
+    level: str,
+    dataset: str,
+    group: str,
+    times: Tensor,
+    scattered: bool,
+) -> Graph:
+    num = len(points)
+    positions = torch.cat([points, torch.zeros(num, 1)], dim=1)
+    n = STORED_POINTS
+    edges = {} if scattered else {"grid": grid_edges((n, n), (True, True))}
+    return Graph(
+        positions,
+        torch.zeros(num),
+        "field",
+        cell=torch.eye(3),
+        pbc=torch.tensor([True, True, False]),
+        edges=edges,  # type: ignore[arg-type]
+        grid_shape=None if scattered else (n, n),
+        volume=torch.full((num,), 1 / num),
+        quantities=quantities,
+        conditions=conditions,
+        level=level,
+        dataset=dataset,
+        group=group,
+        times=times,
+        spacing=1 / math.sqrt(num),
+    )

@@ -1,0 +1,250 @@
+"""The vocabulary: every physical quantity and condition once, with irreps and parity, support, unit, extensivity.
+
+Values are Cartesian wherever they rest (files, store, ``Graph``); ``to_irreps`` and ``from_irreps`` are the one
+change of basis at the model's door. Component counts of the Cartesian form per node or graph:
+
+====================  ==========  ===================================================================
+irreps                shape       examples
+====================  ==========  ===================================================================
+``0e`` ``0o``         ``[]``      energy, pressure, charge; helicity
+``1o`` ``1e``         ``[3]``     force, velocity, dipole; vorticity, magnetic field
+``0e+2e``             ``[3, 3]``  stress, polarisability (symmetric)
+====================  ==========  ===================================================================
+
+Units follow ASE for atoms (eV, angstrom, e, amu, K; stress positive in tension, eV/angstrom^3). Field quantities
+are in the units that their record declares; ``unit`` is then ``"field"``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Literal
+
+Support = Literal["node", "graph"]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One entry of the vocabulary.
+
+    ``irreps``: O(3) content with parity. ``support``: one value per node or per graph. ``unit``: as stored.
+    ``extensive``: adds up over separated parts (graph quantities only). ``synonyms``: keys that files commonly use;
+    they are suggestions for ``--map`` and, when ``trusted``, read without being named.
+    """
+
+    name: str
+    irreps: str
+    support: Support
+    unit: str
+    meaning: str
+    extensive: bool = False
+    synonyms: tuple[str, ...] = ()
+    trusted: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Cartesian shape of one value: ``()``, ``(3,)`` or ``(3, 3)``."""
+        return {"0e": (), "0o": (), "1o": (3,), "1e": (3,), "0e+2e": (3, 3)}[self.irreps]
+
+    @property
+    def components(self) -> int:
+        """Number of stored Cartesian numbers per value: 1, 3 or 9."""
+        return {(): 1, (3,): 3, (3, 3): 9}[self.shape]
+
+
+_ATOMS = (
+    Quantity(
+        "energy",
+        "0e",
+        "graph",
+        "eV",
+        "potential energy of the whole structure",
+        True,
+        ("REF_energy", "dft_energy", "E", "total_energy", "free_energy", "Energy", "U0"),
+        ("energy",),
+    ),
+    Quantity(
+        "forces",
+        "1o",
+        "node",
+        "eV/angstrom",
+        "minus the gradient of the energy",
+        synonyms=("REF_forces", "dft_forces", "force", "F", "Forces"),
+        trusted=("forces",),
+    ),
+    Quantity(
+        "stress",
+        "0e+2e",
+        "graph",
+        "eV/angstrom^3",
+        "strain derivative of the energy per volume, ASE's sign",
+        synonyms=("REF_stress", "dft_stress"),
+        trusted=("stress",),
+    ),
+    Quantity(
+        "dipole",
+        "1o",
+        "graph",
+        "e*angstrom",
+        "electric dipole; of ions: about the centre of mass",
+        synonyms=("REF_dipole", "mu", "dipole_moment"),
+        trusted=("dipole",),
+    ),
+    Quantity(
+        "polarizability", "0e+2e", "graph", "angstrom^3", "static electric polarisability", True, ("alpha",)
+    ),
+    Quantity(
+        "charges",
+        "0e",
+        "node",
+        "e",
+        "atomic partial charges",
+        synonyms=("mulliken_charges", "q", "initial_charges"),
+        trusted=("charges",),
+    ),
+    Quantity("magmoms", "0e", "node", "mu_B", "collinear atomic magnetic moments", trusted=("magmoms",)),
+    Quantity(
+        "displacement_noise", "1o", "node", "angstrom", "noise added to positions, the target of denoising"
+    ),
+)
+_FIELDS = (
+    Quantity(
+        "velocity", "1o", "node", "field", "flow velocity", synonyms=("u", "U", "vel"), trusted=("velocity",)
+    ),
+    Quantity(
+        "vorticity",
+        "1e",
+        "node",
+        "field",
+        "curl of the velocity (in 2D along z)",
+        synonyms=("omega", "w", "vort"),
+        trusted=("vorticity",),
+    ),
+    Quantity(
+        "pressure",
+        "0e",
+        "node",
+        "field",
+        "kinematic pressure, zero mean where periodic",
+        synonyms=("p",),
+        trusted=("pressure",),
+    ),
+    Quantity(
+        "concentration",
+        "0e",
+        "node",
+        "field",
+        "advected scalar",
+        synonyms=("c", "scalar", "tracer", "phi"),
+        trusted=("concentration",),
+    ),
+    Quantity(
+        "temperature",
+        "0e",
+        "node",
+        "field",
+        "temperature",
+        synonyms=("T", "temp", "tas", "sst"),
+        trusted=("temperature",),
+    ),
+    Quantity("density", "0e", "node", "field", "mass density", synonyms=("rho",), trusted=("density",)),
+    Quantity(
+        "permeability",
+        "0e",
+        "node",
+        "field",
+        "coefficient of a Darcy or diffusion problem",
+        synonyms=("a", "coefficient"),
+        trusted=("permeability",),
+    ),
+    Quantity(
+        "solution",
+        "0e",
+        "node",
+        "field",
+        "scalar solution of a partial differential equation",
+        synonyms=("y", "sol"),
+        trusted=("solution",),
+    ),
+    Quantity(
+        "magnetic_field",
+        "1e",
+        "node",
+        "field",
+        "magnetic flux density",
+        synonyms=("B",),
+        trusted=("magnetic_field",),
+    ),
+    Quantity(
+        "normal", "1o", "node", "1", "outward unit normal of a wall, zero elsewhere", trusted=("normal",)
+    ),
+    Quantity("gravity", "1o", "graph", "field", "uniform body force", synonyms=("g",), trusted=("gravity",)),
+)
+VOCABULARY: dict[str, Quantity] = {q.name: q for q in _ATOMS + _FIELDS}
+FIELD_STATES: tuple[str, ...] = (
+    "velocity",
+    "vorticity",
+    "pressure",
+    "concentration",
+    "temperature",
+    "density",
+    "solution",
+    "magnetic_field",
+)
+"""Quantities of a field that evolve in time, in the order of the model's channels."""
+FIELD_INPUTS: tuple[str, ...] = (*FIELD_STATES, "permeability", "normal", "gravity")
+"""Quantities of a field that the model reads."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A number that describes the system or the step. Missing (NaN) is a state of its own, never zero.
+
+    ``scale``: how the model reads it, ``"signed"`` (asinh), ``"log"`` (positive, spans decades).
+    """
+
+    name: str
+    unit: str
+    scale: Literal["signed", "log"]
+    meaning: str
+
+
+CONDITIONS: dict[str, Condition] = {
+    c.name: c
+    for c in (
+        Condition("charge", "e", "signed", "total charge"),
+        Condition("spin", "1", "signed", "number of unpaired electrons"),
+        Condition("dt", "field", "log", "time between a state and the next one"),
+        Condition("viscosity", "field", "log", "kinematic viscosity"),
+        Condition("diffusivity", "field", "log", "diffusivity of the advected scalar"),
+        Condition("diffusion_number", "1", "log", "(viscosity or diffusivity) * dt / spacing^2"),
+        Condition(
+            "dt_over_spacing", "field", "log", "dt / spacing; times a velocity it is the Courant number"
+        ),
+    )
+}
+
+
+def quantity(name: str) -> Quantity:
+    """The entry called ``name``; raises ``KeyError`` that names the nearest entries."""
+    if name not in VOCABULARY:
+        near = difflib.get_close_matches(name, VOCABULARY, n=3, cutoff=0.5)
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        raise KeyError(f"quantity {name!r} is not in the vocabulary{hint}")
+    return VOCABULARY[name]
+
+
+def scalar_property(name: str, unit: str = "", extensive: bool = False) -> Quantity:
+    """A user's own scalar target per graph (a CSV column, say): ``0e`` with the name it has in the file."""
+    return VOCABULARY.get(name) or Quantity(name, "0e", "graph", unit, "user-defined scalar", extensive)
+
+
+def suggestions(key: str) -> list[str]:
+    """Vocabulary names that an unrecognised file key may stand for, best first."""
+    by_synonym = [q.name for q in VOCABULARY.values() if key in q.synonyms]
+    by_case = [
+        q.name for q in VOCABULARY.values() if key.lower() in {s.lower() for s in (q.name, *q.synonyms)}
+    ]
+    near = difflib.get_close_matches(key.lower(), VOCABULARY, n=2, cutoff=0.6)
+    return list(dict.fromkeys([*by_synonym, *by_case, *near]))

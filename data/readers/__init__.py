@@ -1,0 +1,59 @@
+"""Files become graphs: one reader per kind of file, chosen by suffix and content; see :func:`read`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from atomfield.data.errors import InputError, Provenance
+from atomfield.data.graph import Graph
+
+from .files import outcomes_of
+from .options import BadRecord, ReadOptions
+
+__all__ = ["BadRecord", "ReadOptions", "read"]
+
+logger = logging.getLogger("atomfield")
+
+
+def read(
+    source: str | Path, options: ReadOptions | None = None, bad: list[BadRecord] | None = None
+) -> Iterator[Graph]:
+    """All graphs of a file or folder, in order.
+
+    A record that is wrong raises ``InputError`` with file, line and record, or, with ``on_bad="skip"``, is appended to
+    ``bad`` (without a list: logged). A file that as a whole cannot be read, or that holds no value of a target, always raises.
+    """
+    options = options or ReadOptions()
+    seen: set[str] = set()
+    count = refused = 0
+    first: BadRecord | None = None
+    for outcome in outcomes_of(Path(source), options):
+        if isinstance(outcome, BadRecord):
+            if options.on_bad == "raise":
+                raise InputError(_with_advice(outcome.message), outcome.where)
+            refused += 1
+            first = first or outcome
+            if bad is None:
+                logger.warning("%s: %s; skipped", outcome.where, outcome.message)
+            else:
+                bad.append(outcome)
+            continue
+        count += 1
+        seen.update(outcome.quantities)
+        yield outcome
+    if not count:
+        why = (
+            f"all {refused} records were refused, the first: {first.where}: {first.message}"
+            if first
+            else "no records found"
+        )
+        raise InputError(why, str(source))
+    missing = [t for t in options.targets if t not in seen]
+    if missing:
+        raise InputError(f"no record has a value of {', '.join(map(repr, missing))}", Provenance(str(source)))
+
+
+def _with_advice(message: str) -> str:
+    return message if "--" in message else f"{message}; skip such records with --on-bad skip"

@@ -1,0 +1,94 @@
+"""``.npz`` and HDF5: named arrays of a field, on a mesh if there are ``points``, else on a grid.
+
+In HDF5 an array goes by the last part of its path, and attributes count as numbers; groups that hold the same arrays are
+trajectories of their own.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atomfield.data.errors import InputError
+
+from .grid import read_grid
+from .mesh import read_mesh
+from .options import Outcomes, ReadOptions
+
+_NOT_PICKLED = "holds Python objects, which are not loaded because they can run code; save plain arrays"
+
+
+def read_arrays(path: Path, options: ReadOptions) -> Outcomes:
+    """All trajectories of the file."""
+    if path.suffix.lower() == ".npz":
+        yield from _read(read_npz(path), path, options)
+        return
+    import h5py
+
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise InputError(
+            f"is not an HDF5 file ({str(error).splitlines()[0][:120]}); is it whole?", str(path)
+        ) from None
+    with file:
+        for arrays in _hdf5_parts(file, path):
+            yield from _read(arrays, path, options)
+
+
+def _read(arrays: Mapping[str, Any], path: Path, options: ReadOptions) -> Outcomes:
+    yield from read_mesh(arrays, path, options) if "points" in arrays else read_grid(arrays, path, options)
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an npz file. Nothing in it is unpickled."""
+    if path.stat().st_size == 0:
+        raise InputError("the file is empty", str(path))
+    try:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {}
+            for name in file.files:
+                try:
+                    arrays[name] = file[name]
+                except ValueError as error:
+                    reason = _NOT_PICKLED if "allow_pickle" in str(error) else f"cannot be read ({error})"
+                    raise InputError(f"array {name!r} {reason}", str(path)) from None
+    except InputError:
+        raise
+    except ValueError as error:
+        reason = _NOT_PICKLED if "allow_pickle" in str(error) else f"is not an npz file ({error})"
+        raise InputError(reason, str(path)) from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, AttributeError) as error:
+        raise InputError(f"is not an npz file, or not a whole one ({error})", str(path)) from None
+    return arrays
+
+
+def _hdf5_parts(file: Any, path: Path) -> list[dict[str, Any]]:
+    """One dictionary of arrays, or one per group where groups repeat the same names."""
+    import h5py
+
+    flat: list[tuple[str, Any]] = []
+    file.visititems(lambda name, item: flat.append((name, item)) if isinstance(item, h5py.Dataset) else None)
+    if not flat:
+        raise InputError("the file holds no arrays", str(path))
+    attributes = {k: np.asarray(v) for k, v in file.attrs.items() if np.asarray(v).dtype.kind in "fiub"}
+    names = [name.rsplit("/", 1)[-1] for name, _ in flat]
+    if len(set(names)) == len(names):
+        return [{**attributes, **dict(zip(names, (item for _, item in flat), strict=True))}]
+    groups: dict[str, dict[str, Any]] = {}
+    shared: dict[str, Any] = {}
+    for (full, item), name in zip(flat, names, strict=True):
+        if "/" in full:
+            groups.setdefault(full.rsplit("/", 1)[0], {})[name] = item
+        else:
+            shared[name] = item
+    parts = []
+    for group, arrays in groups.items():
+        own = {k: np.asarray(v) for k, v in file[group].attrs.items() if np.asarray(v).dtype.kind in "fiub"}
+        parts.append({**attributes, **shared, **own, **arrays})
+    return parts

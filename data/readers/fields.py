@@ -1,0 +1,285 @@
+"""Arrays of a field file become quantities on nodes: which arrays, which axis is what, two components to three.
+
+An array is ``[K, T, *space, *components]``; ``K`` trajectories and ``T`` times may be absent. ``space`` is the grid's shape or
+``[N]`` of a mesh. Components: none for scalars; two or three for vectors (a plane's vectors get z = 0; on a line a
+vector may have none and lies along x); a plane's vorticity or magnetic field may have none and lies along z.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from atomfield.data.errors import InputError, Provenance
+from atomfield.data.quantities import CONDITIONS, FIELD_INPUTS, VOCABULARY, Quantity, quantity
+
+from .labels import logger, missing_target, warn_unread
+from .options import ReadOptions
+
+Arrays = Mapping[str, Any]
+_DERIVED = ("dt", "diffusion_number", "dt_over_spacing")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the axes of one array are: ``trajectories`` is K or 0, ``timed`` whether there is T, ``components`` as in the file."""
+
+    trajectories: int
+    timed: bool
+    components: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FieldPlan:
+    """The arrays of a file that become quantities, each with its layout; ``K`` trajectories (0: the axis is not there)."""
+
+    layouts: dict[str, Layout]
+    trajectories: int
+    times: np.ndarray | None
+
+
+def plan_fields(
+    arrays: Arrays, space: tuple[int, ...], dims: int, options: ReadOptions, path: Path
+) -> FieldPlan:
+    """Find every quantity and check every shape before anything is read. ``dims``: 1, 2 or 3, of the space that is meant.
+
+    Raises ``InputError`` for a missing target, for shapes that do not fit, and if no quantity is found.
+    """
+    times = read_times(arrays, options, path)
+    names = wanted(arrays, options, path)
+    layouts = {}
+    for name in names:
+        shape = array_shape(arrays, options.key(name), path)
+        layouts[name] = _layout(name, options.key(name), shape, space, dims, times, path)
+    counts = {layout.trajectories for layout in layouts.values()} - {0}
+    if len(counts) > 1:
+        raise InputError(f"arrays disagree on the number of trajectories: {sorted(counts)}", str(path))
+    trajectories = counts.pop() if counts else 0
+    if times is None and trajectories:
+        logger.warning(
+            "%s: there is no time: the first axis is read as %d separate snapshots; give time or dt if it is time",
+            path,
+            trajectories,
+        )
+    for name in options.units:
+        if name in names:
+            logger.warning("%s: units of %s are ignored: fields stay in the units of their file", path, name)
+    return FieldPlan(layouts, trajectories, times)
+
+
+def wanted(arrays: Arrays, options: ReadOptions, path: Path) -> list[str]:
+    """Quantities to be read: targets, mapped ones, and the vocabulary's own names."""
+    missing = [t for t in options.targets if any(part not in arrays for part in options.key(t).split("+"))]
+    if missing:
+        raise InputError(missing_target(missing, arrays, options), str(path))
+    for target in options.targets:
+        if target not in VOCABULARY:
+            raise InputError(
+                f"target {target!r} of a field is not in the vocabulary, expected one of {', '.join(FIELD_INPUTS)}; "
+                f"say what it is with --target solution --map solution={target}",
+                str(path),
+            )
+    mapped = [n for n in options.map if n in VOCABULARY]
+    for name in mapped:
+        for part in options.map[name].split("+"):
+            if part not in arrays:
+                raise InputError(
+                    f"array {part!r} (for {name}) is not in the file; arrays: {', '.join(arrays)}", str(path)
+                )
+    own = [n for n in FIELD_INPUTS if n in arrays and n not in options.map]
+    names = list(dict.fromkeys([*options.targets, *mapped, *own]))
+    warn_unread(arrays, options, str(path), names)
+    if not names:
+        raise InputError(
+            f"no array has the name of a field quantity; arrays: {', '.join(arrays) or 'none'}; "
+            f"known: {', '.join(FIELD_INPUTS)}; "
+            "name one with --map velocity=KEY (or velocity=u+v for components apart)",
+            str(path),
+        )
+    return names
+
+
+def array_shape(arrays: Arrays, key: str, path: Path) -> tuple[int, ...]:
+    """The shape of an array, or of the stack ``u+v`` of components."""
+    shapes = [tuple(int(n) for n in arrays[part].shape) for part in key.split("+")]
+    if len(set(shapes)) > 1:
+        raise InputError(f"components {key!r} have different shapes: {shapes}", str(path))
+    return shapes[0] if len(shapes) == 1 else (*shapes[0], len(shapes))
+
+
+def _component_choices(q: Quantity, dims: int) -> list[tuple[int, ...]]:
+    if q.shape == ():
+        return [(), (1,)]
+    choices: list[tuple[int, ...]] = [(3,)]
+    if dims <= 2 and q.irreps == "1o":
+        choices.append((2,))
+    if dims == 1 and q.irreps == "1o":
+        choices += [(1,), ()]
+    if dims == 2 and q.irreps == "1e":
+        choices += [(1,), ()]
+    return choices
+
+
+def _layout(
+    name: str,
+    key: str,
+    shape: tuple[int, ...],
+    space: tuple[int, ...],
+    dims: int,
+    times: np.ndarray | None,
+    path: Path,
+) -> Layout:
+    q = quantity(name)
+    if q.support == "graph":
+        if shape in (q.shape, (dims,), (2,)):
+            return Layout(0, False, shape)
+        raise InputError(f"{key!r} has shape {list(shape)}, expected {list(q.shape)} for {name}", str(path))
+    choices = _component_choices(q, dims)
+    num_times = None if times is None else len(times)
+    for components in choices:
+        tail = (*space, *components)
+        if shape[len(shape) - len(tail) :] != tail or len(shape) < len(tail):
+            continue
+        lead = shape[: len(shape) - len(tail)]
+        if lead == ():
+            return Layout(0, False, components)
+        if num_times is not None and lead == (num_times,):
+            return Layout(0, True, components)
+        if num_times is not None and len(lead) == 2 and lead[1] == num_times and lead[0] > 0:
+            return Layout(lead[0], True, components)
+        if num_times is None and len(lead) == 1 and lead[0] > 0:
+            return Layout(lead[0], False, components)
+    lead_text = "" if num_times is None else f"{num_times}, "
+    fit = " or ".join(f"[{lead_text}{', '.join(map(str, (*space, *c)))}]" for c in choices)
+    turned = len(space) == 2 and space[::-1] != space and space[::-1] == _middle(shape, choices)
+    hint = "; the axes of space are in the order x, y" if turned else ""
+    raise InputError(
+        f"{key!r} has shape {list(shape)}, expected {fit} for {name} (trajectories may come first){hint}",
+        str(path),
+    )
+
+
+def _middle(shape: tuple[int, ...], choices: list[tuple[int, ...]]) -> tuple[int, ...]:
+    for components in choices:
+        if not components:
+            return shape[-2:]
+        if shape[-1:] == components:
+            return shape[-3:-1]
+    return ()
+
+
+def read_times(arrays: Arrays, options: ReadOptions, path: Path) -> np.ndarray | None:
+    """``time`` (``times``, ``t``, or as mapped), else ``dt`` and as many steps as ``num_times`` says; None without either."""
+    named = options.map.get("time")
+    if named is not None and named not in arrays:
+        raise InputError(
+            f"array {named!r} (for time) is not in the file; arrays: {', '.join(arrays)}", str(path)
+        )
+    key = named or next((k for k in ("time", "times", "t", "t-coordinate") if k in arrays), None)
+    if key is None:
+        return None
+    times = np.asarray(arrays[key], dtype=np.float64)
+    if times.ndim == 2 and (times == times[:1]).all():
+        times = times[0]
+    if times.ndim != 1 or len(times) == 0:
+        raise InputError(f"{key!r} has shape {list(times.shape)}, expected [T]", str(path))
+    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        raise InputError(
+            f"{key!r} does not increase from one entry to the next, expected increasing times", str(path)
+        )
+    return times
+
+
+def quantities_at(
+    arrays: Arrays,
+    plan: FieldPlan,
+    k: int,
+    dims: int,
+    num_nodes: int,
+    options: ReadOptions,
+    where: Provenance,
+    keep: np.ndarray | None = None,
+) -> dict[str, torch.Tensor]:
+    """Quantities of trajectory ``k``: ``[T, N, ...]`` or ``[N, ...]``; floats stay in the precision of the file.
+
+    ``keep``: node numbers to take. Raises ``InputError`` that names array, time and node of a number that is not finite.
+    """  # fmt: skip
+    out = {}
+    for name, layout in plan.layouts.items():
+        key, q = options.key(name), quantity(name)
+        parts = [_slice(arrays[part], k, layout, where, part) for part in key.split("+")]
+        array = parts[0] if len(parts) == 1 else np.stack(parts, axis=-1)
+        if q.support == "graph":
+            full = np.zeros(q.shape, dtype=array.dtype)
+            full.reshape(-1)[: array.size] = array.reshape(-1)
+            out[name] = torch.from_numpy(full)
+            continue
+        lead = (len(plan.times),) if layout.timed and plan.times is not None else ()
+        array = array.reshape(*lead, num_nodes, *layout.components)
+        if keep is not None:
+            array = array[..., keep, :] if layout.components else array[..., keep]
+        bad = np.argwhere(~np.isfinite(array))
+        if len(bad):
+            place = f"at time {bad[0][0]}, node {bad[0][1]}" if lead else f"at node {bad[0][0]}"
+            raise InputError(
+                f"{key!r} is not finite {place} ({len(bad)} such numbers), expected numbers", where
+            )
+        full = _three(array, q, layout.components)
+        out[name] = torch.from_numpy(full if full.flags.writeable else full.copy())
+    return out
+
+
+def _slice(array: Any, k: int, layout: Layout, where: Provenance, key: str) -> np.ndarray:
+    try:
+        value = np.asarray(array[k] if layout.trajectories else array[()])
+    except OSError as error:
+        raise InputError(f"{key!r} cannot be read ({error}); is the file whole?", where) from None
+    if value.dtype.kind not in "fiub":
+        raise InputError(f"{key!r} holds {value.dtype}, expected numbers", where)
+    return value if value.dtype in (np.float32, np.float64) else value.astype(np.float64)
+
+
+def _three(array: np.ndarray, q: Quantity, components: tuple[int, ...]) -> np.ndarray:
+    """Scalars as they are; vectors with three components."""
+    if q.shape == ():
+        return np.ascontiguousarray(array[..., 0] if components else array)
+    if components == (3,):
+        return np.ascontiguousarray(array)
+    base = array.shape[: array.ndim - len(components)]
+    full = np.zeros((*base, 3), dtype=array.dtype)
+    if components == (2,):
+        full[..., :2] = array
+    else:
+        along = 2 if q.irreps == "1e" else 0
+        full[..., along] = array[..., 0] if components else array
+    return full
+
+
+def conditions_at(
+    arrays: Arrays, k: int, trajectories: int, options: ReadOptions, where: Provenance
+) -> dict[str, float]:
+    """``viscosity`` and the like: one number, or one for each trajectory."""
+    out = {}
+    for name in CONDITIONS:
+        key = options.map.get(name, name)
+        if key not in arrays:
+            if name in options.map:
+                raise InputError(
+                    f"{key!r} (for {name}) is not in the file; arrays: {', '.join(arrays)}", where
+                )
+            continue
+        if name in _DERIVED:
+            continue
+        value = np.asarray(arrays[key], dtype=np.float64).reshape(-1)
+        if value.size not in (1, max(trajectories, 1)):
+            raise InputError(f"{key!r} has {value.size} numbers, expected 1 or {max(trajectories, 1)}", where)
+        number = float(value[k] if value.size > 1 else value[0])
+        if not np.isfinite(number):
+            raise InputError(f"{key!r} is {number}, expected a finite number; leave it out if unknown", where)
+        out[name] = number
+    return out

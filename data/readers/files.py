@@ -1,0 +1,95 @@
+"""Which reader reads what: by suffix, for a file or for all files of a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from atomfield.data.errors import InputError
+
+from .options import Outcomes, ReadOptions
+from .text import plain_suffix
+
+SUFFIXES: dict[str, str] = {
+    ".xyz": "extxyz", ".extxyz": "extxyz",
+    ".smi": "table", ".smiles": "table", ".csv": "table", ".tsv": "table",
+    ".sdf": "sdf", ".mol": "sdf", ".sd": "sdf",
+    ".cif": "structure", ".vasp": "structure", ".poscar": "structure",
+    ".json": "structure_json",
+    ".npz": "arrays", ".h5": "arrays", ".hdf5": "arrays", ".nc": "netcdf", ".nc4": "netcdf",
+    ".vtu": "vtk", ".vtk": "vtk",
+}  # fmt: skip
+"""Suffix (compression taken off) -> reader."""
+
+
+def kind_of(path: Path) -> str | None:
+    """The reader of a file, by name; None if there is none."""
+    if path.name.upper().startswith(("POSCAR", "CONTCAR")):
+        return "structure"
+    return SUFFIXES.get(plain_suffix(path))
+
+
+def outcomes_of(path: Path, options: ReadOptions) -> Outcomes:
+    """Graphs and bad records of a file or folder. Raises ``InputError`` if there is nothing to read."""
+    if path.is_dir():
+        from .folder import read_folder
+
+        return read_folder(path, options)
+    if not path.exists():
+        near = _near(path)
+        raise InputError(f"no such file or folder{near}", str(path))
+    return read_file(path, options)
+
+
+def read_file(path: Path, options: ReadOptions) -> Outcomes:
+    """Graphs and bad records of one file."""
+    match kind_of(path):
+        case "extxyz":
+            from .extxyz import read_extxyz
+
+            return read_extxyz(path, options)
+        case "table":
+            from .table import read_table
+
+            return read_table(path, options)
+        case "sdf":
+            from .sdf import read_sdf
+
+            return read_sdf(path, options)
+        case "structure":
+            from .structures import read_structures
+
+            return read_structures(path, options)
+        case "structure_json":
+            from .structure_json import read_structure_json
+
+            return read_structure_json(path, options)
+        case "arrays":
+            from .arrays import read_arrays
+
+            return read_arrays(path, options)
+        case "netcdf":
+            from .netcdf import read_netcdf
+
+            return read_netcdf(path, options)
+        case "vtk":
+            from .vtk import read_vtk
+
+            return read_vtk([path], options)
+    if plain_suffix(path) in (".pt", ".pth", ".pkl", ".pickle"):
+        raise InputError(
+            "is a pickle, which can run code when opened; convert it to npz or HDF5 first", str(path)
+        )
+    raise InputError(
+        f"suffix {path.suffix!r} is not known; supported: {' '.join(SUFFIXES)}, POSCAR, CONTCAR", str(path)
+    )
+
+
+def _near(path: Path) -> str:
+    import difflib
+
+    folder = path.parent
+    if not folder.is_dir():
+        return f"; there is no folder {folder} either"
+    names = [p.name for p in folder.iterdir()]
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
+    return f"; did you mean {folder / near[0]}?" if near else ""

@@ -1,0 +1,216 @@
+"""From the keys of a file to quantities and conditions: mapping, units, shapes, and what to say when a key is missing."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from atomfield.data.errors import InputError, Provenance
+from atomfield.data.quantities import CONDITIONS, VOCABULARY, Quantity, scalar_property, suggestions
+from atomfield.data.units import factor
+
+from .options import ReadOptions
+
+logger = logging.getLogger("atomfield")
+
+_CLASSES = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+_MISSING = {"", "nan", "na", "n/a", "none", "null", "-", "?"}
+_VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+
+
+@dataclass
+class Labels:
+    """What one record is labelled with."""
+
+    quantities: dict[str, torch.Tensor] = field(default_factory=dict)
+    properties: dict[str, Quantity] = field(default_factory=dict)
+    conditions: dict[str, float] = field(default_factory=dict)
+
+
+def labels_of(
+    values: Mapping[str, Any],
+    options: ReadOptions,
+    num_nodes: int,
+    where: Provenance,
+    volume: float | None = None,
+) -> Labels:
+    """Everything in ``values`` that is asked for or that the vocabulary trusts.
+
+    A target without a value in this record is left out if another target has one; if none has, and when a mapped key
+    is not there at all, raises ``InputError`` that lists the keys that are there. ``volume`` of the cell (angstrom^3) is
+    needed to turn a virial into a stress.
+    """
+    labels = Labels()
+    for name in _wanted(values, options):
+        key = options.key(name)
+        if key not in values:
+            continue
+        number = _array(values[key], name, key, where)
+        if number is None:
+            continue
+        q = scalar_property(name, options.units.get(name, ""))
+        number = _shaped(number, q, num_nodes, key, where)
+        unit = options.units.get(name)
+        if unit:
+            number = number * factor(name, unit)
+            if name == "stress" and unit.lstrip("-").lower() == "virial":
+                if not volume:
+                    raise InputError(
+                        "a virial is given, but the record has no periodic cell with a volume", where
+                    )
+                number = number / volume
+        labels.quantities[name] = torch.from_numpy(np.array(number, dtype=np.float64))
+        if name not in VOCABULARY:
+            labels.properties[name] = q
+    if options.targets and not any(t in labels.quantities for t in options.targets):
+        raise InputError(missing_target(options.targets, values, options), where)
+    _conditions(values, options, labels, where)
+    return labels
+
+
+def _wanted(values: Mapping[str, Any], options: ReadOptions) -> list[str]:
+    mapped = [n for n in options.map if n in VOCABULARY]
+    trusted = [
+        q.name
+        for q in VOCABULARY.values()
+        if q.name in values and q.name in q.trusted and q.name not in options.map
+    ]
+    return list(dict.fromkeys([*options.targets, *mapped, *trusted]))
+
+
+def _array(value: Any, name: str, key: str, where: Provenance) -> np.ndarray | None:
+    """Numbers, or None where the cell of a table is empty."""
+    if value is None:
+        return None
+    if isinstance(value, (str, bytes, bool, np.bool_)):
+        text = str(value).strip()
+        if text.lower() in _MISSING:
+            return None
+        if text.lower() in _CLASSES:
+            return np.array(_CLASSES[text.lower()])
+        try:
+            value = float(text)
+        except ValueError:
+            raise InputError(
+                f"{key!r} is {text[:40]!r}, expected a number, true or false (or nothing)", where
+            ) from None
+        if not np.isfinite(value):
+            raise InputError(
+                f"{key!r} is {text}, expected a finite number; leave the cell empty if unknown", where
+            )
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{key!r} is {str(value)[:40]!r}, expected numbers", where) from None
+    if array.ndim == 0 and np.isnan(array):
+        return None
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        place = f" of atom {bad[0][0]}" if array.ndim else ""
+        raise InputError(f"{key!r} has a value{place} that is not finite, expected numbers", where)
+    return array
+
+
+def _shaped(array: np.ndarray, q: Quantity, num_nodes: int, key: str, where: Provenance) -> np.ndarray:
+    expected = (num_nodes, *q.shape) if q.support == "node" else q.shape
+    if q.shape == (3, 3) and array.size == 6:
+        full = np.zeros((3, 3))
+        for value, (i, j) in zip(array.reshape(-1), _VOIGT, strict=True):
+            full[i, j] = full[j, i] = value
+        array = full
+    if array.size != int(np.prod(expected)) or (
+        q.support == "node" and array.ndim and array.shape[0] != num_nodes
+    ):
+        raise InputError(
+            f"{key!r} has shape {list(array.shape)}, expected {list(expected)} for {q.name}", where
+        )
+    array = array.reshape(expected)
+    if q.shape == (3, 3):
+        skew = np.abs(array - array.T).max()
+        if skew > 1e-2 * max(float(np.abs(array).max()), 1e-3):
+            raise InputError(
+                f"{key!r} is not symmetric (differs by {skew:.3g}), expected a symmetric {q.name}", where
+            )
+        array = (array + array.T) / 2
+    return array
+
+
+def _conditions(values: Mapping[str, Any], options: ReadOptions, labels: Labels, where: Provenance) -> None:
+    """``charge`` and ``spin`` (unpaired electrons) are trusted, ``multiplicity`` (2S+1) becomes spin; others by ``map``."""
+    for name in CONDITIONS:
+        key = options.map.get(name)
+        if key is not None and key not in values:
+            raise InputError(f"key {key!r} (for {name}) is not in the record; {_held(values)}", where)
+        key = key or (name if name in ("charge", "spin") else None)
+        number = None if key is None or key not in values else _array(values[key], name, key, where)
+        if number is not None and number.ndim == 0:
+            labels.conditions[name] = float(number)
+    if "spin" not in labels.conditions and "multiplicity" in values:
+        multiplicity = _array(values["multiplicity"], "spin", "multiplicity", where)
+        if multiplicity is not None and multiplicity.ndim == 0:
+            labels.conditions["spin"] = float(multiplicity) - 1.0
+
+
+def _held(values: Iterable[str]) -> str:
+    keys = [str(k) for k in values]
+    return (
+        f"keys found: {', '.join(keys[:30])}{' ...' if len(keys) > 30 else ''}"
+        if keys
+        else "it has no keys at all"
+    )
+
+
+def missing_target(targets: Iterable[str], keys: Iterable[str], options: ReadOptions) -> str:
+    """``target 'energy' is not in the file; keys found: ...; did you mean --map energy=REF_energy?``"""
+    keys = [str(k) for k in keys]
+    named = []
+    hints = []
+    for target in targets:
+        key = options.key(target)
+        named.append(repr(target) if key == target else f"{target!r} (key {key!r})")
+        if key in keys:
+            continue
+        near = [k for k in keys if target in suggestions(k)]
+        near += difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
+        if near:
+            hints.append(f"--map {target}={near[0]}" if target in VOCABULARY else repr(near[0]))
+    if all(options.key(t) in keys for t in targets):
+        return f"target {', '.join(named)} has no value"
+    hint = f"; did you mean {' '.join(hints)}?" if hints else ""
+    return f"target {', '.join(named)} is not in the file; {_held(keys)}{hint}"
+
+
+def _meant(key: str) -> list[str]:
+    """Quantities that a key stands for beyond doubt: a synonym, or a name among its words (``dft_energy``)."""
+    words = set(re.split(r"[^a-z]+", key.lower()))
+    known = [
+        n
+        for n in suggestions(key)
+        if key.lower() in {s.lower() for s in VOCABULARY[n].synonyms if len(s) > 1}
+    ]
+    return known + [n for n in VOCABULARY if n in words and len(words) <= 3]
+
+
+def warn_unread(keys: Iterable[str], options: ReadOptions, file: str, read: Iterable[str] = ()) -> None:
+    """One line if keys look like quantities of the vocabulary and nobody asked for them."""
+    taken = {*options.map.values(), *(options.key(t) for t in options.targets)}
+    have = {*read, *options.map, *options.targets}
+    unread: dict[str, str] = {}
+    for key in keys:
+        if key in VOCABULARY or key in CONDITIONS or key in taken:
+            continue
+        near = [name for name in _meant(key) if name not in have]
+        if near:
+            unread.setdefault(near[0], key)
+    if unread:
+        hint = ",".join(f"{name}={key}" for name, key in unread.items())
+        logger.warning(
+            "%s: %s not read; if wanted: --map %s", file, ", ".join(map(repr, unread.values())), hint
+        )

@@ -1,0 +1,78 @@
+"""What a user may say about a file, and what comes back for a record that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from atomfield.data.errors import InputError, Provenance
+from atomfield.data.graph import Graph
+from atomfield.data.quantities import CONDITIONS, VOCABULARY
+from atomfield.data.units import factor
+
+ROLES = ("smiles", "id", "group", "structure", "x", "y", "z", "time", "periodic")
+"""Names that ``map`` takes besides quantities, conditions and targets: columns and arrays with a job of their own."""
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """map: our name -> key in the file, e.g. ``{"energy": "REF_energy"}``; also the columns ``smiles``, ``id``, ``group``,
+        ``structure`` and the arrays ``x``, ``y``, ``z``, ``time`` of fields.
+    targets: quantities that must be there; a name that is not in the vocabulary becomes a scalar per graph.
+    conformers: how many per SMILES, all in one group. seed: of the conformers.
+    on_bad: raise at the first bad record, or skip and collect.
+    level: level of theory of all records. units: quantity -> unit in the file, see :mod:`atomfield.data.units`.
+    """
+
+    map: dict[str, str] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
+    conformers: int = 1
+    seed: int = 0
+    on_bad: Literal["raise", "skip"] = "raise"
+    level: str = ""
+    units: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.conformers < 1:
+            raise InputError(f"conformers is {self.conformers}, expected 1 or more")
+        if self.on_bad not in ("raise", "skip"):
+            raise InputError(f"on_bad is {self.on_bad!r}, expected raise or skip")
+        for name in self.map:
+            if (
+                name not in VOCABULARY
+                and name not in CONDITIONS
+                and name not in ROLES
+                and name not in self.targets
+            ):
+                raise InputError(
+                    f"map has {name!r}, which is neither a quantity, a condition, one of {', '.join(ROLES)}, nor a target; "
+                    "write map as our name = key in the file"
+                )
+        for name, unit in self.units.items():
+            factor(name, unit)
+
+    def key(self, name: str) -> str:
+        """The file's key for one of our names."""
+        return self.map.get(name, name)
+
+
+@dataclass(frozen=True)
+class BadRecord:
+    """A record that was refused, and why."""
+
+    where: Provenance
+    message: str
+
+
+Outcome: TypeAlias = Graph | BadRecord
+Outcomes: TypeAlias = Iterator[Graph | BadRecord]
+
+
+def attempt(where: Provenance, build: Callable[[], Graph]) -> Outcome:
+    """The graph, or what is wrong with it."""
+    try:
+        return build()
+    except InputError as error:
+        place = error.where if isinstance(error.where, Provenance) else where
+        return BadRecord(place, error.message)

@@ -1,0 +1,134 @@
+"""``.sdf`` and ``.mol``: molecules with geometry, their data items as labels.
+
+A record without geometry (a 2D depiction) is embedded from its bonds, hydrogens that are not written are added; either is
+said once per file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atomfield.data.errors import InputError, Provenance
+from atomfield.data.graph import Graph
+
+from .atoms import atoms_graph
+from .labels import logger, missing_target, warn_unread
+from .options import BadRecord, Outcomes, ReadOptions
+from .smiles import canonical_smiles, embed_molecule
+from .text import read_text
+
+_ITEM = re.compile(r"^>.*?<([^>]+)>", re.MULTILINE)
+
+
+def read_sdf(path: Path, options: ReadOptions) -> Outcomes:
+    """All molecules of the file, in order; a depiction gives ``options.conformers`` graphs."""
+    notes: set[str] = set()
+    items: set[str] = set()
+    count = 0
+    for where, block in _records(path):
+        count += 1
+        try:
+            values = _items(block)
+            if set(values) - items:
+                items |= set(values)
+                warn_unread(values, options, str(path))
+            yield from _molecules(block, values, options, where, notes)
+        except InputError as error:
+            yield BadRecord(error.where if isinstance(error.where, Provenance) else where, error.message)
+    if not count:
+        raise InputError("the file has no molecule", str(path))
+    for note in sorted(notes):
+        logger.warning("%s: %s", path, note)
+
+
+def _records(path: Path) -> Iterator[tuple[Provenance, str]]:
+    lines = read_text(path).splitlines()
+    start = record = 0
+    for end in [i for i, line in enumerate(lines) if line.startswith("$$$$")] + [len(lines)]:
+        block = lines[start:end]
+        if any(line.strip() for line in block):
+            yield Provenance(str(path), record, start + 1), "\n".join(block) + "\n"
+            record += 1
+        start = end + 1
+
+
+def _items(block: str) -> dict[str, Any]:
+    """``> <NAME>`` and the lines below it, up to an empty one."""
+    values: dict[str, Any] = {}
+    for match in _ITEM.finditer(block):
+        body = block[match.end() :].split("\n", 1)[-1]
+        text = body.split("\n\n", 1)[0].strip("\n")
+        words = text.split()
+        numeric = len(words) > 1 and all(re.fullmatch(r"[-+.\deE]+", w) for w in words)
+        values[match.group(1)] = [_float(w, match.group(1)) for w in words] if numeric else text
+    return values
+
+
+def _float(word: str, name: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        raise InputError(f"{name!r} has {word!r}, expected a number") from None
+
+
+def _molecules(
+    block: str, values: dict[str, Any], options: ReadOptions, where: Provenance, notes: set[str]
+) -> list[Graph]:
+    from rdkit import Chem, rdBase
+
+    missing = [t for t in options.targets if options.key(t) in values]
+    if options.targets and not missing:
+        raise InputError(missing_target(options.targets, values, options), where)
+    with rdBase.BlockLogs():
+        molecule = Chem.MolFromMolBlock(block, removeHs=False)
+        raw = None if molecule is not None else Chem.MolFromMolBlock(block, removeHs=False, sanitize=False)
+        if molecule is None:
+            problems = [] if raw is None else [p.Message() for p in Chem.DetectChemistryProblems(raw)]
+            reason = "; ".join(problems[:3]) or "it is no mol block that RDKit reads"
+            raise InputError(f"the molecule cannot be read: {reason}", where)
+    if molecule.GetNumAtoms() == 0:
+        raise InputError("the molecule has no atoms", where)
+    wild = [a.GetIdx() for a in molecule.GetAtoms() if a.GetAtomicNum() == 0]
+    if wild:
+        raise InputError(
+            f"atom {wild[0]} is {molecule.GetAtomWithIdx(wild[0]).GetSymbol()!r}, expected elements only",
+            where,
+        )
+    group_key = options.map.get("group")
+    group = str(values.get(group_key, "")) if group_key else ""
+    positions = molecule.GetConformer().GetPositions()
+    if (
+        len(positions) > 1
+        and not molecule.GetConformer().Is3D()
+        and np.ptp(positions[:, 2]) == 0
+        and not _is_flat(molecule)
+    ):
+        notes.add("depictions without geometry were embedded from their bonds")
+        with rdBase.BlockLogs():
+            molecule = Chem.RemoveHs(molecule)
+        return embed_molecule(molecule, options.conformers, options.seed, where, values, options, group)
+    if any(a.GetTotalNumHs() for a in molecule.GetAtoms()):
+        notes.add("hydrogens that were not written were added")
+        molecule = Chem.AddHs(molecule, addCoords=True)
+    numbers = np.array([a.GetAtomicNum() for a in molecule.GetAtoms()], dtype=np.int64)
+    conditions = {
+        "charge": float(Chem.GetFormalCharge(molecule)),
+        "spin": float(sum(a.GetNumRadicalElectrons() for a in molecule.GetAtoms())),
+    }
+    graph = atoms_graph(
+        numbers, molecule.GetConformer().GetPositions(), None, (False, False, False), values, options, where,
+        group=group or canonical_smiles(molecule), conditions=conditions,
+    )  # fmt: skip
+    return [graph]
+
+
+def _is_flat(molecule: Any) -> bool:
+    """Whether all hydrogens are written: a geometry that happens to lie in the plane, not a depiction."""
+    return not any(a.GetTotalNumHs() for a in molecule.GetAtoms()) and any(
+        a.GetAtomicNum() == 1 for a in molecule.GetAtoms()
+    )

@@ -1,0 +1,115 @@
+"""Crystals from CIF, POSCAR and pymatgen: parsed by pymatgen, refused where they are no plain crystal."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atomfield.data.errors import InputError, Provenance
+from atomfield.data.graph import Graph
+
+from .atoms import atoms_graph
+from .options import Outcomes, ReadOptions, attempt
+from .text import read_text
+
+if TYPE_CHECKING:
+    from pymatgen.core import Molecule, Structure
+
+
+def read_structures(path: Path, options: ReadOptions) -> Outcomes:
+    """Every structure of a CIF (one per ``data_`` block), or the one of a POSCAR."""
+    text = read_text(path)
+    where = Provenance(str(path), 0)
+    values: dict[str, Any] = {"id": path.stem}
+    if path.suffix.lower() == ".cif":
+        blocks = _cif_blocks(text)
+        for record, (line, block) in enumerate(blocks):
+            place = Provenance(str(path), record, line)
+            yield attempt(place, partial(graph_of_text, block, values, options, place))
+    else:
+        yield attempt(where, partial(graph_of_text, text, values, options, where))
+
+
+def _cif_blocks(text: str) -> list[tuple[int, str]]:
+    """``(line, text)`` of each ``data_`` block that has atoms; the whole text if none has, so that the parser says why."""
+    lines = text.splitlines()
+    starts = [i for i, line in enumerate(lines) if line[:5].lower() == "data_"]
+    blocks = [(a + 1, "\n".join(lines[a:b])) for a, b in itertools.pairwise([*starts, len(lines)])]
+    return [(line, block) for line, block in blocks if "_atom_site" in block] or [(1, text)]
+
+
+def graph_of_text(text: str, values: Mapping[str, Any], options: ReadOptions, where: Provenance) -> Graph:
+    """The graph of the text of one CIF or POSCAR. Raises ``InputError`` with pymatgen's reason."""
+    text = text.replace("\\n", "\n") if "\n" not in text else text
+    if not text.strip():
+        raise InputError("the structure is empty", where)
+    is_cif = "_cell_length_a" in text or "_atom_site" in text or text.lstrip()[:5].lower() == "data_"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            structure = _parse_cif(text) if is_cif else _parse_poscar(text)
+        except (
+            Exception
+        ) as error:  # pymatgen raises whatever its parsing meets: KeyError, IndexError, TypeError ...
+            reason = str(error).strip().splitlines()
+            raise InputError(
+                f"{'CIF' if is_cif else 'POSCAR'} cannot be read: {reason[0][:200] if reason else type(error).__name__}",
+                where,
+            ) from None
+    for warning in caught:
+        if "occupanc" in str(warning.message).lower() and "some" in str(warning.message).lower():
+            raise InputError(f"{str(warning.message).splitlines()[0][:200]}; expected whole atoms", where)
+    return structure_graph(structure, values, options, where)
+
+
+def _parse_cif(text: str) -> Structure:
+    from pymatgen.io.cif import CifParser
+
+    parser = CifParser.from_str(text)
+    structures = parser.parse_structures(primitive=False, on_error="raise")
+    return structures[0]
+
+
+def _parse_poscar(text: str) -> Structure:
+    from pymatgen.io.vasp import Poscar
+
+    return Poscar.from_str(text).structure
+
+
+def structure_graph(
+    structure: Structure | Molecule,
+    values: Mapping[str, Any],
+    options: ReadOptions,
+    where: Provenance,
+    group: str = "",
+) -> Graph:
+    """The graph of a pymatgen structure or molecule. Raises ``InputError`` for partial occupancies and dummy species."""
+    numbers = []
+    for i, site in enumerate(structure):
+        if not site.is_ordered:
+            raise InputError(
+                f"site {i} is disordered ({site.species_string}), expected whole atoms; order the structure first",
+                where,
+            )
+        number = getattr(site.specie, "Z", 0)
+        if type(site.specie).__name__ == "DummySpecies" or not 1 <= number <= 118:
+            raise InputError(f"site {i} is {site.species_string!r}, expected an element", where)
+        numbers.append(number)
+    lattice = getattr(structure, "lattice", None)
+    charge = getattr(structure, "_charge", None)
+    conditions = {"charge": float(charge)} if charge is not None else {}
+    multiplicity = getattr(structure, "spin_multiplicity", None)
+    if lattice is None and multiplicity:
+        conditions["spin"] = float(multiplicity) - 1.0
+    group_key = options.map.get("group")
+    return atoms_graph(
+        np.array(numbers, dtype=np.int64), np.asarray(structure.cart_coords, dtype=np.float64),
+        None if lattice is None else np.asarray(lattice.matrix), (False,) * 3 if lattice is None else lattice.pbc,
+        values, options, where, group=str(values.get(group_key, group)) if group_key else group, conditions=conditions,
+    )  # fmt: skip

@@ -1,0 +1,153 @@
+"""One shard of a store: a table in a file, written whole and read as numpy views of its columns."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .errors import InputError
+
+
+def write_shard(table: pa.Table, path: Path, form: str) -> dict[str, Any]:
+    """Write ``table`` as ``"arrow"`` or ``"parquet"``; its size and sha256."""
+    sink = pa.BufferOutputStream()
+    if form == "arrow":
+        with pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table, max_chunksize=max(1, table.num_rows))
+    else:
+        text = [f.name for f in table.schema if pa.types.is_string(f.type)]
+        encodings = {}
+        for f in table.schema:
+            if pa.types.is_large_list(f.type) and pa.types.is_floating(f.type.value_type):
+                encodings[f"{f.name}.list.element"] = "BYTE_STREAM_SPLIT"
+            elif pa.types.is_large_list(f.type) and f.type.value_type == pa.int32():
+                encodings[f"{f.name}.list.element"] = "DELTA_BINARY_PACKED"
+            elif pa.types.is_floating(f.type):
+                encodings[f.name] = "BYTE_STREAM_SPLIT"
+        pq.write_table(
+            table,
+            sink,
+            compression="zstd",
+            compression_level=19,
+            use_dictionary=text,
+            column_encoding=encodings,
+            row_group_size=table.num_rows,
+            write_statistics=False,
+        )
+    content = sink.getvalue()
+    write_synced(path, content)
+    return {"bytes": content.size, "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def write_synced(path: Path, content: bytes | pa.Buffer) -> None:
+    """Write and wait until the disk has it."""
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def check_size(path: Path, expected: int) -> None:
+    """Raise ``InputError`` if the file is not there or has another size."""
+    if not path.is_file():
+        raise InputError("shard is missing; copy the store again or make it anew", str(path))
+    if path.stat().st_size != expected:
+        raise InputError(
+            f"shard has {path.stat().st_size} bytes, expected {expected}; it is cut short or altered",
+            str(path),
+        )
+
+
+def check_digest(path: Path, content: bytes, expected: str) -> None:
+    """Raise ``InputError`` if the sha256 of ``content`` is another."""
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise InputError(
+            f"sha256 is {found[:12]}..., expected {expected[:12]}...; the shard is altered", str(path)
+        )
+
+
+class Shard:
+    """One shard with numpy views of its columns."""
+
+    def __init__(self, path: Path, entry: dict[str, Any]):
+        try:
+            if path.suffix == ".arrow":
+                table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+            else:
+                content = path.read_bytes()
+                check_digest(path, content, entry["sha256"])
+                table = pq.read_table(pa.BufferReader(content))
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputError(f"shard cannot be read ({error}); copy the store again", str(path)) from None
+        if table.num_rows != entry["rows"]:
+            raise InputError(f"shard has {table.num_rows} rows, expected {entry['rows']}", str(path))
+        self.names = tuple(table.column_names)
+        self.rows = table.num_rows
+        self._columns = {name: Column(table.column(name).combine_chunks()) for name in self.names}
+
+    def value(self, column: str, row: int) -> Any:
+        found = self._columns.get(column)
+        return None if found is None else found.at(row)
+
+    def numbers(self, column: str) -> np.ndarray:
+        """A plain numeric column as floats or integers, NaN where null."""
+        if column not in self._columns:
+            return np.full(self.rows, np.nan)
+        return self._columns[column].array.to_numpy(zero_copy_only=False)
+
+    def texts(self, column: str) -> list[str]:
+        return self._columns[column].array.to_pylist() if column in self._columns else [""] * self.rows
+
+    def species_counts(self, elements: np.ndarray) -> np.ndarray:
+        counts = np.zeros((self.rows, len(elements)), dtype=np.int64)
+        column = self._columns.get("species")
+        if column is not None and len(elements):
+            place = np.zeros(256, dtype=np.int64)
+            place[elements] = np.arange(len(elements))
+            lengths = np.diff(column.offsets)
+            keep = column.flat > 0
+            record = np.repeat(np.arange(self.rows), lengths)[keep]
+            np.add.at(counts, (record, place[column.flat[keep]]), 1)
+        return counts
+
+    def graph_values(self, name: str, components: int) -> np.ndarray:
+        out = np.full((self.rows, components), np.nan)
+        for prefix in ("q32/", "q64/"):
+            column = self._columns.get(prefix + name)
+            if column is not None:
+                there = np.diff(column.offsets) == components
+                out[there] = column.flat.reshape(-1, components)
+        return out
+
+
+class Column:
+    """One Arrow column: views for lists, numpy for numbers, a dictionary for text."""
+
+    def __init__(self, array: pa.Array):
+        self.array = array
+        self.valid = None if array.null_count == 0 else array.is_valid().to_numpy(zero_copy_only=False)
+        self.is_list, self.is_text = pa.types.is_large_list(array.type), pa.types.is_string(array.type)
+        if self.is_list:
+            self.offsets = array.offsets.to_numpy()
+            self.flat = array.values.to_numpy()
+        elif self.is_text:
+            coded = array.dictionary_encode()
+            self.offsets, self.flat = coded.indices.to_numpy(), coded.dictionary.to_pylist()
+        else:
+            self.flat = array.to_numpy(zero_copy_only=False)
+
+    def at(self, row: int) -> Any:
+        if self.valid is not None and not self.valid[row]:
+            return None
+        if self.is_list:
+            return self.flat[self.offsets[row] : self.offsets[row + 1]]
+        if self.is_text:
+            return self.flat[self.offsets[row]]
+        return self.flat[row].item()

@@ -1,0 +1,56 @@
+"""SRC of the command line: a store, a part of the packaged starter corpus, a file or a folder of files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import InputError
+from .graph import Graph
+from .store import Store, is_store
+
+if TYPE_CHECKING:
+    from .readers import BadRecord, ReadOptions
+
+_STARTER = Path(__file__).parent / "starter"
+
+
+def open_source(
+    source: str | Path, options: ReadOptions | None = None, bad: list[BadRecord] | None = None
+) -> Sequence[Graph]:
+    """A :class:`~atomfield.data.store.Store` where ``source`` is one (or ``starter/NAME``), else the list of all graphs
+    that the file or folder holds.
+
+    Raises ``InputError`` if nothing is there, nothing can be read, or a wanted target is in no record.
+    """
+    from .readers import ReadOptions, read
+
+    options = options or ReadOptions()
+    folder = store_folder(source)
+    if folder is not None:
+        store = Store(folder)
+        for target in options.targets:
+            if target not in store.index["quantities"]:
+                held = ", ".join(store.index["quantities"]) or "none"
+                raise InputError(f"target {target!r} is not in the store; it holds {held}", str(source))
+        return store
+    graphs = list(read(source, options, bad))
+    if not graphs:
+        raise InputError("no record could be read", str(source))
+    return graphs
+
+
+def store_folder(source: str | Path) -> Path | None:
+    """The folder of the store that ``source`` names, or None if it names files."""
+    if is_store(source):
+        return Path(source)
+    parts = Path(source).parts
+    if parts[:1] == ("starter",) and not Path(source).exists():
+        folder = _STARTER.joinpath(*parts[1:])
+        if is_store(folder):
+            return folder
+        held = sorted(p.name for p in _STARTER.iterdir() if is_store(p))
+        names = ", ".join(f"starter/{n}" for n in held) or "nothing"
+        raise InputError(f"the starter corpus has no such part; it has {names}", str(source))
+    return None

@@ -1,0 +1,273 @@
+"""The store: a folder of shards and an index. Written once and atomically, read by record number.
+
+``arrow`` shards are uncompressed Arrow IPC files that are memory-mapped: a store may be larger than memory. ``parquet``
+shards are compressed (zstd, byte-stream-split floats), checked against their sha256 and read into memory whole:
+for corpora that are shipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+
+from .errors import InputError
+from .graph import Graph
+from .quantities import Quantity, quantity
+from .schema import Row, decode, encode, table_of
+from .shards import Shard, check_digest, check_size, write_shard, write_synced
+
+FORMAT = "atomfield-store"
+VERSION = 1
+_SHARD_BYTES = 256 * 2**20
+
+
+def is_store(path: str | Path) -> bool:
+    """Whether ``path`` is a folder with the index of a store."""
+    return (Path(path) / "index.json").is_file()
+
+
+# ---------------------------------------------------------------------- write
+def write_store(
+    graphs: Iterable[Graph],
+    out: str | Path,
+    *,
+    shard_records: int = 2000,
+    form: Literal["arrow", "parquet"] = "arrow",
+    bad: Sequence[Any] = (),
+) -> dict[str, Any]:
+    """Write all ``graphs`` as a store and return its index.
+
+    Everything goes into a folder beside ``out`` that is renamed at the end: ``out`` is a whole store or not there.
+    ``bad`` is read after the last graph, so it may be the list that a reader fills on the way; it becomes
+    ``bad_records.json``. Radius edges are not stored: they follow from the positions.
+
+    Raises ``InputError`` if ``out`` holds anything but an interrupted store, if there is no graph at all, or if two graphs
+    define one user property differently.
+    """
+    out = Path(out)
+    _refuse_occupied(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = out.parent / f".{out.name}.partial-{os.getpid()}"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
+        index = _write_draft(graphs, draft, shard_records, form)
+        index["num_bad_records"] = len(bad)
+        if bad:
+            listed = [{"where": str(b.where), "message": b.message} for b in bad]
+            write_synced(draft / "bad_records.json", json.dumps(listed, indent=1).encode())
+        write_synced(draft / "index.json", json.dumps(index, indent=1).encode())
+        if out.exists():
+            shutil.rmtree(out)
+        os.rename(draft, out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return index
+
+
+def _refuse_occupied(out: Path) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise InputError("is a file, expected a folder that does not exist yet", str(out))
+    if is_store(out):
+        raise InputError("is a store already; give another --out, or delete it first", str(out))
+    others = [
+        p.name
+        for p in out.iterdir()
+        if not (p.name.startswith("shard-") and p.suffix in (".arrow", ".parquet"))
+    ]
+    if others:
+        raise InputError(f"is a folder that holds other things ({others[0]}); give a new folder", str(out))
+
+
+def _write_draft(graphs: Iterable[Graph], draft: Path, shard_records: int, form: str) -> dict[str, Any]:
+    tally = _Tally()
+    shards: list[dict[str, Any]] = []
+    rows: list[Row] = []
+    size = 0
+
+    def flush() -> None:
+        nonlocal size
+        name = f"shard-{len(shards):05d}.{form}"
+        shards.append({"file": name, "rows": len(rows), **write_shard(table_of(rows), draft / name, form)})
+        rows.clear()
+        size = 0
+
+    for graph in graphs:
+        tally.add(graph)
+        rows.append(encode(graph))
+        size += sum(v.nbytes for v in rows[-1].values() if isinstance(v, np.ndarray))
+        if len(rows) >= shard_records or size >= _SHARD_BYTES:
+            flush()
+    if rows:
+        flush()
+    if not shards:
+        raise InputError("there is no record to write")
+    return {"format": FORMAT, "version": VERSION, "form": form, **tally.summary(), "shards": shards}
+
+
+class _Tally:
+    """Counts for the index, gathered while the records pass by."""
+
+    def __init__(self) -> None:
+        self.num_records = self.num_nodes = 0
+        self.worlds: Counter[str] = Counter()
+        self.levels: Counter[str] = Counter()
+        self.quantities: Counter[str] = Counter()
+        self.conditions: Counter[str] = Counter()
+        self.elements: set[int] = set()
+        self.definitions: dict[str, Quantity] = {}
+
+    def add(self, graph: Graph) -> None:
+        self.num_records += 1
+        self.num_nodes += graph.num_nodes
+        self.worlds[graph.world] += 1
+        self.levels[graph.level] += 1
+        self.quantities.update(graph.quantities.keys())
+        self.conditions.update(graph.conditions.keys())
+        self.elements.update(z for z in np.unique(graph.species.numpy()).tolist() if z)
+        for name in (*graph.quantities, *graph.next_quantities):
+            if name not in graph.properties:
+                continue
+            known = self.definitions.setdefault(name, graph.properties[name])
+            if known != graph.properties[name]:
+                raise InputError(
+                    f"property {name!r} is defined as {graph.properties[name]}, but an earlier record has {known}",
+                    graph.provenance,
+                )
+
+    def summary(self) -> dict[str, Any]:
+        names = sorted(self.quantities)
+        return {
+            "num_records": self.num_records,
+            "num_nodes": self.num_nodes,
+            "worlds": dict(self.worlds),
+            "levels": dict(self.levels),
+            "elements": sorted(self.elements),
+            "quantities": {
+                n: {"records": self.quantities[n], "unit": self._definition(n).unit} for n in names
+            },
+            "conditions": dict(self.conditions),
+            "properties": {n: _definition_as_json(q) for n, q in self.definitions.items()},
+        }
+
+    def _definition(self, name: str) -> Quantity:
+        return self.definitions.get(name) or quantity(name)
+
+
+def _definition_as_json(q: Quantity) -> dict[str, Any]:
+    return {
+        "irreps": q.irreps,
+        "support": q.support,
+        "unit": q.unit,
+        "meaning": q.meaning,
+        "extensive": q.extensive,
+    }
+
+
+# ---------------------------------------------------------------------- read
+class Store(Sequence[Graph]):
+    """A store on disk as a sequence of graphs. ``index`` is the content of ``index.json``.
+
+    Raises ``InputError`` for a folder that is no store and for shards that are missing, cut short or altered (of
+    ``arrow`` shards :meth:`verify` finds an altered byte; everything else is found when the store or shard is opened).
+    """
+
+    index: dict[str, Any]  # type: ignore[assignment]  # the content, not Sequence's search
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.index = _read_index(self.path)
+        self.properties = {n: Quantity(name=n, **d) for n, d in self.index["properties"].items()}
+        self._starts: np.ndarray = np.cumsum([0, *(s["rows"] for s in self.index["shards"])])
+        self._shards: list[Shard | None] = [None] * len(self.index["shards"])
+        for shard in self.index["shards"]:
+            check_size(self.path / shard["file"], shard["bytes"])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    @overload
+    def __getitem__(self, i: int) -> Graph: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Graph]: ...
+    def __getitem__(self, i: int | slice) -> Graph | list[Graph]:
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"record {i} of a store with {len(self)} records")
+        i = int(i) % len(self)
+        number = int(np.searchsorted(self._starts, i, side="right")) - 1
+        shard = self._shard(number)
+        row = i - int(self._starts[number])
+        return decode(lambda column: shard.value(column, row), shard.names, self.properties)
+
+    def __iter__(self) -> Iterator[Graph]:
+        return (self[i] for i in range(len(self)))
+
+    def __reduce__(self) -> tuple[type[Store], tuple[Path]]:
+        return Store, (self.path,)
+
+    def _shard(self, number: int) -> Shard:
+        shard = self._shards[number]
+        if shard is None:
+            entry = self.index["shards"][number]
+            shard = self._shards[number] = Shard(self.path / entry["file"], entry)
+        return shard
+
+    @cached_property
+    def columns(self) -> dict[str, Any]:
+        """What planning needs, per record and without decoding: ``num_nodes``, ``num_times`` int64 arrays ``[R]``; ``world``,
+        ``level``, ``dataset``, ``group``, ``formula`` lists of text; ``elements`` the atomic numbers of the store ``[K]``
+        and ``species_counts [R, K]`` int64."""
+        shards = [self._shard(i) for i in range(len(self._shards))]
+        out: dict[str, Any] = {}
+        for name in ("num_nodes", "num_times"):
+            out[name] = np.concatenate([s.numbers(name) for s in shards]).astype(np.int64)
+        for name in ("world", "level", "dataset", "group", "formula"):
+            out[name] = [text for s in shards for text in s.texts(name)]
+        elements = np.array(self.index["elements"], dtype=np.int64)
+        out["elements"] = elements
+        out["species_counts"] = np.concatenate([s.species_counts(elements) for s in shards])
+        return out
+
+    def values(self, name: str) -> np.ndarray:
+        """A graph quantity of all records, ``[R, ...]`` float64, NaN where a record lacks it; or a condition ``[R]``."""
+        definition = self.properties.get(name)
+        shards = [self._shard(i) for i in range(len(self._shards))]
+        if definition is None and name in self.index["conditions"]:
+            return np.concatenate([s.numbers(f"c/{name}") for s in shards])
+        q = definition or quantity(name)
+        assert q.support == "graph", f"{name} has one value per node"
+        return np.concatenate([s.graph_values(name, q.components) for s in shards]).reshape(-1, *q.shape)
+
+    def verify(self) -> None:
+        """Compare every shard with its sha256; raises ``InputError`` that names the first that differs."""
+        for entry in self.index["shards"]:
+            path = self.path / entry["file"]
+            check_size(path, entry["bytes"])
+            check_digest(path, path.read_bytes(), entry["sha256"])
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    file = path / "index.json"
+    if not file.is_file():
+        raise InputError("is not a store: it has no index.json; make one with `atomfield prepare`", str(path))
+    try:
+        index = json.loads(file.read_text())
+        found = (index["format"], index["version"])
+        _ = index["shards"], index["properties"], index["elements"], index["conditions"], index["num_records"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"is not the index of a store ({error}); make the store again", str(file)) from None
+    if found != (FORMAT, VERSION):
+        raise InputError(f"format is {found[0]} {found[1]}, expected {FORMAT} {VERSION}", str(file))
+    return index

@@ -1,0 +1,127 @@
+"""What needs no model: the forecasts that a trained one must beat, fitted on the training graphs only.
+
+Atoms: the energy is a sum of per-element constants (least squares per level of theory, no intercept),
+forces and dipole are zero, charges are the mean per element, every other quantity is its training mean, a
+class is its prevalence. Fields: persistence (the state stays as it is); the linear map on POD coefficients
+is in ``pod.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from atomfield.data.graph import Graph
+
+from .metrics import Prediction, kind_of
+
+
+def composition(graphs: Sequence[Graph], num_elements: int = 119) -> np.ndarray:
+    """``[R, 119]`` number of atoms of each element."""
+    return np.stack([np.bincount(np.asarray(g.species), minlength=num_elements) for g in graphs]).astype(
+        np.float64
+    )
+
+
+def fit_elements(graphs: Sequence[Graph], values: np.ndarray) -> np.ndarray:
+    """``[119]`` constants whose sum over the atoms of each graph is nearest to ``values [R]``: least norm
+    where several are, NaN for elements that do not occur."""
+    counts = composition(graphs)
+    present = counts.any(axis=0)
+    constants = np.full(counts.shape[1], np.nan)
+    constants[present] = np.linalg.lstsq(counts[:, present], values, rcond=1e-10)[0]
+    return constants
+
+
+@dataclass(frozen=True)
+class TrivialModel:
+    """Fitted constants. ``energy``: level -> ``[119]`` eV; ``charges``: ``[119]`` e; ``means``: name ->
+    array or logit."""
+
+    targets: tuple[str, ...]
+    kinds: dict[str, str]
+    energy: dict[str, np.ndarray] = field(default_factory=dict)
+    charges: np.ndarray | None = None
+    means: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def predict(self, graphs: Sequence[Graph]) -> list[Prediction]:
+        """One dictionary per graph; a target without training labels is left out."""
+        return [self._predict_one(g) for g in graphs]
+
+    def _predict_one(self, graph: Graph) -> Prediction:
+        out: Prediction = {}
+        species = np.asarray(graph.species)
+        for name in self.targets:
+            if name == "energy":
+                constants = self.energy.get(graph.level)
+                if constants is not None and np.isfinite(constants[species]).all():
+                    out[name] = constants[species].sum()
+            elif name == "forces":
+                out[name] = np.zeros((graph.num_nodes, 3))
+            elif name == "dipole":
+                out[name] = np.zeros(3)
+            elif name == "charges" and self.charges is not None:
+                out[name] = self.charges[species]
+            elif name in self.means:
+                out[name] = self.means[name]
+        return out
+
+
+def _mean_charges(graphs: Sequence[Graph]) -> np.ndarray:
+    species = np.concatenate([np.asarray(g.species) for g in graphs])
+    charges = np.concatenate([np.asarray(g.quantities["charges"]) for g in graphs])
+    count = np.bincount(species, minlength=119)
+    return np.bincount(species, weights=charges, minlength=119) / np.maximum(count, 1)
+
+
+def fit_trivial(train: Sequence[Graph], targets: Sequence[str], kinds: Mapping[str, str]) -> TrivialModel:
+    """Fit on the labels of ``train`` (may be empty: then only what needs no fit is predicted)."""
+    energy: dict[str, np.ndarray] = {}
+    charges: np.ndarray | None = None
+    means: dict[str, np.ndarray] = {}
+    for name in targets:
+        labelled = [g for g in train if name in g.quantities]
+        kind = kind_of(name, kinds)
+        if not labelled or kind == "field" or name in ("forces", "dipole"):
+            continue
+        if name == "energy":
+            for level in sorted({g.level for g in labelled}):
+                own = [g for g in labelled if g.level == level]
+                energy[level] = fit_elements(own, np.array([float(g.quantities["energy"]) for g in own]))
+        elif name == "charges":
+            charges = _mean_charges(labelled)
+        else:
+            mean = np.mean([np.asarray(g.quantities[name], dtype=np.float64) for g in labelled], axis=0)
+            if kind == "classification":
+                odds = (mean * len(labelled) + 0.5) / ((1 - mean) * len(labelled) + 0.5)
+                mean = np.log(odds)
+            means[name] = mean
+    return TrivialModel(tuple(targets), dict(kinds), energy, charges, means)
+
+
+def describe(name: str, kinds: Mapping[str, str]) -> str:
+    """What the trivial model of a target is, for tables: ``mean``, ``per-element fit``, ..."""
+    named = {"energy": "per-element fit", "forces": "zero", "dipole": "zero", "charges": "mean per element"}
+    if name in named:
+        return named[name]
+    match kind_of(name, kinds):
+        case "classification":
+            return "majority class"
+        case "field":
+            return "persistence"
+        case _:
+            return "training mean"
+
+
+def persistence(graph: Graph, targets: Sequence[str], num_steps: int, step_index: np.ndarray) -> Prediction:
+    """The state does not change: rollout ``[S+1, N, ...]`` of the first state, and one step from each of
+    ``step_index [K]``."""
+    out: Prediction = {"step_index": step_index}
+    for name in targets:
+        if name in graph.quantities:
+            truth = np.asarray(graph.quantities[name], dtype=np.float64)
+            out[name] = np.broadcast_to(truth[:1], (num_steps + 1, *truth.shape[1:]))
+            out[f"{name}_step"] = truth[step_index]
+    return out

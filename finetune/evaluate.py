@@ -1,0 +1,163 @@
+"""Judge a network on held-out data: predictions, metrics, a table on the screen, plots and a report."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atomfield.data.graph import Graph
+
+from .assess import Assessment, assess
+from .baselines import describe
+from .field_errors import vrmse_rows
+from .metrics import probability
+from .report import Section, Table, number, provenance_section, write_report
+from .sections import result_sections
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from atomfield.models.network import AtomFieldNet
+
+
+# ---------------------------------------------------------------- table
+def results_table(
+    assessment: Assessment, control: Mapping[str, float] | None = None, *, intervals: bool = True
+) -> Table:
+    """quantity | model | 95 % interval | from-scratch control | baselines | unit; the best of each row is
+    bold."""
+    names = ["trivial baseline" if b.label == "trivial" else b.label for b in assessment.baselines]
+    columns = ["quantity", "model", *(["from scratch"] if control else []), *names]
+    by_key = [{m.key: m.value for m in b.measures} for b in assessment.baselines]
+    rows, best = [], set()
+    for i, m in enumerate(assessment.measures):
+        values = [
+            m.value,
+            *([control.get(m.key, math.nan)] if control else []),
+            *(b.get(m.key, math.nan) for b in by_key),
+        ]
+        comparable = [(v if m.larger_is_better else -v, j) for j, v in enumerate(values) if math.isfinite(v)]
+        if len(comparable) > 1:
+            column = 1 + max(comparable)[1]
+            best.add((i, column + 1 if intervals and column > 1 else column))
+        cells = [number(v) for v in values]
+        if intervals:
+            cells.insert(1, f"{number(m.low)} to {number(m.high)}" if math.isfinite(m.low) else "–")
+        rows.append([m.label, *cells, m.unit or "–"])
+    if intervals:
+        columns.insert(2, "95 % interval")
+    count = len(assessment.graphs)
+    caption = f"{count} test record{'s' if count > 1 else ''}; bold is the best of a row."
+    if "trivial baseline" in names:
+        kinds = [f"{t} {describe(t, assessment.kinds)}" for t in assessment.targets]
+        caption += f" Trivial baseline: {', '.join(kinds)}."
+    if intervals:
+        caption += " Interval: bootstrap over records, or over their groups where there are ten or more."
+    columns.append("unit")
+    return Table(columns, rows, caption, frozenset(best), frozenset({0, len(columns) - 1}))
+
+
+def print_table(table: Table, title: str, console: Console) -> None:
+    """The same table on the screen."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = RichTable(
+        title=title or None, title_justify="left", caption=table.caption, caption_justify="left"
+    )
+    for j, column in enumerate(table.columns):
+        shown.add_column(
+            Text(column), justify="left" if j in table.text_columns else "right", overflow="fold"
+        )
+    for i, row in enumerate(table.rows):
+        shown.add_row(
+            *(Text(cell, style="bold" if (i, j) in table.best else "") for j, cell in enumerate(row))
+        )
+    console.print(shown)
+
+
+# ---------------------------------------------------------------- files
+def write_metrics(metrics: Mapping[str, float], path: Path) -> None:
+    """Flat JSON; a number that is not finite (a forecast that diverged) becomes null."""
+    clean = {k: (v if math.isfinite(v) else None) for k, v in metrics.items()}
+    path.write_text(json.dumps(clean, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_predictions(assessment: Assessment, out: Path) -> Path:
+    """The targets alone; of a field, as ``inference.write`` does, ``i/name`` at ``i/times`` (without the
+    given first state)."""
+    if assessment.graphs[0].world == "field":
+        path = out / "predictions.npz"
+        arrays: dict[str, np.ndarray] = {}
+        for i, (graph, prediction) in enumerate(zip(assessment.graphs, assessment.predictions, strict=True)):
+            arrays[f"{i}/positions"] = np.asarray(graph.positions)
+            for name in assessment.targets:
+                if name in prediction:
+                    arrays[f"{i}/times"] = np.asarray(graph.times)[1 : len(prediction[name])]
+                    arrays[f"{i}/{name}"] = prediction[name][1:].astype(np.float32)
+        for name in assessment.targets:
+            arrays[f"rollout_vrmse/{name}"] = vrmse_rows(assessment.graphs, assessment.predictions, name)[1]
+        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+        return path
+    from atomfield.inference.write import write_predictions
+
+    per_atom = {"energy", "forces", "stress", "charges"} & set(assessment.targets)
+    path = out / ("predictions.extxyz" if per_atom else "predictions.csv")
+    classes = {name for name, kind in assessment.kinds.items() if kind == "classification"}
+    rows = [
+        {n: probability(p[n]) if n in classes else p[n] for n in assessment.targets if n in p}
+        for p in assessment.predictions
+    ]
+    write_predictions(assessment.graphs, rows, path)
+    return path
+
+
+def evaluate(
+    net: AtomFieldNet,
+    test: Sequence[Graph],
+    targets: tuple[str, ...],
+    out: Path,
+    *,
+    train: Sequence[Graph] | None = None,
+    history: list[dict] | None = None,
+    control: dict[str, float] | None = None,
+    title: str = "",
+    console: Console | None = None,
+) -> dict[str, float]:
+    """Judge ``net`` on ``test`` and write ``metrics.json``, ``predictions.*``, PNGs and ``report.html``
+    into ``out``.
+
+    train: records that baselines are fitted on. history: rows of the training log (``step``,
+    ``train_loss``, ``valid_*``) for the loss curves. control: metrics of the same network trained from
+    scratch, shown beside. Returns the flat metrics, baselines included under ``baseline_`` keys; an error
+    that diverged is infinite. Raises ``InputError`` as ``assess`` does.
+    """
+    from rich.console import Console as RichConsole
+
+    console = console or RichConsole()
+    title = title or f"Evaluation: {', '.join(targets)}"
+    out.mkdir(parents=True, exist_ok=True)
+    assessment = assess(net, test, targets, train=train, console=console)
+    metrics = assessment.flat()
+    write_metrics(metrics, out / "metrics.json")
+    predictions = _write_predictions(assessment, out)
+    table = results_table(assessment, control)
+    sections: list[Section] = [Section("Results", (table, *(f"{note}." for note in assessment.notes)))]
+    sections += result_sections(assessment, history or [], out)
+    sections.append(provenance_section())
+    report = write_report(out, title, sections)
+    print_table(results_table(assessment, control, intervals=console.width >= 110), title, console)
+    for note in assessment.notes:
+        console.print(f"{note}.", style="dim", highlight=False, markup=False)
+    console.print(
+        f"Written: {out / 'metrics.json'}, {predictions}, {report}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    return metrics

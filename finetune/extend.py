@@ -1,0 +1,172 @@
+"""Grow a checkpoint: a row for a new level of theory in every stacked head, and rows for a user's properties.
+
+Old rows keep their values and their places, so the old levels still answer as before until training moves shared weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from atomfield.data.errors import InputError
+from atomfield.data.graph import Graph
+from atomfield.models.config import NetworkConfig
+from atomfield.models.network import AtomFieldNet, graphs_to_batch
+from atomfield.pretrain.config import NetworkSize
+from atomfield.pretrain.normalize import (
+    ReferenceFit,
+    Statistics,
+    apply_energy_scale,
+    apply_field_scales,
+    apply_references,
+    fit_references,
+)
+
+from .tasks import PropertyFit, Task
+
+PER_LEVEL = (
+    "backbone.conditions.level",
+    "backbone.embedding.input_rms",
+    "atom_head.level_scale",
+    "atom_head.level_shift",
+    "atom_head.energy",
+    "atom_head.charge",
+    "atom_head.dipole",
+    "atom_head.reference",
+    "field_head.weight",
+    "field_head.increment_rms",
+)
+"""Tensors with one row per level."""
+TRIAL_RECORDS = 16
+
+
+def fresh(size: NetworkSize, task: Task, level: str, fits: Sequence[PropertyFit], seed: int) -> AtomFieldNet:
+    """Random weights with one level."""
+    torch.manual_seed(seed)
+    default = {"default_level_field" if task.world == "field" else "default_level_atoms": level}
+    return AtomFieldNet(
+        NetworkConfig(
+            **size.model_dump(), levels=(level,), properties=tuple(f.config for f in fits), **default
+        )
+    )
+
+
+def extended(
+    net: AtomFieldNet, task: Task, level: str, fits: Sequence[PropertyFit], copy_from: str
+) -> AtomFieldNet:
+    """A copy of ``net`` with ``level`` (a copy of the row ``copy_from``, unless the level exists) and with the properties."""
+    config = net.config
+    levels = config.levels if level in config.levels else (*config.levels, level)
+    kept = tuple(p for p in config.properties if p.name not in {f.config.name for f in fits})
+    default = {"default_level_field" if task.world == "field" else "default_level_atoms": level}
+    grown = AtomFieldNet(
+        config.model_copy(
+            update={"levels": levels, "properties": (*kept, *(f.config for f in fits)), **default}
+        )
+    )
+    state, row = net.state_dict(), config.levels.index(copy_from)
+    new_state = grown.state_dict()
+    with torch.no_grad():
+        for name, value in state.items():
+            if name in PER_LEVEL:
+                new_state[name][: len(config.levels)] = value
+                if len(levels) > len(config.levels):
+                    new_state[name][-1] = value[row]
+            elif name.startswith("property_head."):
+                continue
+            else:
+                new_state[name].copy_(value)
+    grown.load_state_dict(new_state)
+    return grown
+
+
+def level_choices(net: AtomFieldNet, world: str) -> list[str]:
+    """Levels of this world: those whose reference table (atoms) or increments (fields) were ever fitted."""
+    fitted_atoms = net.atom_head.reference.ne(0).any(1)
+    rows = [
+        name
+        for name, is_atoms in zip(net.config.levels, fitted_atoms.tolist(), strict=True)
+        if is_atoms == (world == "atoms")
+    ]
+    return rows or list(net.config.levels)
+
+
+def closest_level(net: AtomFieldNet, task: Task, graphs: Sequence[Graph], statistics: Statistics) -> str:
+    """The level whose row predicts the new data best before any training: by forces, by one step of a field, or (without
+    either) by how many of the elements it knows."""
+    choices = level_choices(net, task.world)
+    if len(choices) == 1:
+        return choices[0]
+    if task.world == "atoms" and "forces" not in task.names:
+        elements = sorted({int(z) for g in graphs for z in g.species.unique()})
+        known = net.atom_head.reference.ne(0)[:, elements].sum(1)
+        return max(choices, key=lambda name: int(known[net.config.levels.index(name)]))
+    from dataclasses import replace
+
+    picked = [graphs[i] for i in np.linspace(0, len(graphs) - 1, min(TRIAL_RECORDS, len(graphs))).astype(int)]
+    errors = {}
+    for name in choices:
+        trial = extended(net, task, name, (), name)
+        renamed = [replace(g, level=name) for g in picked]
+        if task.world == "field":
+            local = Statistics()
+            local.add(renamed)
+            apply_field_scales(trial, local)
+            renamed = [g.pair(0) for g in renamed]
+        trial.eval()
+        total = 0.0
+        for g in renamed:
+            batch = graphs_to_batch(trial.config, [g])
+            with torch.no_grad():
+                out = trial(batch)
+            wanted = batch.next_quantities if task.world == "field" else batch.quantities
+            for key in task.names if task.world == "field" else ("forces",):
+                if key in wanted and key in out:
+                    total += float((out[key] - wanted[key]).square().mean().clamp(max=1e6))
+        errors[name] = total
+    return min(errors, key=lambda k: errors[k] if np.isfinite(errors[k]) else float("inf"))
+
+
+def fit_scales(
+    net: AtomFieldNet,
+    task: Task,
+    level: str,
+    statistics: Statistics,
+    fits: Sequence[PropertyFit],
+    *,
+    scratch: bool,
+) -> list[ReferenceFit]:
+    """Refit what belongs to the new data: references of its level, scales of its fields, scales of the properties. The shared
+    energy scale is kept from the checkpoint, because the old heads are in its units."""
+    with torch.no_grad():
+        references = fit_references(statistics) if "energy" in task.names else []
+        apply_references(net, references)
+        if scratch and task.world == "atoms":
+            apply_energy_scale(net, statistics)
+        apply_field_scales(net, statistics)
+        offset = len(net.config.properties) - len(fits)
+        for k, fit in enumerate(fits, start=offset):
+            net.property_head.scale[k] = fit.scale
+            net.property_head.shift[k] = fit.shift
+            net.property_head.reference[k] = torch.from_numpy(fit.reference)
+    return references
+
+
+def check_elements(net: AtomFieldNet, graphs: Sequence[Graph], names: tuple[str, ...]) -> None:
+    """An element that training never saw has an arbitrary energy: refuse it where energies are asked for."""
+    if "energy" not in names:
+        return
+    from ase.data import chemical_symbols
+
+    level = graphs[0].level or net.config.default_level_atoms
+    known = net.atom_head.reference[net.config.levels.index(level)] != 0
+    for g in graphs:
+        missing = [int(z) for z in g.species.unique() if not known[z]]
+        if missing:
+            raise InputError(
+                f"element {chemical_symbols[missing[0]]} does not occur in the training records of level {level!r}, so its "
+                "energy reference is unknown; add records that contain it to --train",
+                g.provenance,
+            )

@@ -1,0 +1,285 @@
+"""The pictures and tables of one evaluation, as sections of its report; each picture is also a PNG beside
+it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atomfield.data.graph import Graph
+
+from . import atom_plots, field_plots, plots
+from .baselines import fit_elements
+from .bootstrap import Measure
+from .field_errors import vrmse_rows
+from .metrics import GPA, kind_of, paired, probability, unit_of
+from .report import Picture, Section, Table, number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .assess import Assessment
+
+WORST = 10
+MAX_CLASSIFIERS = 6
+"""Classification targets that get a figure each."""
+
+
+def _save(figure: Figure, name: str, out: Path, caption: str) -> Picture:
+    data = plots.png(figure)
+    (out / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}.png").write_bytes(data)
+    return Picture(data, caption)
+
+
+def result_sections(assessment: Assessment, history: list[dict], out: Path) -> list[Section]:
+    """Loss curves (if there is a history), then what the predictions look like, then the worst records."""
+    sections = []
+    if len(history) > 1:
+        picture = _save(
+            plots.loss_curves(history), "loss_curves", out, "Loss and validation numbers during training."
+        )
+        sections.append(Section("Training", (picture,)))
+    if assessment.graphs[0].world == "field":
+        return [*sections, *_field_sections(assessment, out)]
+    return [*sections, *_atom_sections(assessment, out)]
+
+
+def _corner(measures: Sequence[Measure], name: str) -> str:
+    """Lines for the corner of a parity plot."""
+    own = [m for m in measures if m.key.startswith(f"{name}_") and "molecule" not in m.unit]
+    return "\n".join(f"{m.label.removeprefix(name).strip()} {number(m.value)} {m.unit}".strip() for m in own)
+
+
+# ---------------------------------------------------------------- atoms
+def _atom_sections(a: Assessment, out: Path) -> list[Section]:
+    panels, classifiers = [], []
+    for name in a.targets:
+        kept, truth, predicted = paired(a.graphs, a.predictions, name)
+        graphs = [a.graphs[i] for i in kept]
+        if kind_of(name, a.kinds) == "classification":
+            classifiers.append(_classifier(a, name, truth, predicted, out))
+            continue
+        t, p = np.concatenate([x.ravel() for x in truth]), np.concatenate([x.ravel() for x in predicted])
+        label, unit = name, unit_of(a.graphs, name).replace("angstrom", "Å").replace("*", "·")
+        if name == "energy":
+            t, p, unit = _relative_energy(graphs, t, p)
+            label = "energy above a per-element fit"
+        elif name == "stress":
+            t, p, unit = GPA * t, GPA * p, "GPa"
+        elif t.size != len(kept):
+            label = f"{name} component" if truth[0].ndim > 1 or name == "dipole" else name
+        panels.append(atom_plots.Parity(t, p, label, unit, _corner(a.measures, name)))
+    sections = []
+    if panels:
+        caption = "Predicted against reference; the dashed line is perfect agreement, brighter colour means more points."
+        if "energy" in a.targets:
+            caption += " Energies are shown per atom after subtracting the best sum of per-element constants from both."
+        sections.append(
+            Section(
+                "Predicted against reference", (_save(atom_plots.parity(panels), "parity", out, caption),)
+            )
+        )
+    pictures = [c for c in classifiers if c is not None][:MAX_CLASSIFIERS]
+    if pictures:
+        sections.append(Section("Classification", tuple(pictures)))
+    residuals = _residuals(a, out)
+    if residuals is not None:
+        sections.append(Section("Where the errors are", (residuals,)))
+    sections += [_worst_atoms(a)]
+    return sections
+
+
+def _relative_energy(
+    graphs: list[Graph], truth: np.ndarray, predicted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Energies per atom above the per-element fit of the test labels themselves, per level; meV where the
+    range is small."""
+    atoms = np.array([g.num_nodes for g in graphs])
+    base = np.zeros(len(graphs))
+    for level in {g.level for g in graphs}:
+        own = np.array([i for i, g in enumerate(graphs) if g.level == level])
+        constants = fit_elements([graphs[i] for i in own], truth[own])
+        base[own] = [constants[np.asarray(graphs[i].species)].sum() for i in own]
+    t, p = (truth - base) / atoms, (predicted - base) / atoms
+    return (1e3 * t, 1e3 * p, "meV/atom") if np.ptp(t) < 0.5 else (t, p, "eV/atom")
+
+
+def _classifier(
+    a: Assessment, name: str, truth: list[np.ndarray], logits: list[np.ndarray], out: Path
+) -> Picture | None:
+    label = np.array([float(t) > 0.5 for t in truth])
+    if label.all() or not label.any():
+        return None
+    chances = probability(np.array([float(x) for x in logits]))
+    figure = atom_plots.classifier(name, label, chances, _corner(a.measures, name))
+    return _save(figure, f"classifier_{name}", out, f"{name}: dashed lines are what guessing gives.")
+
+
+def _primary(a: Assessment) -> str | None:
+    """The target that records are ranked by: forces, else energy, else the first that is not a class."""
+    for name in ("forces", "energy"):
+        if name in a.targets:
+            return name
+    return next((t for t in a.targets if kind_of(t, a.kinds) != "classification"), a.targets[0])
+
+
+def _record_errors(a: Assessment, name: str) -> tuple[list[int], np.ndarray, str]:
+    """Index and error of each labelled record: RMSE over components, energies per atom; with the unit."""
+    kept, truth, predicted = paired(a.graphs, a.predictions, name)
+    unit = unit_of(a.graphs, name).replace("angstrom", "Å").replace("*", "·")
+    if kind_of(name, a.kinds) == "classification":
+        predicted = [probability(p) for p in predicted]
+        unit = "probability"
+    errors = np.array(
+        [float(np.sqrt(np.square(p - t).mean())) for t, p in zip(truth, predicted, strict=True)]
+    )
+    if name == "energy":
+        return kept, 1e3 * errors / np.array([a.graphs[i].num_nodes for i in kept]), "meV/atom"
+    return (kept, GPA * errors, "GPa") if name == "stress" else (kept, errors, unit)
+
+
+def _residuals(a: Assessment, out: Path) -> Picture | None:
+    from ase.data import chemical_symbols
+
+    name = _primary(a)
+    if name is None or kind_of(name, a.kinds) == "classification":
+        return None
+    kept, errors, unit = _record_errors(a, name)
+    species = [np.asarray(a.graphs[i].species) for i in kept]
+    by_element: dict[str, tuple[float, int]] = {}
+    per_node = name in ("forces", "charges")
+    if per_node:
+        _, truth, predicted = paired(a.graphs, a.predictions, name)
+        flat = np.concatenate(species)
+        square = np.concatenate(
+            [np.square(p - t).reshape(len(t), -1).mean(1) for t, p in zip(truth, predicted, strict=True)]
+        )
+        for z in np.unique(flat):
+            by_element[chemical_symbols[z]] = (
+                float(np.sqrt(square[flat == z].mean())),
+                int((flat == z).sum()),
+            )
+    else:
+        for z in np.unique(np.concatenate(species)):
+            own = np.array([z in s for s in species])
+            by_element[chemical_symbols[z]] = (float(errors[own].mean()), int(own.sum()))
+    tail = f" ({unit})" if unit else ""
+    what = f"RMSE of {name}" if per_node else f"mean |error| of {name}"
+    left = f"{what} on the element{tail}" if per_node else f"{what}, records with it{tail}"
+    right = f"{'RMSE' if per_node else '|error|'} of {name} in the record{tail}"
+    figure = atom_plots.residuals(by_element, np.array([len(s) for s in species]), errors, left, right)
+    return _save(figure, "residuals", out, f"Errors of {name} by element and by size.")
+
+
+def _formula(graph: Graph) -> str:
+    from ase.data import chemical_symbols
+    from ase.formula import Formula
+
+    return Formula.from_list([chemical_symbols[z] for z in np.asarray(graph.species)]).format("hill")
+
+
+def _worst_atoms(a: Assessment) -> Section:
+    name = _primary(a)
+    assert name is not None
+    kept, errors, unit = _record_errors(a, name)
+    order = np.argsort(-np.nan_to_num(errors, nan=np.inf))[:WORST]
+    tail = f" ({unit})" if unit else ""
+    scalar = all(a.graphs[kept[k]].quantities[name].numel() == 1 for k in order)
+    rows = []
+    for k in order:
+        graph, prediction = a.graphs[kept[k]], a.predictions[kept[k]]
+        values = []
+        if scalar and name != "energy":
+            is_class = kind_of(name, a.kinds) == "classification"
+            predicted = float(probability(prediction[name]) if is_class else prediction[name])
+            values = [number(float(graph.quantities[name])), number(predicted)]
+        rows.append(
+            [str(graph.provenance), graph.group or "–", _formula(graph), *values, number(float(errors[k]))]
+        )
+    middle = ["reference", "predicted"] if scalar and name != "energy" else []
+    measure = f"error{tail}" if scalar else f"RMSE{tail}"
+    columns = ["record", "group", "formula", *middle, measure]
+    caption = f"By {name}. The median record has {number(float(np.median(errors)))} {unit}".rstrip() + "."
+    return Section(
+        f"The {len(rows)} worst records", (Table(columns, rows, caption, text_columns=frozenset({0, 1, 2})),)
+    )
+
+
+# ---------------------------------------------------------------- fields
+def _curves(a: Assessment, name: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Rollout errors of the model and of each baseline that has any."""
+    sources = [("model", a.predictions), *((b.label, b.predictions) for b in a.baselines)]
+    return {label: vrmse_rows(a.graphs, p, name) for label, p in sources if any(name in one for one in p)}
+
+
+def _field_sections(a: Assessment, out: Path) -> list[Section]:
+    pictures, shown = [], []
+    worst_rows: list[tuple[float, list[str]]] = []
+    for position, name in enumerate(t for t in a.targets if any(t in p for p in a.predictions)):
+        curves = _curves(a, name)
+        figure = field_plots.rollout_error(name, curves)
+        pictures.append(
+            _save(
+                figure,
+                f"rollout_error_{name}",
+                out,
+                f"{name}: rollout error against time, mean over {len(a.graphs)} test trajectories "
+                "(band: the middle half); below 1 is better than the best constant.",
+            )
+        )
+        means = np.array(
+            [r[~np.isnan(r)].mean() if (~np.isnan(r)).any() else np.nan for r in curves["model"][1]]
+        )
+        known = np.flatnonzero(~np.isnan(means))
+        order = known[np.argsort(means[known])]
+        chosen = {"median": int(order[len(order) // 2])}
+        if position == 0 and len(order) > 2:
+            chosen["worst"] = int(order[-1])
+        for which, i in chosen.items():
+            graph = a.graphs[i]
+            figure = field_plots.field_rollout(
+                graph, name, a.predictions[i][name], baseline=a.baselines[0].predictions[i][name]
+            )
+            shown.append(
+                _save(
+                    figure,
+                    f"rollout_{name}_{which}",
+                    out,
+                    f"{name}: the test trajectory of {which} error ({graph.provenance}; {_conditions(graph)}mean "
+                    f"VRMSE {number(float(means[i]))}), started from its first state only.",
+                )
+            )
+        worst_rows += [
+            (
+                float(means[i]),
+                [
+                    str(a.graphs[i].provenance),
+                    a.graphs[i].group or "–",
+                    name,
+                    _conditions(a.graphs[i]).removesuffix(", ") or "–",
+                    number(float(means[i])),
+                ],
+            )
+            for i in order
+        ]
+    rows = [row for _, row in sorted(worst_rows, key=lambda r: -r[0])[:WORST]]
+    table = Table(
+        ["record", "group", "quantity", "conditions", "mean VRMSE"],
+        rows,
+        text_columns=frozenset({0, 1, 2, 3}),
+    )
+    return [
+        Section("Rollouts beside the truth", tuple(shown)),
+        Section("Error against time", tuple(pictures)),
+        Section(f"The {len(rows)} worst rollouts", (table,)),
+    ]
+
+
+def _conditions(graph: Graph) -> str:
+    """``viscosity 0.001, `` and the like, without what belongs to a step."""
+    names = [n for n in graph.conditions if n not in ("dt", "diffusion_number", "dt_over_spacing")]
+    return "".join(f"{n} {number(graph.conditions[n])}, " for n in names)

@@ -1,0 +1,118 @@
+"""The finetuning loop: the same training step as pretraining, on plain torch, with the best validated average kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from atomfield.models.network import AtomFieldNet
+from atomfield.pretrain.config import LossWeights
+from atomfield.pretrain.ema import Ema
+from atomfield.pretrain.engine import TorchEngine, set_learning_rate
+from atomfield.pretrain.record import Record
+from atomfield.pretrain.schedule import Progress, learning_rate_factor
+from atomfield.pretrain.step import MicroBatch, training_step
+from atomfield.pretrain.streams import Stream
+from atomfield.pretrain.validate import errors
+
+NUM_VALIDATIONS = 25
+"""Validations over a run; the best averaged weights seen there are kept."""
+TRAINING_PER_VALIDATION = 8
+"""At least so many seconds of training follow each second of validation."""
+VALIDATION_BATCHES = 40
+
+
+@dataclass
+class Schedule:
+    """How long and how fast."""
+
+    steps: int
+    max_time: float | None
+    learning_rate: float
+    warmup_fraction: float = 0.05
+    final_fraction: float = 0.005
+
+
+def train(
+    net: AtomFieldNet,
+    engine: TorchEngine,
+    ema: Ema,
+    stream: Stream,
+    valid: Stream,
+    schedule: Schedule,
+    weights: LossWeights,
+    record: Record,
+    device: str,
+) -> list[dict[str, float]]:
+    """Train, leave the best averaged weights in ``net``, return the history (rows of metrics.jsonl)."""
+    progress = Progress(schedule.steps, schedule.max_time)
+    history: list[dict[str, float]] = []
+    best_score, best = float("inf"), {k: v.clone() for k, v in ema.average.items()}
+    step, running, next_validation, not_before = 0, None, 1 / NUM_VALIDATIONS, 0.0
+    net.train()
+    while (fraction := progress.at(step)) < 1.0:
+        factor = learning_rate_factor(fraction, schedule.warmup_fraction, schedule.final_fraction)
+        set_learning_rate(engine.optimizer, schedule.learning_rate * factor)
+        share = [MicroBatch(stream.batch(step).to(device), stream.targets)]
+        terms = training_step(engine, net, share, weights)
+        ema.update()
+        step += 1
+        loss = sum(terms.values())
+        running = loss if running is None else 0.98 * running + 0.02 * loss
+        row: dict[str, float] = {
+            "step": step,
+            "seconds": progress.seconds(),
+            "learning_rate": schedule.learning_rate * factor,
+            "train_loss": loss,
+            **terms,
+        }
+        after = progress.at(step)
+        if after >= 1.0 or (after >= next_validation and progress.seconds() >= not_before):
+            next_validation, began = after + 1 / NUM_VALIDATIONS, progress.seconds()
+            found = validate(net, ema, valid, device)
+            not_before = progress.seconds() + TRAINING_PER_VALIDATION * (progress.seconds() - began)
+            row |= {f"valid/{k}": v for k, v in found.items()}
+            row["valid_score"] = score(net, found)
+            if row["valid_score"] < best_score:
+                best_score, best = row["valid_score"], {k: v.clone() for k, v in ema.average.items()}
+        if step % 10 == 0 or "valid_score" in row:
+            history.append(row)
+            record.write(row)
+        total = step + 1 if fraction <= 0 else max(step, round(step / max(after, 1e-6)))
+        shown = f"loss {running:.4f}" + (f", valid {best_score:.4f}" if best_score < float("inf") else "")
+        record.advance(step, shown, total)
+    _put(net, best)
+    net.eval()
+    return history
+
+
+@torch.no_grad()
+def validate(net: AtomFieldNet, ema: Ema, valid: Stream, device: str) -> dict[str, float]:
+    net.eval()
+    with ema.applied():
+        found = errors(net, valid, device, VALIDATION_BATCHES)
+    net.train()
+    return found
+
+
+def score(net: AtomFieldNet, found: dict[str, float]) -> float:
+    """One number to compare validations: errors in units of their scales, forces and energies weighed alike."""
+    total = 0.0
+    scale = float(net.atom_head.energy_scale)
+    for key, value in found.items():
+        if key.startswith("energy_mae"):
+            total += 4 * value / scale
+        elif key.startswith("forces_mae"):
+            total += value / scale
+        else:
+            names = [p.name for p in net.config.properties]
+            name = key.removesuffix("_mae")
+            total += value / (float(net.property_head.scale[names.index(name)]) if name in names else 1.0)
+    return total
+
+
+def _put(net: AtomFieldNet, weights: dict[str, Tensor]) -> None:
+    for name, parameter in net.named_parameters():
+        parameter.data = weights[name]

@@ -1,0 +1,71 @@
+"""How well a trajectory keeps its energy: the slope of a straight line through the total energy, and a picture of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atomfield.data.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def nve_drift(time_fs: np.ndarray, total_energy: np.ndarray, num_atoms: int) -> float:
+    """Slope of the least-squares line through ``total_energy [S]`` (eV) over ``time_fs [S]``, in meV/atom/ps.
+
+    Fluctuations of a symplectic integrator have no slope; a wrong force, a jump at the cutoff or rounding has one. Raises
+    ``InputError`` for fewer than three samples.
+    """
+    time_ps = np.asarray(time_fs, dtype=np.float64) / 1000
+    if len(time_ps) < 3 or not np.ptp(time_ps) > 0:
+        raise InputError(f"the energy trace has {len(time_ps)} samples, expected at least 3 different times")
+    centred = time_ps - time_ps.mean()
+    energy = np.asarray(total_energy, dtype=np.float64)
+    slope = float((centred * (energy - energy.mean())).sum() / (centred**2).sum())
+    return 1000 * slope / num_atoms
+
+
+def energy_figure(
+    time_fs: np.ndarray, total_energy: np.ndarray, potential: np.ndarray, num_atoms: int
+) -> Figure:
+    """Total and potential energy per atom (meV, from the first sample) over time (ps), and the total alone beneath with its
+    fitted line, because its scale is hundreds of times finer."""
+    from matplotlib.figure import Figure
+
+    time_ps = np.asarray(time_fs) / 1000
+    total = 1000 * (np.asarray(total_energy) - total_energy[0]) / num_atoms
+    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    above.plot(
+        time_ps,
+        1000 * (np.asarray(potential) - potential[0]) / num_atoms,
+        lw=0.8,
+        color="#8a8a8a",
+        label="potential",
+    )
+    above.plot(time_ps, total, lw=1.2, color="#1f5fa8", label="total")
+    above.set_ylabel("energy - start\n(meV/atom)")
+    above.legend(frameon=False, ncols=2, loc="upper right")
+    below.plot(time_ps, total, lw=0.7, color="#1f5fa8")
+    if len(time_ps) >= 3:
+        slope = nve_drift(time_fs, total_energy, num_atoms)
+        below.plot(time_ps, total.mean() + slope * (time_ps - time_ps.mean()), "--", lw=1.2, color="#b3261e",
+                   label=f"drift {slope:+.4f} meV/atom/ps")  # fmt: skip
+        below.legend(frameon=False, loc="upper right")
+    below.set_ylabel("total - start\n(meV/atom)")
+    below.set_xlabel("time (ps)")
+    for axes in (above, below):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def save_energy_figure(
+    time_fs: np.ndarray, total_energy: np.ndarray, potential: np.ndarray, num_atoms: int, path: Path
+) -> Path:
+    """Write :func:`energy_figure` as an image (PNG by suffix)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    energy_figure(time_fs, total_energy, potential, num_atoms).savefig(path, dpi=150)
+    return path

@@ -1,0 +1,194 @@
+"""Many graphs in, one dictionary of arrays each out: packed by edges, in the order given, in physical units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atomfield.data.graph import Graph, GraphBatch, collate, step_conditions
+from atomfield.data.neighbors import with_edges
+from atomfield.data.quantities import VOCABULARY
+
+from .convert import to_graphs
+
+if TYPE_CHECKING:
+    from atomfield.models.config import NetworkConfig
+    from atomfield.models.network import AtomFieldNet
+
+__all__ = ["Prediction", "embed_graphs", "evaluating", "predict_graphs", "probabilities", "to_graphs"]
+
+Prediction = dict[str, np.ndarray]
+"""Name -> array in the shape and unit of the vocabulary; a user's property has shape ``[]``."""
+
+
+def predict_graphs(
+    net: AtomFieldNet,
+    graphs: Sequence[Graph],
+    *,
+    max_edges: int = 60_000,
+    device: torch.device | str | None = None,
+    forces: bool = True,
+    stress: bool | None = None,
+    progress: bool = False,
+) -> list[Prediction]:
+    """What ``net`` says of each graph, in the order of ``graphs``.
+
+    Atoms: ``energy []`` eV, ``forces [N, 3]`` eV/angstrom, ``stress [3, 3]`` eV/angstrom^3 (only where periodic in three
+    directions; ``stress=False`` leaves it out), ``charges [N]`` e, ``dipole [3]`` e*angstrom (only where not periodic) and the
+    user's properties ``[]`` (of a classification the logit, see :func:`probabilities`).
+    Fields: the next state of each state quantity, ``[N, ...]``; of a trajectory of T times ``[T-1, N, ...]``, the
+    forecasts of times 1 to T-1, each made from the given state before it.
+
+    max_edges: a batch is closed before it exceeds this many edges; one larger graph is a batch of its own.
+    device: where to compute; default: where ``net`` is, and ``net`` is moved otherwise.
+    """
+    if device is not None:
+        net.to(device)
+    results: list[Prediction] = [{}] * len(graphs)
+    steps: dict[int, list[Prediction]] = {}
+    with evaluating(net), _Progress(len(graphs), progress) as bar:
+        for items in _packs(net.config, graphs, max_edges, stress is not False):
+            batch = collate([i.graph for i in items])
+            with_stress = stress is not False and batch.world != "field" and bool(batch.pbc.all())
+            out = net(batch.to(net.device), forces=forces, stress=with_stress)
+            for item, found in zip(items, _unpacked(net.config, out, batch, forces), strict=True):
+                if batch.world == "field":  # a batch has the quantities of all its graphs
+                    found = {name: value for name, value in found.items() if name in item.graph.quantities}
+                if item.is_step:
+                    steps.setdefault(item.owner, []).append(found)
+                else:
+                    results[item.owner] = found
+                bar.advance(item.owner)
+    for owner, forecasts in steps.items():
+        results[owner] = {name: np.stack([f[name] for f in forecasts]) for name in forecasts[0]}
+    return results
+
+
+@contextmanager
+def evaluating(net: AtomFieldNet) -> Iterator[None]:
+    """No gradients of weights and no dropout inside; the network's mode is put back afterwards."""
+    was_training = net.training
+    net.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        net.train(was_training)
+
+
+def embed_graphs(net: AtomFieldNet, graphs: Sequence[Graph], *, max_edges: int = 60_000) -> list[Prediction]:
+    """Features of each graph: ``invariant [C]`` and, for lmax > 0, ``vector [3, C]``; of a trajectory those of its first
+    state."""
+    first = [g if g.times is None else g.snapshot(0) for g in graphs]
+    results: list[Prediction] = [{}] * len(graphs)
+    with evaluating(net):
+        for items in _packs(net.config, first, max_edges, False):
+            batch = collate([i.graph for i in items]).to(net.device)
+            out = {k: v.double().cpu().numpy() for k, v in net.embed(batch).items()}
+            for row, item in enumerate(items):
+                results[item.owner] = {k: v[row] for k, v in out.items()}
+    return results
+
+
+def probabilities(config: NetworkConfig, predictions: Sequence[Prediction]) -> list[Prediction]:
+    """The same predictions with the logit of each classification replaced by the probability of class 1."""
+    names = {p.name for p in config.properties if p.kind == "classification"}
+    return [{k: 1 / (1 + np.exp(-v)) if k in names else v for k, v in one.items()} for one in predictions]
+
+
+# ---------------------------------------------------------------- packing
+@dataclass(frozen=True)
+class _Item:
+    """A snapshot with edges, the number of the graph that it is from, and whether it is one step of a trajectory."""
+
+    owner: int
+    graph: Graph
+    is_step: bool
+
+
+def _items(graphs: Sequence[Graph], config: NetworkConfig) -> Iterator[_Item]:
+    """Every snapshot that has a forecast; the edges of a trajectory are built once."""
+    for owner, graph in enumerate(graphs):
+        if graph.times is None:
+            yield _Item(owner, with_edges(graph, config.cutoff), False)
+            continue
+        ready = with_edges(graph.snapshot(0), config.cutoff)
+        if graph.num_times < 2:
+            yield _Item(owner, ready, False)
+        for t in range(graph.num_times - 1):
+            dt = float(graph.times[t + 1] - graph.times[t])
+            now = graph.snapshot(t)
+            conditions = step_conditions(now.conditions, dt, ready.spacing)
+            now = replace(now, edges=ready.edges, spacing=ready.spacing, conditions=conditions)
+            yield _Item(owner, now, True)
+
+
+def _packs(
+    config: NetworkConfig, graphs: Sequence[Graph], max_edges: int, by_stress: bool
+) -> Iterator[list[_Item]]:
+    """Packs of one kind each (fields, atoms, and crystals that get a stress) of at most ``max_edges``."""
+    waiting: dict[str, list[_Item]] = {"field": [], "atoms": [], "solid": []}
+    sizes = dict.fromkeys(waiting, 0)
+    for item in _items(graphs, config):
+        graph = item.graph
+        solid = by_stress and bool(graph.pbc.all())
+        kind = "field" if graph.world == "field" else "solid" if solid else "atoms"
+        if waiting[kind] and sizes[kind] + graph.num_edges > max_edges:
+            yield waiting[kind]
+            waiting[kind], sizes[kind] = [], 0
+        waiting[kind].append(item)
+        sizes[kind] += graph.num_edges
+    yield from (pack for pack in waiting.values() if pack)
+
+
+def _unpacked(
+    config: NetworkConfig, out: dict[str, Tensor], batch: GraphBatch, forces: bool
+) -> Iterator[Prediction]:
+    """One dictionary per graph; arrays are float64 copies on the CPU."""
+    arrays = {name: value.detach().double().cpu().numpy() for name, value in out.items()}
+    ends = np.cumsum(batch.nodes_per_graph().cpu().numpy())
+    periodic = batch.pbc.any(dim=1).cpu().numpy()
+    own = {p.name for p in config.properties}
+    per_node = {n for n in arrays if n not in own and VOCABULARY[n].support == "node"}
+    for row, end in enumerate(ends):
+        start = ends[row - 1] if row else 0
+        one = {n: (v[start:end] if n in per_node else v[row]).copy() for n, v in arrays.items()}
+        one = {n: np.asarray(v) for n, v in one.items()}
+        if periodic[row]:
+            one.pop("dipole", None)  # depends on which image of each atom is listed
+        if not forces:
+            one.pop("forces", None)
+        yield one
+
+
+class _Progress:
+    """A rich progress bar over graphs, or nothing."""
+
+    def __init__(self, total: int, shown: bool):
+        self.total, self.shown, self.last = total, shown, -1
+
+    def __enter__(self) -> _Progress:
+        if self.shown:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self.bar = Progress(*columns, transient=True)
+            self.task = self.bar.add_task("predict", total=self.total)
+            self.bar.start()
+        return self
+
+    def advance(self, owner: int) -> None:
+        """Called once per snapshot; a trajectory counts once, at its first."""
+        if self.shown and owner != self.last:
+            self.bar.advance(self.task)
+        self.last = owner
+
+    def __exit__(self, *_: object) -> None:
+        if self.shown:
+            self.bar.stop()

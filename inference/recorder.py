@@ -1,0 +1,133 @@
+"""What a simulation leaves behind: a CSV of energies, a trajectory file, and a progress bar while it runs."""
+
+from __future__ import annotations
+
+import csv
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+
+from atomfield.data.errors import InputError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from rich.console import Console
+
+TRAJECTORY_SUFFIXES = (".traj", ".extxyz", ".xyz")
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where results go; all of it optional, folders are made.
+
+    trajectory: ``.traj`` (ASE), ``.extxyz`` or ``.xyz``. log: CSV of the energies. figure: PNG of the energy trace (dynamics).
+    interval: steps between samples of all three. progress: a bar with rate and remaining time on ``console``.
+    """
+
+    trajectory: str | Path | None = None
+    log: str | Path | None = None
+    figure: str | Path | None = None
+    interval: int = 10
+    progress: bool = False
+    console: Console | None = None
+
+    def __post_init__(self) -> None:
+        if self.interval < 1:
+            raise InputError(f"interval is {self.interval}, expected at least 1 step")
+        if self.trajectory is not None and Path(self.trajectory).suffix not in TRAJECTORY_SUFFIXES:
+            known = ", ".join(TRAJECTORY_SUFFIXES)
+            raise InputError(f"trajectory is {str(self.trajectory)!r}, expected a name ending in {known}")
+
+
+class Recorder:
+    """A context in which each ``sample`` becomes a row and a frame; files are complete up to the last sample whatever happens.
+
+    columns: names of the numbers of one row; ``rows`` holds them all, in order.
+    """
+
+    def __init__(self, output: Output, columns: tuple[str, ...], total: int, title: str):
+        self.output, self.columns = output, columns
+        self.rows: list[tuple[float, ...]] = []
+        self._total, self._title, self._shown_at = total, title, 0.0
+        self._bar: Any = None
+        self._file: TextIO | None = None
+        self._frames: Any = None
+
+    def __enter__(self) -> Recorder:
+        out = self.output
+        if out.log is not None:
+            Path(out.log).parent.mkdir(parents=True, exist_ok=True)
+            self._file = Path(out.log).open("w", newline="")
+            self._writer = csv.writer(self._file)
+            self._writer.writerow(self.columns)
+        if out.trajectory is not None:
+            path = Path(out.trajectory)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            if path.suffix == ".traj":
+                from ase.io.trajectory import Trajectory
+
+                self._frames = Trajectory(str(path), "w")
+        if out.progress:
+            self._bar = _bar(out.console)
+            self._task = self._bar.add_task(self._title, total=self._total, rate="", note="")
+            self._bar.start()
+        self._began = time.perf_counter()
+        return self
+
+    def sample(self, atoms: Atoms, row: tuple[float, ...]) -> None:
+        """Keep one row (in the order of ``columns``) and one frame, and flush both."""
+        self.rows.append(row)
+        if self._file is not None:
+            self._writer.writerow([v if isinstance(v, int) else f"{v:.10g}" for v in row])
+            self._file.flush()
+        if self._frames is not None:
+            self._frames.write(atoms)
+        elif self.output.trajectory is not None:
+            import ase.io
+
+            ase.io.write(self.output.trajectory, atoms, format="extxyz", append=True)
+
+    def progress(self, step: int, note: str = "") -> None:
+        """Move the bar to ``step``; cheap enough for every step."""
+        now = time.perf_counter()
+        if self._bar is None or (now - self._shown_at < 0.1 and step < self._total):
+            return
+        self._shown_at = now
+        rate = f"{step / max(now - self._began, 1e-9):.1f} steps/s"
+        self._bar.update(self._task, completed=step, rate=rate, note=note)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time since the start."""
+        return time.perf_counter() - self._began
+
+    def column(self, name: str) -> np.ndarray:
+        """``[S]`` all samples of one column."""
+        return np.array([row[self.columns.index(name)] for row in self.rows])
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        if self._file is not None:
+            self._file.close()
+        if self._frames is not None:
+            self._frames.close()
+
+
+def _bar(console: Console | None) -> Any:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        transient=True,
+    )

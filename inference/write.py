@@ -1,0 +1,186 @@
+"""Predictions to a file, chosen by its suffix: ``.extxyz`` ``.xyz`` ``.csv`` ``.parquet`` ``.npz`` ``.nc``.
+
+Predicted quantities keep their names; where a record has a label of the same name, it stands beside as ``REF_`` + name. Units
+are those of the vocabulary (eV, angstrom, eV/angstrom^3) and of the records for fields.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atomfield.data.errors import InputError
+from atomfield.data.graph import Graph
+from atomfield.data.quantities import VOCABULARY
+
+from .predict import Prediction
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+SUFFIXES = (".extxyz", ".xyz", ".csv", ".parquet", ".npz", ".nc")
+REFERENCE = "REF_"
+
+
+def write_predictions(graphs: Sequence[Graph], predictions: Sequence[Prediction], path: str | Path) -> Path:
+    """Write one prediction per graph, in order; the file appears whole or not at all. Returns the path.
+
+    ``.extxyz``, ``.xyz``: one frame per structure. ``.csv``: one row per structure with its scalars, vectors and stress; what
+    each atom has of its own is left out. ``.parquet``: the same and lists per atom. ``.npz``: structures one after another with
+    ``num_nodes``, fields as ``0/velocity``, ``1/velocity``, ... ``.nc``: xarray datasets, a group per field. Rows of a field in
+    ``.csv`` and ``.parquet`` are its points at each time. Raises ``InputError`` for another suffix, for fields in a file of
+    atoms, for atoms and fields together, and where nothing is to be written.
+    """
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        found, known = path.suffix or "a file without suffix", ", ".join(SUFFIXES)
+        raise InputError(f"cannot write {found}, expected one of {known}", str(path))
+    graphs = list(graphs)  # a store decodes a record each time it is asked
+    if not graphs:
+        raise InputError("there are no predictions to write, expected at least one", str(path))
+    assert len(graphs) == len(predictions)
+    worlds = {g.world == "field" for g in graphs}
+    if len(worlds) > 1:
+        raise InputError(
+            "the records hold atoms and fields, expected one of them; write each to a file of its own",
+            str(path),
+        )
+    fields = worlds.pop()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        match path.suffix:
+            case ".extxyz" | ".xyz":
+                if fields:
+                    raise InputError(
+                        "an extxyz file holds atoms, but these are fields; write .nc, .npz or .parquet",
+                        str(path),
+                    )
+                _write_extxyz(graphs, predictions, partial)
+            case ".csv" | ".parquet":
+                from .write_table import write_table
+
+                write_table(graphs, predictions, partial)
+            case ".npz":
+                arrays = field_arrays(graphs, predictions) if fields else atom_arrays(graphs, predictions)
+                np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
+            case ".nc":
+                from .write_netcdf import write_netcdf
+
+                write_netcdf(graphs, predictions, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+# ---------------------------------------------------------------- shared by the formats
+def with_references(graph: Graph, prediction: Prediction) -> Prediction:
+    """The prediction and, as ``REF_`` + name, the labels that it can be compared with."""
+    labels = {
+        name: graph.quantities[name].double().numpy() for name in prediction if name in graph.quantities
+    }
+    if graph.world == "field":
+        if graph.times is None:
+            labels = {
+                n: graph.next_quantities[n].double().numpy() for n in prediction if n in graph.next_quantities
+            }
+        else:
+            labels = {n: v[1:] for n, v in labels.items()}
+    return {**prediction, **{REFERENCE + name: value for name, value in labels.items()}}
+
+
+def is_per_node(name: str) -> bool:
+    """Whether a prediction (or its reference) has one value per node."""
+    plain = name.removeprefix(REFERENCE)
+    return plain in VOCABULARY and VOCABULARY[plain].support == "node"
+
+
+def unit_of(name: str, graph: Graph) -> str:
+    """Unit of a prediction, empty where unknown or declared by the record."""
+    plain = name.removeprefix(REFERENCE)
+    q = graph.properties.get(plain) or VOCABULARY.get(plain)
+    return "" if q is None or q.unit == "field" else q.unit
+
+
+def times_of(graph: Graph) -> np.ndarray:
+    """``[K]`` times of the forecasts of a field: all but the first of a trajectory; of a snapshot its step dt."""
+    if graph.times is not None:
+        return graph.times[1:].numpy()
+    return np.array([graph.conditions.get("dt", 1.0)])
+
+
+def atom_arrays(graphs: Sequence[Graph], predictions: Sequence[Prediction]) -> dict[str, np.ndarray]:
+    """Structures one after another: ``num_nodes [G]``, ``species [N]``, ``positions [N, 3]``, ``cell [G, 3, 3]``, ``pbc [G, 3]``
+    and each prediction ``[N, ...]`` or ``[G, ...]``, NaN where a structure has none."""
+    rows = [with_references(g, p) for g, p in zip(graphs, predictions, strict=True)]
+    out = {
+        "num_nodes": np.array([g.num_nodes for g in graphs]),
+        "species": np.concatenate([g.species.numpy() for g in graphs]),
+        "positions": np.concatenate([g.positions.numpy() for g in graphs]),
+        "cell": np.stack([np.asarray(g.cell) for g in graphs]),
+        "pbc": np.stack([np.asarray(g.pbc) for g in graphs]),
+    }
+    for name in dict.fromkeys(n for row in rows for n in row):
+        per_node = is_per_node(name)
+        sample = next(row[name] for row in rows if name in row)
+        tail = sample.shape[1:] if per_node else sample.shape
+        parts = []
+        for graph, row in zip(graphs, rows, strict=True):
+            shape = (graph.num_nodes, *tail) if per_node else (1, *tail)
+            parts.append(np.asarray(row[name]).reshape(shape) if name in row else np.full(shape, np.nan))
+        out[name] = np.concatenate(parts)
+    return out
+
+
+def field_arrays(graphs: Sequence[Graph], predictions: Sequence[Prediction]) -> dict[str, np.ndarray]:
+    """``i/positions [N, 3]``, ``i/times [K]`` and ``i/name`` of each field ``i``."""
+    out: dict[str, np.ndarray] = {}
+    for number, (graph, prediction) in enumerate(zip(graphs, predictions, strict=True)):
+        out[f"{number}/positions"] = graph.positions.numpy()
+        out[f"{number}/times"] = times_of(graph)
+        for name, value in with_references(graph, prediction).items():
+            out[f"{number}/{name}"] = value
+    return out
+
+
+# ---------------------------------------------------------------- extxyz
+def to_atoms(graph: Graph, prediction: Prediction) -> Atoms:
+    """ASE Atoms whose single-point calculator holds the prediction; other numbers are in ``info`` and ``arrays``."""
+    from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.stress import full_3x3_to_voigt_6_stress
+
+    periodic = bool(graph.pbc.any())
+    atoms = Atoms(
+        numbers=graph.species.numpy(),
+        positions=graph.positions.numpy(),
+        cell=np.asarray(graph.cell) if periodic else None,
+        pbc=np.asarray(graph.pbc),
+    )
+    atoms.info.update(graph.conditions)
+    if graph.group:
+        atoms.info["group"] = graph.group
+    results: dict[str, Any] = {}
+    for name, value in with_references(graph, prediction).items():
+        if name == "stress":
+            results[name] = full_3x3_to_voigt_6_stress(value)
+        elif name in ("energy", "forces", "charges", "dipole"):
+            results[name] = float(value) if value.ndim == 0 else value
+        elif is_per_node(name):
+            atoms.arrays[name] = np.asarray(value)
+        else:
+            atoms.info[name] = float(value) if value.ndim == 0 else value
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
+
+
+def _write_extxyz(graphs: Sequence[Graph], predictions: Sequence[Prediction], path: Path) -> None:
+    import ase.io
+
+    frames = [to_atoms(g, p) for g, p in zip(graphs, predictions, strict=True)]
+    ase.io.write(path, frames, format="extxyz")

@@ -1,0 +1,98 @@
+"""Predictions as a table: one row per structure, or per point and time of a field. CSV, or Parquet with lists per atom."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atomfield.data.graph import Graph
+
+from .predict import Prediction
+from .write import is_per_node, times_of, with_references
+
+_VECTOR = ("x", "y", "z")
+_VOIGT = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
+
+
+def write_table(graphs: Sequence[Graph], predictions: Sequence[Prediction], path: Path) -> None:
+    """CSV or Parquet, by the suffix of ``path``."""
+    lists = path.suffix == ".parquet"
+    rows: list[dict[str, Any]] = []
+    for number, (graph, prediction) in enumerate(zip(graphs, predictions, strict=True)):
+        values = with_references(graph, prediction)
+        if graph.world == "field":
+            rows.extend(_points(number, graph, values))
+        else:
+            rows.append(_structure(number, graph, values, lists))
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    if lists:
+        import pyarrow
+        import pyarrow.parquet
+
+        table = pyarrow.table({c: [row.get(c) for row in rows] for c in columns})
+        pyarrow.parquet.write_table(table, path, compression="zstd")
+        return
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _structure(number: int, graph: Graph, values: Prediction, lists: bool) -> dict[str, Any]:
+    from ase.formula import Formula
+
+    where = graph.provenance
+    row: dict[str, Any] = {
+        "index": number,
+        "file": where.file,
+        "record": where.record,
+        "group": graph.group,
+        "formula": str(Formula.from_list(_symbols(graph)).convert("hill")),
+        "num_atoms": graph.num_nodes,
+    }
+    for name, value in values.items():
+        if not is_per_node(name):
+            row |= _scalars(name, value)
+    if lists:
+        row["species"] = graph.species.tolist()
+        row["positions"] = graph.positions.reshape(-1).tolist()
+        row |= {
+            name: np.asarray(value).reshape(-1).tolist()
+            for name, value in values.items()
+            if is_per_node(name)
+        }
+    return row
+
+
+def _symbols(graph: Graph) -> list[str]:
+    from ase.data import chemical_symbols
+
+    return [chemical_symbols[z] for z in graph.species.tolist()]
+
+
+def _points(number: int, graph: Graph, values: Prediction) -> Iterator[dict[str, Any]]:
+    positions, times = graph.positions.tolist(), times_of(graph)
+    timed = {n: v if graph.times is not None else v[None] for n, v in values.items()}
+    for step, when in enumerate(times.tolist()):
+        for node, place in enumerate(positions):
+            row = {"index": number, "time": when, "node": node, **dict(zip(_VECTOR, place, strict=True))}
+            for name, value in timed.items():
+                row |= _scalars(name, value[step, node])
+            yield row
+
+
+def _scalars(name: str, value: np.ndarray) -> dict[str, float]:
+    """A number, ``name_x`` ``name_y`` ``name_z``, or ``name_xx`` ... of a symmetric tensor."""
+    value = np.asarray(value)
+    match value.shape:
+        case ():
+            return {name: float(value)}
+        case (3,):
+            return {f"{name}_{axis}": float(v) for axis, v in zip(_VECTOR, value, strict=True)}
+        case (3, 3):
+            return {f"{name}_{pair}": float(value[ij]) for pair, ij in _VOIGT.items()}
+    raise AssertionError(value.shape)

@@ -1,0 +1,96 @@
+"""The backbone: node embedding, then layers of edge convolution, node product and gated update.
+
+Legend: ``N`` nodes, ``E`` edges, ``G`` graphs, ``M`` = (lmax+1)^2, ``C`` natural channels, ``K`` = C + unnatural channels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from atomfield.data.graph import GraphBatch
+
+from .config import NetworkConfig
+from .convolution import EdgeConvolution, EdgeGeometry
+from .embedding import ConditionEmbedding, NodeEmbedding
+from .layers import EquivariantLinear, EquivariantNorm, GatedUpdate
+from .product import NodeProduct
+from .radial import bessel_basis, polynomial_envelope
+from .rotation import FrameRotation, edge_frames
+
+
+class Layer(nn.Module):
+    """``x + mix(A) + mix(A*A) + mix(A*A*A)``, then the gated update, with A the mixed neighbours and the node itself."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.norm = EquivariantNorm(config)
+        self.before = EquivariantLinear(config)
+        self.convolution = EdgeConvolution(config)
+        self.neighbors = EquivariantLinear(config)
+        self.itself = EquivariantLinear(config, gain=0.5)
+        self.element = nn.Linear(config.channels, config.width)
+        nn.init.zeros_(self.element.weight)
+        nn.init.ones_(self.element.bias)
+        self.bound = EquivariantNorm(config, eps=1.0)
+        self.products = nn.ModuleList(NodeProduct(config) for _ in range(config.correlation - 1))
+        self.mixes = nn.ModuleList(EquivariantLinear(config, gain=0.5) for _ in range(config.correlation))
+        self.update = GatedUpdate(config)
+
+    def forward(
+        self, x_NMK: Tensor, geometry: EdgeGeometry, condition_NC: Tensor, *, scalars_only: bool
+    ) -> Tensor:
+        h = self.norm(x_NMK)
+        gathered = self.convolution(self.before(h), geometry, scalars_only=scalars_only)
+        a = self.neighbors(gathered) + self.itself(h)
+        a = a * self.element(h[:, 0, : condition_NC.shape[1]]).unsqueeze(1)
+        x = x_NMK + self.mixes[0](a)
+        # dense crystals gather several times more than molecules: bounded factors keep cubes of sums in range
+        a = self.bound(a)
+        power = a
+        for product, mix in zip(self.products, list(self.mixes)[1:], strict=True):
+            power = product(power, a)
+            x = x + mix(power)
+        return self.update(x, condition_NC)
+
+
+class Backbone(nn.Module):
+    """Batch and edge vectors to node features ``[N, M, K]``."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+        self.conditions = ConditionEmbedding(config)
+        self.embedding = NodeEmbedding(config)
+        self.rotation = FrameRotation(config.lmax)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+
+    def geometry(self, batch: GraphBatch, vector_E3: Tensor) -> EdgeGeometry:
+        """Bases and frames; ``vector_E3`` in model length units (angstrom, or scaled field units)."""
+        config = self.config
+        distance = vector_E3.square().sum(1).sqrt()
+        direction = vector_E3 / distance.unsqueeze(1)
+        if batch.world == "field":
+            # edges of a mesh or grid are given, not found by a radius: no envelope, and long ones saturate smoothly
+            squashed = config.cutoff * torch.tanh(distance / config.cutoff)
+            envelope = torch.where(batch.edge_is_radius, polynomial_envelope(distance, config.cutoff), 1.0)
+        else:
+            squashed = distance
+            envelope = polynomial_envelope(distance, config.cutoff)
+        dtype = self.embedding.species.dtype
+        frames = edge_frames(direction)
+        return EdgeGeometry(
+            sender_E=batch.edge_index[0],
+            receiver_E=batch.edge_index[1],
+            basis_EB=bessel_basis(squashed, config.cutoff, config.num_radial).to(dtype),
+            envelope_E=envelope.to(dtype),
+            frame_EMM=self.rotation(frames.to(dtype)),
+        )
+
+    def forward(self, batch: GraphBatch, vector_E3: Tensor, level_G: Tensor) -> Tensor:
+        geometry = self.geometry(batch, vector_E3)
+        condition_NC = self.conditions(batch, level_G)[batch.graph_index]
+        x = self.embedding(batch, level_G, condition_NC)
+        for number, layer in enumerate(self.layers):
+            x = layer(x, geometry, condition_NC, scalars_only=number == 0 and batch.world != "field")
+        return x

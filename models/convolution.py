@@ -1,0 +1,112 @@
+"""Messages along edges: O(3)-equivariant SO(2) convolutions, depthwise in channels.
+
+Legend: ``N`` nodes, ``E`` edges, ``M`` = (lmax+1)^2, ``K`` = C natural + U unnatural channels, ``B`` radial bases, ``H`` hidden.
+
+In the frame of an edge the stabiliser of the direction is O(2). An equivariant map between degrees l and
+l' is then one number per
+|m| and channel. Within a parity class (natural to natural, unnatural to unnatural) it acts alike on the +m and -m parts; across
+classes it is the quarter turn (a, b) -> (-b, a) of the pair (-m, +m), m >= 1 only. The rule is that of e3nn-jax's
+``linear_shtp`` (M. Geiger) and cuEquivariance's ``escn_tp``; SO(2) convolutions are from Passaro & Zitnick, arXiv:2302.03655.
+Together these are all parity-allowed paths of the full tensor product with spherical harmonics.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import NetworkConfig
+
+
+@dataclass
+class EdgeGeometry:
+    """What every layer shares about the edges."""
+
+    sender_E: Tensor
+    receiver_E: Tensor
+    basis_EB: Tensor
+    envelope_E: Tensor
+    frame_EMM: Tensor
+    """Rotation into the frame of the edge, its rows sorted by |m|: m = 0 of every degree, then (-1, +1) of every degree, ..."""
+
+
+class EdgeConvolution(nn.Module):
+    """Sum over neighbours of rotated, radially weighted features, divided by sqrt(average number of neighbours)."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.lmax, self.channels, self.unnatural = config.lmax, config.channels, config.channels_unnatural
+        self.width = config.width
+        self.norm = 1 / math.sqrt(config.average_neighbors)
+        self.sizes = [config.lmax + 1 - m for m in range(config.lmax + 1)]
+        """Degrees that have a component of each |m|."""
+        self.rows = [self.sizes[0], *(2 * n for n in self.sizes[1:])]
+        self.num_same = sum(n * n for n in self.sizes)
+        self.num_cross = sum(n * n for n in self.sizes[1:])
+        hidden = config.radial_hidden
+        self.basis = nn.Linear(config.num_radial, hidden)
+        self.sender = nn.Linear(config.channels, hidden, bias=False)
+        self.receiver = nn.Linear(config.channels, hidden, bias=False)
+        gain = 1 / math.sqrt(hidden)
+        self.same = nn.Parameter(torch.randn(hidden, self.num_same, self.width) * gain)
+        self.cross = nn.Parameter(torch.randn(hidden, self.num_cross, 2 * self.unnatural) * gain)
+
+    def forward(self, x_NMK: Tensor, geometry: EdgeGeometry, *, scalars_only: bool) -> Tensor:
+        """``scalars_only``: the input is zero beyond natural l=0 (first layer on atoms), which is far cheaper."""
+        scalars = x_NMK[:, 0, : self.channels]
+        hidden = self.basis(geometry.basis_EB)
+        hidden = (
+            hidden + self.sender(scalars)[geometry.sender_E] + self.receiver(scalars)[geometry.receiver_E]
+        )
+        # the envelope comes after the last non-linearity, so a message and two derivatives vanish at the cutoff
+        hidden = F.silu(hidden) * (geometry.envelope_E * self.norm).unsqueeze(1)
+        message = (
+            self._from_scalars(scalars, hidden, geometry)
+            if scalars_only
+            else self._full(x_NMK, hidden, geometry)
+        )
+        return torch.zeros_like(x_NMK).index_add(0, geometry.receiver_E, message)
+
+    def _from_scalars(self, scalars_NC: Tensor, hidden_EH: Tensor, geometry: EdgeGeometry) -> Tensor:
+        """Only m = 0 survives and the rotation back is a spherical harmonic: row m = 0 of the Wigner matrix."""
+        size = self.lmax + 1
+        weight = self.same[:, 0 : size * size : size, : self.channels].reshape(hidden_EH.shape[1], -1)
+        radial = (hidden_EH @ weight).view(-1, size, self.channels) * scalars_NC[geometry.sender_E].unsqueeze(
+            1
+        )
+        return F.pad(geometry.frame_EMM[:, :size].transpose(1, 2) @ radial, (0, self.unnatural))
+
+    def _full(self, x_NMK: Tensor, hidden_EH: Tensor, geometry: EdgeGeometry) -> Tensor:
+        num_edges = len(geometry.sender_E)
+        aligned = geometry.frame_EMM @ x_NMK[geometry.sender_E]
+        same = (hidden_EH @ self.same.flatten(1)).view(num_edges, self.num_same, self.width)
+        cross = (hidden_EH @ self.cross.flatten(1)).view(num_edges, self.num_cross, 2 * self.unnatural)
+        same_m = same.split([n * n for n in self.sizes], dim=1)
+        cross_m = cross.split([n * n for n in self.sizes[1:]], dim=1)
+        parts = []
+        for m, (size, z) in enumerate(zip(self.sizes, aligned.split(self.rows, dim=1), strict=True)):
+            if m == 0:
+                parts.append((same_m[0].view(num_edges, size, size, self.width) * z.unsqueeze(1)).sum(2))
+                continue
+            z = z.view(num_edges, size, 2, self.width)
+            out = (same_m[m].view(num_edges, size, size, 1, self.width) * z.unsqueeze(1)).sum(2)
+            if self.unnatural:
+                out = self._add_cross(
+                    out, z, cross_m[m - 1].view(num_edges, size, size, 1, 2 * self.unnatural)
+                )
+            parts.append(out.flatten(1, 2))
+        return geometry.frame_EMM.transpose(1, 2) @ torch.cat(parts, dim=1)
+
+    def _add_cross(self, out: Tensor, z: Tensor, weight: Tensor) -> Tensor:
+        """Quarter turns between the classes; ``out`` and ``z`` are ``[E, size, 2, K]``."""
+        c, u = self.channels, self.unnatural
+        turned = torch.stack([-z[:, :, 1], z[:, :, 0]], dim=2)
+        other = torch.cat([turned[..., c:], turned[..., :u]], dim=-1)
+        mixed = (weight * other.unsqueeze(1)).sum(2)
+        return torch.cat(
+            [out[..., :u] + mixed[..., :u], out[..., u:c], out[..., c:] + mixed[..., u:]], dim=-1
+        )

@@ -1,0 +1,101 @@
+"""What enters a node: species, node type, field quantities and the conditions of the whole system.
+
+Legend: ``N`` nodes, ``G`` graphs, ``C`` channels, ``K`` = C + U. A missing condition or quantity is a learned state, never zero.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from atomfield.data.basis import to_irreps
+from atomfield.data.graph import GraphBatch, NodeType
+from atomfield.data.quantities import CONDITIONS, VOCABULARY
+
+from .config import NetworkConfig
+from .layers import placements
+
+NUM_SPECIES = 119
+
+
+class ConditionEmbedding(nn.Module):
+    """Level of theory and scalar conditions, one vector per graph."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.names = config.conditions
+        self.level = nn.Parameter(torch.randn(len(config.levels), config.channels) * 0.3)
+        self.up = nn.Linear(2 * len(self.names), config.channels)
+        self.down = nn.Linear(config.channels, config.channels)
+
+    def forward(self, batch: GraphBatch, level_G: Tensor) -> Tensor:
+        dtype = self.up.weight.dtype
+        columns = []
+        for name in self.names:
+            raw = batch.conditions.get(name)
+            if raw is None:
+                raw = torch.full(
+                    (batch.num_graphs,), float("nan"), dtype=torch.float64, device=batch.positions.device
+                )
+            known = ~torch.isnan(raw)
+            value = torch.where(known, raw, 1.0).double()
+            value = (
+                torch.asinh(value) if CONDITIONS[name].scale == "signed" else value.clamp_min(1e-12).log() / 4
+            )
+            columns += [torch.where(known, value, 0.0).to(dtype), known.to(dtype)]
+        hidden = F.silu(self.up(torch.stack(columns, dim=1)))
+        return self.down(hidden) + self.level[level_G]
+
+
+class NodeEmbedding(nn.Module):
+    """First features ``[N, M, K]``: species and node type as scalars, field quantities by their irreps."""
+
+    input_rms: Tensor
+    """``[levels, inputs]`` RMS norm of each quantity, in its unit."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+        c = config.channels
+        self.species = nn.Parameter(torch.randn(NUM_SPECIES, c))
+        self.node_type = nn.Parameter(torch.randn(len(NodeType), c) * 0.3)
+        self.present = nn.Parameter(torch.randn(len(config.field_inputs), c) * 0.1)
+        self.value = nn.Parameter(torch.randn(len(config.field_inputs), 2, c))
+        """Weights per quantity for (lowest degree, second degree of a tensor)."""
+        num_levels = len(config.levels)
+        self.register_buffer(
+            "input_rms", torch.ones(num_levels, len(config.field_inputs), dtype=torch.float64)
+        )
+
+    def forward(self, batch: GraphBatch, level_G: Tensor, condition_NC: Tensor) -> Tensor:
+        config, dtype = self.config, self.species.dtype
+        c, u = config.channels, config.channels_unnatural
+        size = (config.lmax + 1) ** 2
+        scalars = self.species[batch.species] + self.node_type[batch.node_type] + condition_NC
+        rows: list[Tensor] = [scalars]
+        natural = scalars.new_zeros(batch.num_nodes, size, c)
+        unnatural = scalars.new_zeros(batch.num_nodes, size, u)
+        for k, name in enumerate(config.field_inputs):
+            value = batch.quantities.get(name)
+            if batch.world != "field" or value is None:
+                continue
+            q = VOCABULARY[name]
+            if q.support == "graph":
+                value = value[batch.graph_index]
+            rms = self.input_rms[level_G[batch.graph_index], k]
+            known = torch.isfinite(value).flatten(1).all(1) if value.ndim > 1 else torch.isfinite(value)
+            components = torch.nan_to_num(to_irreps(value, q.irreps)) / rms[:, None]
+            components = components.to(dtype)
+            rows.append(known.to(dtype)[:, None] * self.present[k])
+            for part, (start, stop, is_natural) in enumerate(placements(q.irreps)):
+                if start >= size:
+                    continue
+                piece = components[:, : stop - start] if part == 0 else components[:, -(stop - start) :]
+                pad = (0, 0, start, size - stop)
+                if is_natural:
+                    natural = natural + F.pad(piece[:, :, None] * self.value[k, part], pad)
+                elif u:
+                    unnatural = unnatural + F.pad(piece[:, :, None] * self.value[k, part, :u], pad)
+        natural = natural + F.pad(torch.stack(rows).sum(0).unsqueeze(1), (0, 0, 0, size - 1))
+        return torch.cat([natural, unnatural], dim=2)

@@ -1,0 +1,135 @@
+"""Heads as stacked tensors ``[levels, ...]`` or ``[properties, ...]``: the same graph on every rank whatever the task.
+
+Legend: ``N`` nodes, ``G`` graphs, ``M`` components, ``C`` natural and ``U`` unnatural channels, ``H`` hidden, ``L`` levels,
+``S`` field states, ``P`` user properties.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from atomfield.data.basis import from_irreps
+from atomfield.data.graph import GraphBatch
+from atomfield.data.quantities import VOCABULARY
+
+from .config import NetworkConfig
+from .embedding import NUM_SPECIES
+from .layers import placements
+
+
+def sum_by_graph(values: Tensor, batch: GraphBatch) -> Tensor:
+    """Sum node values ``[N, ...]`` to ``[G, ...]``."""
+    zeros = torch.zeros(batch.num_graphs, *values.shape[1:], dtype=values.dtype, device=values.device)
+    return zeros.index_add(0, batch.graph_index, values)
+
+
+class AtomHead(nn.Module):
+    """Energy per atom, partial charge, atomic dipole and denoising vector, one row of weights per level of theory."""
+
+    energy_scale: Tensor
+    """eV, shared by all levels."""
+    reference: Tensor
+    """``[levels, 119]`` eV per atom by atomic number."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        num_levels, hidden, c = len(config.levels), config.head_hidden, config.channels
+        self.channels = c
+        self.trunk = nn.Linear(c, hidden)
+        self.level_scale = nn.Parameter(torch.zeros(num_levels, hidden))
+        self.level_shift = nn.Parameter(torch.zeros(num_levels, hidden))
+        self.energy = nn.Parameter(torch.zeros(num_levels, hidden))
+        self.charge = nn.Parameter(torch.zeros(num_levels, hidden))
+        self.dipole = nn.Parameter(torch.zeros(num_levels, c))
+        self.noise = nn.Parameter(torch.zeros(c))
+        self.register_buffer("energy_scale", torch.ones((), dtype=torch.float64))
+        self.register_buffer("reference", torch.zeros(num_levels, NUM_SPECIES, dtype=torch.float64))
+
+    def forward(self, x_NMK: Tensor, batch: GraphBatch, level_G: Tensor) -> dict[str, Tensor]:
+        level_N = level_G[batch.graph_index]
+        hidden = self.trunk(x_NMK[:, 0, : self.channels])
+        hidden = F.silu(hidden * (1 + self.level_scale[level_N]) + self.level_shift[level_N])
+        energy_N = (hidden * self.energy[level_N]).sum(1).double() * self.energy_scale
+        energy_N = energy_N + self.reference[level_N, batch.species]
+        charge_N = (hidden * self.charge[level_N]).sum(1)
+        out = {"energy": sum_by_graph(energy_N, batch), "charges": charge_N}
+        if x_NMK.shape[1] > 1:
+            vectors = x_NMK[:, 1:4, : self.channels]
+            out["atomic_dipole"] = (vectors * self.dipole[level_N].unsqueeze(1)).sum(2)
+            out["displacement_noise"] = vectors @ self.noise
+        return out
+
+
+class FieldHead(nn.Module):
+    """The next state of every field quantity: the present one plus an increment in units of its RMS."""
+
+    increment_rms: Tensor
+    """``[levels, states]`` RMS norm of the change over one step."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+        num_levels, num_states = len(config.levels), len(config.field_states)
+        self.weight = nn.Parameter(torch.zeros(num_levels, num_states, 2, config.channels))
+        self.register_buffer("increment_rms", torch.ones(num_levels, num_states, dtype=torch.float64))
+
+    def forward(self, x_NMK: Tensor, batch: GraphBatch, level_G: Tensor) -> dict[str, Tensor]:
+        c = self.config.channels
+        level_N = level_G[batch.graph_index]
+        out = {}
+        for k, name in enumerate(self.config.field_states):
+            if name not in batch.quantities:
+                continue
+            q = VOCABULARY[name]
+            parts = []
+            for part, (start, stop, natural) in enumerate(placements(q.irreps)):
+                features = x_NMK[:, start:stop, :c] if natural else x_NMK[:, start:stop, c:]
+                if features.shape[1] == 0 or features.shape[2] == 0:
+                    raise ValueError(f"lmax or channels_unnatural too small for {name!r} ({q.irreps})")
+                weight = self.weight[level_N, k, part, : features.shape[2]]
+                parts.append((features * weight.unsqueeze(1)).sum(2))
+            increment = torch.cat(parts, dim=1).double() * self.increment_rms[level_N, k, None]
+            out[name] = batch.quantities[name].double() + from_irreps(increment, q.irreps)
+        return out
+
+
+class PropertyHead(nn.Module):
+    """User properties: sums of atomic contributions (extensive) or an MLP of mean and attention pooling (intensive)."""
+
+    scale: Tensor
+    shift: Tensor
+    reference: Tensor
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+        c, hidden, count = config.channels, 2 * config.head_hidden, len(config.properties)
+        self.node = nn.Linear(c, hidden)
+        self.attention = nn.Linear(c, hidden)
+        self.mix = nn.Linear(2 * hidden, hidden)
+        self.dropout = nn.Dropout(0.1)
+        self.sum_weight = nn.Parameter(torch.zeros(count, hidden))
+        self.mean_weight = nn.Parameter(torch.zeros(count, hidden))
+        self.register_buffer("scale", torch.ones(count, dtype=torch.float64))
+        self.register_buffer("shift", torch.zeros(count, dtype=torch.float64))
+        self.register_buffer("reference", torch.zeros(count, NUM_SPECIES, dtype=torch.float64))
+
+    def forward(self, x_NMK: Tensor, batch: GraphBatch) -> dict[str, Tensor]:
+        if not self.config.properties:
+            return {}
+        scalars = x_NMK[:, 0, : self.config.channels]
+        node = self.dropout(F.silu(self.node(scalars)))
+        counts = batch.nodes_per_graph().to(node.dtype).unsqueeze(1)
+        mean = sum_by_graph(node, batch) / counts
+        weight = torch.exp(3 * torch.tanh(self.attention(scalars)))
+        attended = sum_by_graph(weight * node, batch) / sum_by_graph(weight, batch)
+        pooled = self.dropout(F.silu(self.mix(torch.cat([mean, attended], dim=1))))
+        total = sum_by_graph(node, batch)
+        out = {}
+        for k, prop in enumerate(self.config.properties):
+            raw = total @ self.sum_weight[k] if prop.pooling == "sum" else pooled @ self.mean_weight[k]
+            value = raw.double() * self.scale[k] + self.shift[k]
+            out[prop.name] = value + sum_by_graph(self.reference[k][batch.species], batch)
+        return out

@@ -1,0 +1,46 @@
+"""``transformers`` finds a checkpoint too: ``import atomfield.models.hub`` registers ``AutoConfig`` and ``AutoModel``.
+
+Only the outer shell: the network stays a plain module, and the weights on disk are those of :mod:`checkpoint`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+
+from atomfield.data.graph import GraphBatch
+
+from .config import NetworkConfig
+from .network import AtomFieldNet
+
+
+class AtomFieldConfig(PreTrainedConfig):
+    """``config.json`` as transformers sees it; ``network`` holds the fields of :class:`NetworkConfig`."""
+
+    model_type = "atomfield"
+    network: dict[str, Any] | None = None
+
+
+class AtomFieldModel(PreTrainedModel):
+    """:class:`AtomFieldNet` in the clothes of ``PreTrainedModel``; calls go straight through."""
+
+    config_class = AtomFieldConfig
+    base_model_prefix = "atomfield"
+    main_input_name = "batch"
+
+    def __init__(self, config: AtomFieldConfig):
+        super().__init__(config)
+        self.net = AtomFieldNet(NetworkConfig(**(config.network or {})))
+        self.post_init()
+
+    def _init_weights(self, module: Any) -> None:
+        """Weights are set where modules are built; transformers must not draw them again."""
+
+    def forward(self, batch: GraphBatch, *, forces: bool = True, stress: bool = False) -> dict[str, Tensor]:
+        return self.net(batch, forces=forces, stress=stress)
+
+
+AutoConfig.register("atomfield", AtomFieldConfig, exist_ok=True)
+AutoModel.register(AtomFieldConfig, AtomFieldModel, exist_ok=True)

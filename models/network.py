@@ -1,0 +1,157 @@
+"""The network: a backbone and its heads, forces and stress included, behind one ``forward``.
+
+Legend: ``N`` nodes, ``E`` edges, ``G`` graphs, ``C`` channels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from atomfield.data.errors import InputError
+from atomfield.data.graph import Graph, GraphBatch, collate
+from atomfield.data.neighbors import with_edges
+from atomfield.physics_priors.mechanics import forces_and_stress
+
+from .backbone import Backbone
+from .config import NetworkConfig
+from .heads import AtomHead, FieldHead, PropertyHead, sum_by_graph
+
+
+class AtomFieldNet(nn.Module):
+    """One set of weights for atoms and fields.
+
+    ``forward`` takes a :class:`GraphBatch` (float64) and returns physical units: for atoms ``energy [G]`` (eV, float64),
+    ``forces [N, 3]`` (eV/angstrom), ``stress [G, 3, 3]`` (eV/angstrom^3), ``dipole [G, 3]`` (e*angstrom, about the
+    centre of mass), ``charges [N]`` (e) and the user's properties ``[G]``; for fields the next state of each state
+    quantity in the batch, in its own shape and unit.
+    """
+
+    masses: Tensor
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+        with torch.device(
+            "cpu"
+        ):  # transformers builds on the meta device, where our constants cannot be computed
+            self.backbone = Backbone(config)
+            self.atom_head = AtomHead(config)
+            self.field_head = FieldHead(config)
+            self.property_head = PropertyHead(config)
+            self.register_buffer("masses", _atomic_masses())
+
+    # ------------------------------------------------------------------ doors
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.backbone.embedding.species.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.backbone.embedding.species.device
+
+    def level_index(self, batch: GraphBatch) -> Tensor:
+        """``[G]`` row of each graph's level; an empty level means the network's default of that world."""
+        default = (
+            self.config.default_level_field if batch.world == "field" else self.config.default_level_atoms
+        )
+        rows = []
+        for number, level in enumerate(batch.levels):
+            name = level or default
+            if name not in self.config.levels:
+                where = batch.provenance[number] if batch.provenance else None
+                raise InputError(
+                    f"level {name!r} is unknown to this model, expected one of "
+                    f"{', '.join(self.config.levels)}",
+                    where,
+                )
+            rows.append(self.config.levels.index(name))
+        return torch.tensor(rows, device=batch.positions.device)
+
+    def forward(
+        self,
+        batch: GraphBatch,
+        *,
+        forces: bool = True,
+        stress: bool = False,
+        denoise: bool = False,
+        properties: bool = True,
+    ) -> dict[str, Tensor]:
+        level_G = self.level_index(batch)
+        if batch.world == "field":
+            vector = self._field_vectors(batch)
+            return self.field_head(self.backbone(batch, vector, level_G), batch, level_G)
+        if not (forces or stress):
+            return self._atoms(
+                batch, batch.positions, batch.cell, level_G, denoise=denoise, properties=properties
+            )
+
+        def energies(positions: Tensor, cell: Tensor) -> dict[str, Tensor]:
+            return self._atoms(batch, positions, cell, level_G, denoise=denoise, properties=properties)
+
+        return forces_and_stress(energies, batch.positions, batch.cell, batch.graph_index, stress=stress)
+
+    def embed(self, batch: GraphBatch) -> dict[str, Tensor]:
+        """Pooled features: ``invariant [G, C]`` and, for lmax > 0, ``vector [G, 3, C]`` (means over nodes)."""
+        field = batch.world == "field"
+        vector = (
+            self._field_vectors(batch) if field else self._edge_vectors(batch, batch.positions, batch.cell)
+        )
+        x = self.backbone(batch, vector, self.level_index(batch))
+        count = batch.nodes_per_graph().to(x.dtype)
+        c = self.config.channels
+        out = {"invariant": sum_by_graph(x[:, 0, :c], batch) / count[:, None]}
+        if self.config.lmax > 0:
+            out["vector"] = sum_by_graph(x[:, 1:4, :c], batch) / count[:, None, None]
+        return out
+
+    # ------------------------------------------------------------------ parts
+    @staticmethod
+    def _edge_vectors(batch: GraphBatch, positions: Tensor, cell: Tensor) -> Tensor:
+        sender, receiver = batch.edge_index
+        lattice = torch.einsum("es,esd->ed", batch.edge_shift, cell[batch.graph_index[receiver]])
+        return positions[sender] - positions[receiver] + lattice
+
+    def _field_vectors(self, batch: GraphBatch) -> Tensor:
+        """Edge vectors of a field in model units: neighbouring points are ``field_spacing`` apart on average."""
+        vector = self._edge_vectors(batch, batch.positions, batch.cell)
+        scale = self.config.field_spacing / batch.spacing[batch.graph_index[batch.edge_index[1]]]
+        return vector * scale.unsqueeze(1)
+
+    def _atoms(
+        self,
+        batch: GraphBatch,
+        positions: Tensor,
+        cell: Tensor,
+        level_G: Tensor,
+        *,
+        denoise: bool,
+        properties: bool,
+    ) -> dict[str, Tensor]:
+        x = self.backbone(batch, self._edge_vectors(batch, positions, cell), level_G)
+        out = self.atom_head(x, batch, level_G)
+        if "atomic_dipole" in out:
+            mass = self.masses[batch.species].to(positions)
+            weighted = sum_by_graph(mass[:, None] * positions, batch) / sum_by_graph(mass, batch)[:, None]
+            relative = positions - weighted[batch.graph_index]
+            local = out.pop("atomic_dipole") + out["charges"][:, None] * relative.to(x.dtype)
+            out["dipole"] = sum_by_graph(local, batch)
+            if not denoise:
+                del out["displacement_noise"]
+        if properties:
+            out |= self.property_head(x, batch)
+        return out
+
+
+def _atomic_masses() -> Tensor:
+    """Standard atomic masses in amu by atomic number (ASE's table), float64 ``[119]``; index 0 is 1."""
+    from ase.data import atomic_masses
+
+    masses = torch.ones(119, dtype=torch.float64)
+    masses[1 : len(atomic_masses)] = torch.from_numpy(atomic_masses[1:119].copy())
+    return masses
+
+
+def graphs_to_batch(config: NetworkConfig, graphs: list[Graph]) -> GraphBatch:
+    """Build the edges that the network needs and pack the graphs (snapshots of one world)."""
+    return collate([with_edges(g, config.cutoff) for g in graphs])

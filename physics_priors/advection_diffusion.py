@@ -1,0 +1,43 @@
+"""Advection and diffusion of a scalar in a given steady, divergence-free periodic flow.
+
+    dc/dt + div(u c) = D laplacian(c)
+
+Diffusion exactly (integrating factor), advection by fourth-order Runge-Kutta, dealiased by the 2/3 rule; the mean of c
+is conserved to rounding. Units: any consistent set, D in length^2/time.
+With uniform u each Fourier mode is exp(-D k^2 t - i k . u t), the exact solution used in the tests.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .integrating_factor import runge_kutta_step
+from .spectral import PeriodicGrid
+
+
+class AdvectionDiffusion:
+    """Solver on a periodic grid; ``velocity [d, *shape]`` is constant in time."""
+
+    def __init__(self, grid: PeriodicGrid, velocity: Tensor, diffusivity: float):
+        self.grid, self.flow, self.diffusivity = grid, velocity.double(), diffusivity
+        self.mask = grid.dealias_mask()
+
+    def _advection(self, modes: Tensor) -> Tensor:
+        c = self.grid.inverse(modes)
+        fluxes = [1j * k * self.grid.forward(u * c) for k, u in zip(self.grid.k, self.flow, strict=True)]
+        return -self.mask * sum(fluxes, start=torch.zeros(()))
+
+    def solve(self, concentration: Tensor, times: Tensor, courant: float = 0.4) -> Tensor:
+        """``[T, *shape]`` at ``times`` from the state at ``times[0]``."""
+        modes = self.grid.forward(concentration.double()) * self.mask
+        spacing = min(length / n for length, n in zip(self.grid.lengths, self.grid.shape, strict=True))
+        speed = float(self.flow.norm(dim=0).max())
+        rates = self.diffusivity * self.grid.k_squared
+        out = [self.grid.inverse(modes)]
+        for before, after in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
+            count = max(1, int(-(-(after - before) * speed // (courant * spacing))))
+            for _ in range(count):
+                modes = runge_kutta_step(modes, (after - before) / count, rates, self._advection)
+            out.append(self.grid.inverse(modes))
+        return torch.stack(out)

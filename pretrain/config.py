@@ -1,0 +1,101 @@
+"""The configuration of a pretraining run: one YAML file, validated, frozen; unknown keys are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Objective = Literal["supervised", "denoise", "next_step"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NetworkSize(_Frozen):
+    """The free hyper-parameters of the network; everything else follows from the data."""
+
+    channels: int = 32
+    channels_unnatural: int = 8
+    lmax: int = 2
+    layers: int = 2
+    correlation: Literal[1, 2, 3] = 3
+    num_radial: int = 8
+    radial_hidden: int = 32
+    head_hidden: int = 32
+    cutoff: float = 5.0
+
+
+class StreamConfig(_Frozen):
+    """One data set under one objective."""
+
+    source: str
+    """A store, a folder or a file; ``starter/molecules``, ``starter/crystals``, ``starter/fields`` ship with the package."""
+    objective: Objective = "supervised"
+    micro_batches: int = Field(2, ge=1)
+    """Micro-batches per step, over all ranks: a multiple of the number of processes."""
+    max_edges: int = Field(4000, ge=1)
+    """Edge budget of a micro-batch."""
+    weight: float = Field(1.0, gt=0)
+    noise: float = Field(0.0, ge=0)
+    """denoise: standard deviation in angstrom. next_step: input noise relative to the RMS of each quantity."""
+
+
+class LossWeights(_Frozen):
+    """Weights of the loss terms. Residuals are in units of the shared energy scale, of the RMS of increments, or of e."""
+
+    energy: float = 4.0
+    forces: float = 10.0
+    stress: float = 4.0
+    dipole: float = 0.5
+    charges: float = 0.5
+    noise: float = 1.0
+    field: float = 1.0
+    property: float = 1.0
+
+
+class OptimizerConfig(_Frozen):
+    """AdamW with linear warm-up and a cosine to ``final_fraction`` of the peak."""
+
+    learning_rate: float = Field(3e-3, gt=0)
+    warmup_fraction: float = Field(0.03, ge=0, lt=1)
+    final_fraction: float = Field(0.01, ge=0, le=1)
+    weight_decay: float = Field(1e-4, ge=0)
+    gradient_clipping: float = Field(10.0, gt=0)
+    ema_decay: float = Field(0.995, ge=0, lt=1)
+
+
+class PretrainConfig(_Frozen):
+    """Everything that defines a run; written into the run's folder as ``config.yaml``."""
+
+    out: Path = Path("runs/pretrain")
+    streams: tuple[StreamConfig, ...]
+    network: NetworkSize = NetworkSize()
+    loss: LossWeights = LossWeights()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    steps: int = Field(1000, ge=1)
+    max_time: float | None = None
+    """Seconds; the schedule is stretched or cut to end in time. None: exactly ``steps``."""
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    save_every: int = Field(500, ge=1)
+    keep_last: int = Field(2, ge=1)
+    validate_every: int = Field(500, ge=1)
+    log_every: int = Field(10, ge=1)
+    wandb: Literal["disabled", "offline", "online"] = "offline"
+    resume: bool = True
+    """Continue from the newest complete training checkpoint in ``out``, if there is one."""
+
+    @model_validator(mode="after")
+    def _conservative_needs_low_stage(self) -> PretrainConfig:
+        if self.zero_stage == 3 and any(s.objective == "supervised" for s in self.streams):
+            raise ValueError(
+                "zero_stage 3 cannot train conservative forces (second derivatives fail there); "
+                "use 0, 1 or 2, or leave out the supervised streams"
+            )
+        if not self.streams:
+            raise ValueError("streams is empty, expected at least one")
+        return self

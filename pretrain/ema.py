@@ -1,0 +1,38 @@
+"""Exponential moving average of the weights, with a warm-up so that the first steps are forgotten quickly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class Ema:
+    """Average of the parameters of ``module``: ``a <- d a + (1 - d) w`` with d = min(decay, (1 + t) / (10 + t))."""
+
+    def __init__(self, module: nn.Module, decay: float):
+        self.module, self.decay, self.updates = module, decay, 0
+        self.average: dict[str, Tensor] = {k: p.detach().clone() for k, p in module.named_parameters()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        names = dict(self.module.named_parameters())
+        for name, average in self.average.items():
+            average.lerp_(names[name].to(average.dtype), 1 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[nn.Module]:
+        """The module with the averaged weights in place, restored on leaving."""
+        kept = {}
+        for name, parameter in self.module.named_parameters():
+            kept[name] = parameter.data
+            parameter.data = self.average[name]
+        try:
+            yield self.module
+        finally:
+            for name, parameter in self.module.named_parameters():
+                parameter.data = kept[name]

@@ -1,0 +1,116 @@
+"""Two engines with one face (call, ``backward``, ``step``, ``loss_factor``): DeepSpeed for pretraining,
+plain torch for finetuning."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .config import OptimizerConfig
+
+
+def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay; vectors, biases, stacked heads and embeddings do not."""
+    decay: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for name, parameter in net.named_parameters():
+        plain = parameter.ndim < 2 or "head" in name or "embedding" in name or "conditions.level" in name
+        (free if plain else decay).append(parameter)
+    return [{"params": decay, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Each group's rate is ``rate`` times its own ``scale`` (1 unless given)."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("scale", 1.0)
+
+
+class TorchEngine:
+    """Plain torch: AdamW with gradient clipping by global norm."""
+
+    touch_all = False
+
+    def __init__(self, net: nn.Module, groups: list[dict[str, Any]], config: OptimizerConfig):
+        self.module, self.clip = net, config.gradient_clipping
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True)
+        self.loss_factor = 1.0
+
+    def __call__(self, *inputs, **options):
+        return self.module(*inputs, **options)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        loss.backward()
+
+    def step(self) -> None:
+        nn.utils.clip_grad_norm_(self.module.parameters(), self.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+def deepspeed_json(
+    config: OptimizerConfig, *, zero_stage: int, accumulation: int, world_size: int
+) -> dict[str, Any]:
+    """DeepSpeed's configuration, generated from ours and written into the run; clipping is explicit because its default is 1."""
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": accumulation,
+        "train_batch_size": accumulation * world_size,
+        "gradient_clipping": config.gradient_clipping,
+        "zero_optimization": {"stage": zero_stage},
+        "zero_allow_untested_optimizer": True,
+        "steps_per_print": 1_000_000_000,
+        "wall_clock_breakdown": False,
+    }
+
+
+def prepare_environment(device: str) -> None:
+    """Defaults that the launchers would set, for a run in one process; no extension is compiled."""
+    for key, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}.items():
+        os.environ.setdefault(key, value)
+    if "MASTER_PORT" not in os.environ:
+        import socket
+
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            os.environ["MASTER_PORT"] = str(s.getsockname()[1])
+    if device == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    os.environ.setdefault("DS_BUILD_OPS", "0")
+
+
+class DeepSpeedEngine:
+    """``deepspeed.initialize`` around the network, with torch's AdamW as a client optimiser."""
+
+    touch_all = True
+
+    def __init__(
+        self, net: nn.Module, config: OptimizerConfig, *, zero_stage: int, accumulation: int, out: Path
+    ):
+        import deepspeed
+
+        world_size = int(os.environ["WORLD_SIZE"])
+        settings = deepspeed_json(
+            config, zero_stage=zero_stage, accumulation=accumulation, world_size=world_size
+        )
+        if int(os.environ["RANK"]) == 0:
+            (out / "deepspeed.json").write_text(json.dumps(settings, indent=2) + "\n")
+        groups = parameter_groups(net, config.weight_decay)
+        client = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99))
+        self.engine, self.optimizer, _, _ = deepspeed.initialize(model=net, optimizer=client, config=settings)
+        # DeepSpeed averages over ranks and over accumulated micro-batches; our losses are already means of the step
+        self.loss_factor = float(world_size * accumulation)
+
+    def __call__(self, *inputs, **options):
+        return self.engine(*inputs, **options)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        self.engine.backward(loss)
+        self.engine.step()  # counts a micro-batch; updates the weights at the boundary of the step only
+
+    def step(self) -> None:
+        """The update happened in the last ``backward``: DeepSpeed decides by its own count of micro-batches."""

@@ -1,0 +1,145 @@
+"""Loss terms. Each is a SUM over labels; the step divides by the count of the whole step, over all ranks.
+
+Legend: ``N`` nodes, ``G`` graphs. Residuals are dimensionless (see ``LossWeights``); a missing label is NaN and adds nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from atomfield.data.basis import to_irreps
+from atomfield.data.graph import GraphBatch
+from atomfield.data.quantities import VOCABULARY
+from atomfield.models.network import AtomFieldNet
+
+from .config import LossWeights, Objective
+
+ATOM_TERMS = ("energy", "forces", "stress", "dipole", "charges")
+HUBER_DELTA = 0.1
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a micro-batch is trained on. ``terms``: a subset of :data:`ATOM_TERMS`, field states or user properties;
+    empty: every label that the batch has."""
+
+    objective: Objective
+    terms: tuple[str, ...] = ()
+    noise: float = 0.0
+    """denoise: standard deviation in angstrom, the unit of the target."""
+
+    def wants(self, name: str) -> bool:
+        return not self.terms or name in self.terms
+
+
+def _huber(residual: Tensor) -> Tensor:
+    """Quadratic below ``HUBER_DELTA``, linear above, slope 1: close to an absolute error, smooth at zero."""
+    return (
+        F.huber_loss(residual, torch.zeros_like(residual), reduction="none", delta=HUBER_DELTA) / HUBER_DELTA
+    )
+
+
+def _labelled(values: Tensor) -> Tensor:
+    """Bool mask ``[N]`` or ``[G]`` of present labels: all components finite."""
+    finite = torch.isfinite(values)
+    return finite.flatten(1).all(1) if finite.ndim > 1 else finite
+
+
+def counts(net: AtomFieldNet, batch: GraphBatch, targets: Targets) -> dict[str, float]:
+    """Number of labels per term in this micro-batch."""
+    if targets.objective == "denoise":
+        return {"noise": float(batch.num_nodes)}
+    if batch.world == "field":
+        return {
+            f"field/{name}": float(_labelled(value).sum())
+            for name, value in batch.next_quantities.items()
+            if name in net.config.field_states and targets.wants(name)
+        }
+    names = [n for n in ATOM_TERMS if n in batch.quantities and targets.wants(n)]
+    names += [p.name for p in net.config.properties if p.name in batch.quantities and targets.wants(p.name)]
+    return {name: float(_labelled(batch.quantities[name]).sum()) for name in names}
+
+
+def loss_sums(
+    net: AtomFieldNet, predict, batch: GraphBatch, targets: Targets, weights: LossWeights
+) -> dict[str, Tensor]:
+    """Weighted sum per term. ``predict`` is the (wrapped) network; ``net`` the bare one, for scales."""
+    match targets.objective:
+        case "denoise":
+            out = predict(batch, forces=False, denoise=True, properties=False)
+            residual = out["displacement_noise"] - batch.quantities["displacement_noise"] / targets.noise
+            return {"noise": weights.noise * _huber(residual).mean(1).sum()}
+        case "next_step":
+            return _field_sums(net, predict(batch), batch, targets, weights)
+        case "supervised":
+            return _atom_sums(net, predict, batch, targets, weights)
+
+
+def _field_sums(
+    net: AtomFieldNet, out: dict[str, Tensor], batch: GraphBatch, targets: Targets, weights: LossWeights
+) -> dict[str, Tensor]:
+    sums = {}
+    level_N = net.level_index(batch)[batch.graph_index]
+    for name, target in batch.next_quantities.items():
+        if name not in net.config.field_states or not targets.wants(name):
+            continue
+        rms = net.field_head.increment_rms[level_N, net.config.field_states.index(name)]
+        q = VOCABULARY[name]
+        residual = to_irreps(out[name] - torch.nan_to_num(target), q.irreps) / rms[:, None]
+        # masked before squaring: a state that a graph lacks is NaN, and so would its gradient be afterwards
+        squared = torch.where(_labelled(target)[:, None], residual, 0.0).square().sum(1)
+        # smooth for small residuals, linear for large ones: rare bursts do not own the gradient
+        sums[f"field/{name}"] = weights.field * (torch.sqrt(squared + 0.01) - 0.1).sum()
+    return sums
+
+
+def _atom_sums(
+    net: AtomFieldNet, predict, batch: GraphBatch, targets: Targets, weights: LossWeights
+) -> dict[str, Tensor]:
+    wanted = {n for n in ATOM_TERMS if n in batch.quantities and targets.wants(n)}
+    properties = [p for p in net.config.properties if p.name in batch.quantities and targets.wants(p.name)]
+    out = predict(
+        batch,
+        forces=bool(wanted & {"forces", "stress"}),
+        stress="stress" in wanted,
+        properties=bool(properties),
+    )
+    scale = net.atom_head.energy_scale
+    atoms = batch.nodes_per_graph().double()
+    sums: dict[str, Tensor] = {}
+
+    def add(name: str, residual: Tensor, weight: float) -> None:
+        known = _labelled(batch.quantities[name])
+        values = _huber(torch.where(known if residual.ndim == 1 else known[:, None], residual, 0.0))
+        sums[name] = weight * (values if values.ndim == 1 else values.mean(1)).sum()
+
+    def residual(name: str) -> Tensor:
+        return out[name].double() - torch.nan_to_num(batch.quantities[name].double())
+
+    if "energy" in wanted:
+        add("energy", residual("energy") / atoms / scale, weights.energy)
+    if "forces" in wanted:
+        add("forces", residual("forces") / scale, weights.forces)
+    if "stress" in wanted:
+        volume = torch.linalg.det(batch.cell).abs()
+        virial = residual("stress") * (volume / atoms)[:, None, None] / scale
+        add("stress", to_irreps(virial, "0e+2e"), weights.stress)
+    if "dipole" in wanted:
+        add("dipole", residual("dipole"), weights.dipole)
+    if "charges" in wanted:
+        add("charges", residual("charges"), weights.charges)
+    for number, prop in enumerate(net.config.properties):
+        if prop not in properties:
+            continue
+        if prop.kind == "classification":
+            known = _labelled(batch.quantities[prop.name])
+            label = torch.nan_to_num(batch.quantities[prop.name].double())
+            values = F.binary_cross_entropy_with_logits(out[prop.name], label, reduction="none")
+            sums[prop.name] = weights.property * torch.where(known, values, 0.0).sum()
+        else:
+            add(prop.name, residual(prop.name) / net.property_head.scale[number], weights.property)
+    return sums

@@ -1,0 +1,157 @@
+"""Scales from the training records, fitted once and stored in the network as float64 buffers.
+
+Isotropic only: one RMS per quantity and level, no mean is taken from anything with l > 0 (per-component
+statistics break equivariance).
+Energies are referenced per element and level by least squares; the table is printed and a nonsensical fit is refused.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from atomfield.data.errors import InputError
+from atomfield.data.graph import Graph
+from atomfield.data.quantities import FIELD_INPUTS, FIELD_STATES
+from atomfield.models.network import AtomFieldNet
+
+NUM_SPECIES = 119
+WORST_RESIDUAL = 20.0
+"""eV/atom: a reference fit that leaves more than this RMS is refused (mixed units, or a wrong energy key)."""
+
+
+@dataclass
+class Statistics:
+    """Accumulated over training records, per level."""
+
+    counts: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
+    energies: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    force_squares: list[tuple[float, int]] = field(default_factory=list)
+    input_squares: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+    increment_squares: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+    neighbors: list[float] = field(default_factory=list)
+
+    def add(self, graphs: Iterable[Graph]) -> None:
+        for graph in graphs:
+            if graph.world == "field":
+                self._add_field(graph)
+            else:
+                self._add_atoms(graph)
+
+    def _add_atoms(self, graph: Graph) -> None:
+        if "energy" in graph.quantities:
+            self.counts[graph.level].append(np.bincount(graph.species.numpy(), minlength=NUM_SPECIES))
+            self.energies[graph.level].append(float(graph.quantities["energy"]))
+        if "forces" in graph.quantities:
+            forces = graph.quantities["forces"]
+            self.force_squares.append((float(forces.double().square().sum()), forces.numel()))
+
+    def _add_field(self, graph: Graph) -> None:
+        for name, value in graph.quantities.items():
+            if name in FIELD_INPUTS:
+                value = value.double()
+                vectors = value.square().sum(-1) if graph.definition(name).shape else value.square()
+                self.input_squares[graph.level, name].append(float(vectors.mean()))
+        if graph.num_times > 1:
+            first, last = graph.pair(0), graph.num_times - 1
+            for name in first.next_quantities:
+                if name in FIELD_STATES:
+                    change = graph.quantities[name][1:].double() - graph.quantities[name][:last].double()
+                    squares = change.square().sum(-1) if graph.definition(name).shape else change.square()
+                    self.increment_squares[graph.level, name].append(float(squares.mean()))
+
+
+@dataclass(frozen=True)
+class ReferenceFit:
+    """Per-element energies of one level: ``energies`` eV by atomic number, RMS of what they leave in eV/atom."""
+
+    level: str
+    energies: dict[int, float]
+    residual: float
+    num_records: int
+
+
+def fit_references(statistics: Statistics) -> list[ReferenceFit]:
+    """Ridge-regularised least squares of the energy on the element counts, per level (a tiny ridge towards the mean energy per
+    atom settles elements that never vary on their own)."""
+    fits = []
+    for level, rows in statistics.counts.items():
+        counts, energies = np.array(rows, dtype=np.float64), np.array(statistics.energies[level])
+        present = np.flatnonzero(counts.sum(0))
+        atoms = counts.sum(1)
+        mean = float((energies / atoms).mean())
+        design = counts[:, present] / atoms[:, None]
+        target = energies / atoms - mean
+        ridge = 1e-8 * len(rows)
+        solution = np.linalg.solve(design.T @ design + ridge * np.eye(len(present)), design.T @ target) + mean
+        residual = float(np.sqrt(np.mean((design @ solution - energies / atoms) ** 2)))
+        if not np.isfinite(residual) or residual > WORST_RESIDUAL:
+            raise InputError(
+                f"per-element references leave {residual:.1f} eV/atom RMS, expected below {WORST_RESIDUAL}: the energies are "
+                "in another unit than eV (declare it with --units), or the wrong key was read",
+                f"level {level!r}",
+            )
+        table = {int(z): float(e) for z, e in zip(present, solution, strict=True)}
+        fits.append(ReferenceFit(level, table, residual, len(rows)))
+    return fits
+
+
+def apply_references(net: AtomFieldNet, fits: list[ReferenceFit]) -> None:
+    for fit in fits:
+        row = net.config.levels.index(fit.level)
+        for number, energy in fit.energies.items():
+            net.atom_head.reference[row, number] = energy
+
+
+def apply_energy_scale(net: AtomFieldNet, statistics: Statistics) -> None:
+    """One scale for every level: the RMS force component in eV/angstrom (without forces: the RMS energy residual per atom)."""
+    squares, number = (
+        map(sum, zip(*statistics.force_squares, strict=True)) if statistics.force_squares else (0.0, 0)
+    )
+    if number:
+        net.atom_head.energy_scale.fill_(max((squares / number) ** 0.5, 1e-6))
+        return
+    residuals = [f.residual for f in fit_references(statistics)]
+    if residuals:
+        net.atom_head.energy_scale.fill_(max(float(np.mean(residuals)), 1e-6))
+
+
+def apply_field_scales(net: AtomFieldNet, statistics: Statistics) -> None:
+    """RMS norm of each field quantity and of its increment over one step, per level."""
+    for (level, name), squares in statistics.input_squares.items():
+        column = net.config.field_inputs.index(name)
+        net.backbone.embedding.input_rms[net.config.levels.index(level), column] = max(
+            float(np.mean(squares)) ** 0.5, 1e-12
+        )
+    for (level, name), squares in statistics.increment_squares.items():
+        column = net.config.field_states.index(name)
+        net.field_head.increment_rms[net.config.levels.index(level), column] = max(
+            float(np.mean(squares)) ** 0.5, 1e-12
+        )
+
+
+def normalize(net: AtomFieldNet, statistics: Statistics) -> list[ReferenceFit]:
+    """Set every scale of a fresh network; returns the reference fits for printing."""
+    with torch.no_grad():
+        fits = fit_references(statistics)
+        apply_references(net, fits)
+        apply_energy_scale(net, statistics)
+        apply_field_scales(net, statistics)
+    return fits
+
+
+def reference_table(fits: list[ReferenceFit]) -> str:
+    """The fits as text: one line per level."""
+    from ase.data import chemical_symbols
+
+    lines = []
+    for fit in fits:
+        energies = ", ".join(f"{chemical_symbols[z]} {e:.3f}" for z, e in fit.energies.items())
+        lines.append(
+            f"{fit.level}: {energies} eV (leaves {fit.residual * 1000:.0f} meV/atom RMS over {fit.num_records} records)"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,248 @@
+"""Pretraining: read the sources, build the network, train with DeepSpeed, publish the averaged weights.
+
+One process, ``torchrun`` and the ``deepspeed`` launcher all end here; they differ in the environment variables that they set.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from atomfield.data.errors import InputError
+from atomfield.data.graph import Graph
+from atomfield.data.source import open_source
+from atomfield.data.splits import split_of
+from atomfield.models import checkpoint as public
+from atomfield.models.config import NetworkConfig
+from atomfield.models.network import AtomFieldNet
+
+from . import checkpoint
+from .config import PretrainConfig
+from .ema import Ema
+from .engine import DeepSpeedEngine, prepare_environment
+from .loop import Run, train
+from .losses import Targets
+from .normalize import Statistics, normalize, reference_table
+from .record import Record
+from .streams import Stream
+
+
+def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
+    """Run ``config``; with ``plan`` only print what would be done. Returns the last validation metrics."""
+    console = Console(stderr=True)
+    device = pick_device(config.device)
+    prepare_environment(device)
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    _check_world_size(config, world_size)
+    sources = {s.source: open_source(s.source) for s in config.streams}
+    train_sets = {name: select(graphs, "train") for name, graphs in sources.items()}
+    valid_sets = {name: select(graphs, "valid") for name, graphs in sources.items()}
+    net, fits = build(config, list(train_sets.values()))
+    streams = [_stream(config, number, train_sets) for number in range(len(config.streams))]
+    if rank == 0:
+        console.print(_plan_table(config, net, streams, world_size))
+        console.print("Reference energies\n" + reference_table(fits), highlight=False)
+    if plan:
+        return {}
+    config.out.mkdir(parents=True, exist_ok=True)
+    if rank == 0:
+        (config.out / "config.yaml").write_text(
+            yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        )
+    start_processes(device)
+    net.to(device)
+    accumulation = sum(s.micro_batches for s in config.streams) // world_size
+    engine = DeepSpeedEngine(
+        net, config.optimizer, zero_stage=config.zero_stage, accumulation=accumulation, out=config.out
+    )
+    run = Run(
+        config,
+        net,
+        engine,
+        Ema(net, config.optimizer.ema_decay),
+        streams,
+        [
+            _stream(config, number, valid_sets, noise=False)
+            for number in range(len(config.streams))
+            if config.streams[number].objective != "denoise" and valid_sets[config.streams[number].source]
+        ],
+        rank,
+        world_size,
+        device,
+    )
+    start, spent = _resume(run, console)
+    record = Record(
+        config.out,
+        config.steps,
+        main=rank == 0,
+        title="pretrain",
+        wandb=config.wandb,
+        config=config.model_dump(mode="json"),
+        start=start,
+    )
+    try:
+        steps = train(run, record, start, spent)
+    finally:
+        record.close()
+    if rank == 0:
+        with run.ema.applied():
+            public.save(net, config.out / "model", card(config, net, steps))
+        console.print(f"Saved {config.out / 'model'} after {steps} steps")
+    checkpoint.barrier()
+    torch.distributed.destroy_process_group()
+    return last_metrics(config.out)
+
+
+def start_processes(device: str) -> None:
+    """The process group, through DeepSpeed. Its shared-memory extension for CPUs would be compiled at
+    the first start: left out, gloo
+    serves and no compiler is needed."""
+    import warnings
+
+    # DeepSpeed still calls names that torch has renamed; its users can do nothing about it
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
+    import deepspeed
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed("nccl" if device.startswith("cuda") else "gloo", verbose=False)
+
+
+def pick_device(wanted: str) -> str:
+    """``cpu`` or ``cuda:LOCAL_RANK``."""
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise InputError("device 'cuda' was asked for, but torch finds no GPU; use --device cpu")
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+
+
+def select(graphs: Sequence[Graph], part: str) -> list[Graph]:
+    """Records of one part of the standing split by group (molecule, composition and prototype, trajectory)."""
+    return [g for g in graphs if split_of(g.group or str(g.provenance)) == part]
+
+
+def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> tuple[AtomFieldNet, list[Any]]:
+    """A fresh network with every scale fitted on the training records."""
+    statistics = Statistics()
+    atoms: dict[str, None] = {}
+    fields: dict[str, None] = {}
+    for graphs in train_sets:
+        statistics.add(graphs)
+        for g in graphs:
+            (fields if g.world == "field" else atoms).setdefault(g.level)
+    torch.manual_seed(config.seed)
+    net = AtomFieldNet(
+        NetworkConfig(
+            **config.network.model_dump(),
+            levels=(*atoms, *fields),
+            average_neighbors=16.0,
+            default_level_atoms=next(iter(atoms), ""),
+            default_level_field=next(iter(fields), ""),
+        )
+    )
+    return net, normalize(net, statistics)
+
+
+def _stream(config: PretrainConfig, number: int, sets: dict[str, list[Graph]], noise: bool = True) -> Stream:
+    s = config.streams[number]
+    sigma = s.noise if noise else 0.0
+    return Stream(
+        sets[s.source],
+        Targets(s.objective, noise=sigma),
+        cutoff=config.network.cutoff,
+        max_edges=s.max_edges,
+        seed=config.seed * 1000 + number,
+        noise=sigma,
+        micro_batches=s.micro_batches,
+        weight=s.weight,
+        name=f"{Path(s.source).name}-{s.objective}" if s.objective == "denoise" else Path(s.source).name,
+    )
+
+
+def _check_world_size(config: PretrainConfig, world_size: int) -> None:
+    for s in config.streams:
+        if s.micro_batches % world_size:
+            raise InputError(
+                f"stream {s.source!r} has {s.micro_batches} micro-batches per step, expected a multiple of the "
+                f"{world_size} processes: set streams[].micro_batches accordingly"
+            )
+
+
+def _resume(run: Run, console: Console) -> tuple[int, float]:
+    found = checkpoint.complete(run.checkpoints) if run.config.resume else []
+    if not found:
+        if run.rank == 0:
+            (run.config.out / "metrics.jsonl").unlink(missing_ok=True)
+        checkpoint.barrier()
+        return 0, 0.0
+    state = checkpoint.load(found[-1], run.engine, run.ema)
+    if run.rank == 0:
+        console.print(f"Resuming from {found[-1]} (step {state['step']})")
+        _drop_rows_after(run.config.out / "metrics.jsonl", state["step"])
+    return state["step"], state["seconds"]
+
+
+def _drop_rows_after(file: Path, step: int) -> None:
+    """Rows that a run wrote after its last checkpoint are written again on resuming."""
+    if file.is_file():
+        rows = [line for line in file.read_text().splitlines() if json.loads(line)["step"] <= step]
+        file.write_text("".join(line + "\n" for line in rows))
+
+
+def last_metrics(out: Path) -> dict[str, Any]:
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return next((row for row in reversed(rows) if any(k.startswith("valid/") for k in row)), {})
+
+
+def _plan_table(config: PretrainConfig, net: AtomFieldNet, streams: list[Stream], world_size: int) -> Table:
+    parameters = sum(p.numel() for p in net.parameters())
+    table = Table(
+        title=f"{parameters:,} parameters, {world_size} process(es), ZeRO {config.zero_stage}, {config.steps} steps"
+        + (f" or {config.max_time:.0f} s" if config.max_time else "")
+    )
+    for column in ("stream", "objective", "items", "micro-batches/epoch", "per step", "edges each", "weight"):
+        table.add_column(column)
+    for s, stream in zip(config.streams, streams, strict=True):
+        table.add_row(
+            stream.name,
+            s.objective,
+            str(len(stream.items)),
+            str(stream.micro_batches_per_epoch),
+            str(s.micro_batches),
+            str(s.max_edges),
+            f"{s.weight:g}",
+        )
+    return table
+
+
+def card(config: PretrainConfig, net: AtomFieldNet, steps: int) -> str:
+    """The README of the public checkpoint."""
+    sources = "\n".join(f"- `{s.source}`: {s.objective}" for s in config.streams)
+    return f"""---
+library_name: atomfield
+license: apache-2.0
+---
+# AtomField checkpoint
+
+An E(3)-equivariant network for atoms and fields, {sum(p.numel() for p in net.parameters()):,}
+parameters, pretrained for {steps} steps on
+
+{sources}
+
+Levels (one row of every head each): {", ".join(net.config.levels)}.
+
+```python
+import atomfield
+model = atomfield.load("path/to/this/folder")
+```
+
+Units: eV, angstrom, e for atoms (stress in eV/angstrom^3, positive in tension); fields in the units of their records.
+"""

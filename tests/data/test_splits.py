@@ -1,0 +1,50 @@
+"""Splits keep groups whole and depend on names alone."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atomfield.data.splits import split_groups, split_of
+
+
+def test_shares_of_split_of() -> None:
+    sides = [split_of(f"molecule {i}") for i in range(20_000)]
+    assert sides.count("test") / len(sides) == pytest.approx(0.10, abs=0.01)
+    assert sides.count("valid") / len(sides) == pytest.approx(0.05, abs=0.01)
+
+
+def test_split_of_is_fixed() -> None:
+    """Stores that were split before stay split the same."""
+    names = ("CCO", "c1ccccc1", "NaCl|rocksalt", "flow/17")
+    assert [split_of(name, valid=0.3, test=0.3) for name in names] == ["valid", "train", "train", "test"]
+
+
+@given(
+    st.lists(st.sampled_from("abcdefgh"), min_size=2, max_size=60), st.floats(0.05, 0.5), st.integers(0, 5)
+)
+def test_groups_are_whole(groups: list[str], fraction: float, seed: int) -> None:
+    kept, held = split_groups(groups, fraction, seed)
+    assert sorted(kept + held) == list(range(len(groups)))
+    assert kept
+    if len(set(groups)) > 1:
+        assert not {groups[i] for i in kept} & {groups[i] for i in held}
+    assert split_groups(groups, fraction, seed) == (kept, held)
+
+
+def test_one_group_falls_back_to_records(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="atomfield"):
+        kept, held = split_groups(["ethanol"] * 100, 0.1, 0)
+    assert len(held) == 10
+    assert len(kept) == 90
+    assert "all 100 records belong to one group" in caplog.text
+
+
+def test_distinct_groups_give_the_fraction() -> None:
+    _, held = split_groups([f"m{i}" for i in range(200)], 0.1, 3)
+    assert len(held) == 20
+    assert split_groups(["a"], 0.5, 0) == ([0], [])
+    assert split_groups(["a", "b"], 0.0, 0) == ([0, 1], [])

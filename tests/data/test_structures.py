@@ -1,0 +1,213 @@
+"""Crystals from CIF, POSCAR, JSON and folders; molecules from SDF."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pymatgen.core import Lattice, Molecule, Structure
+from rdkit import Chem
+from rdkit.Chem import AllChem
+
+from atomfield.data.errors import InputError
+from atomfield.data.readers import BadRecord, ReadOptions, read
+
+Write = Callable[[str, str], Path]
+
+
+@pytest.fixture(scope="module")
+def salt() -> Structure:
+    return Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def test_cif_and_poscar(salt: Structure, tmp_path: Path) -> None:
+    salt.to(filename=str(tmp_path / "salt.cif"))
+    salt.to(filename=str(tmp_path / "POSCAR"))
+    for name in ("salt.cif", "POSCAR"):
+        (graph,) = read(tmp_path / name)
+        assert graph.world == "crystal"
+        assert graph.num_nodes == 8
+        assert graph.group == "ClNa"
+        assert float(graph.cell.det()) == pytest.approx(5.64**3)
+
+
+def test_cif_with_two_blocks(salt: Structure, tmp_path: Path) -> None:
+    text = salt.to(fmt="cif")
+    (tmp_path / "two.cif").write_text(text + "\n" + text.replace("data_NaCl", "data_other"))
+    graphs = list(read(tmp_path / "two.cif"))
+    assert [g.provenance.record for g in graphs] == [0, 1]
+    assert graphs[1].provenance.line is not None
+    assert graphs[1].provenance.line > 10
+
+
+def test_cif_that_is_no_plain_crystal(salt: Structure, tmp_path: Path) -> None:
+    text = salt.to(fmt="cif")
+    disordered = Structure(Lattice.cubic(4), [{"Na": 0.5, "K": 0.5}], [[0, 0, 0]])
+    cases = {
+        "disordered": (disordered.to(fmt="cif"), "site 0 is disordered"),
+        "doubled": (
+            Structure(Lattice.cubic(4), ["Na", "K"], [[0, 0, 0], [0, 0, 0.001]]).to(fmt="cif"),
+            "angstrom apart",
+        ),
+        "NaN cell": (text.replace("_cell_length_a   5.64000000", "_cell_length_a   nan"), "bad.cif"),
+        "flat": (text.replace("_cell_angle_alpha   90.00000000", "_cell_angle_alpha   0.0"), "bad.cif"),
+        "dummy": (text.replace("Na  Na0", "Xx  Xx0"), "bad.cif"),
+        "nothing": ("data_x\n", "CIF cannot be read"),
+        "garbage": ("this is no structure", "cannot be read"),
+        "empty": ("", "the file is empty"),
+    }
+    for name, (content, expected) in cases.items():
+        (tmp_path / "bad.cif").write_text(content)
+        with pytest.raises(InputError) as caught:
+            list(read(tmp_path / "bad.cif"))
+        assert expected in str(caught.value), name
+        assert "\n" not in str(caught.value)
+
+
+def test_matbench_layout(salt: Structure, tmp_path: Path) -> None:
+    data = {
+        "index": [0, 1],
+        "columns": ["structure", "last phdos peak"],
+        "data": [[salt.as_dict(), 98.5], [salt.as_dict(), None]],
+    }
+    with gzip.open(tmp_path / "m.json.gz", "wt") as file:
+        json.dump(data, file)
+    bad: list[BadRecord] = []
+    (graph,) = read(tmp_path / "m.json.gz", ReadOptions(targets=("last phdos peak",), on_bad="skip"), bad)
+    assert float(graph.quantities["last phdos peak"]) == 98.5
+    assert str(bad[0].where).endswith("m.json.gz (record 1)")
+    with pytest.raises(InputError, match=r"target 'peak' is not in the file; keys found: last phdos peak"):
+        list(read(tmp_path / "m.json.gz", ReadOptions(targets=("peak",))))
+
+
+def test_other_json_layouts(salt: Structure, write: Write) -> None:
+    entry = {"structure": salt.as_dict(), "energy": -27.0, "gap": 5.0}
+    jarvis = {"atoms": {"lattice_mat": [[4, 0, 0], [0, 4, 0], [0, 0, 4]], "coords": [[0, 0, 0]], "elements": ["Cu"],
+                        "cartesian": False}, "gap": 0.0}  # fmt: skip
+    layouts = [
+        [entry, entry],
+        {"a": entry, "b": entry},
+        {"structure": {"a": salt.as_dict()}, "energy": {"a": -27.0}, "gap": {"a": 1.0}},
+        entry,
+        [jarvis],
+    ]
+    for layout, count in zip(layouts, (2, 2, 1, 1, 1), strict=True):
+        graphs = list(read(write("a.json", json.dumps(layout)), ReadOptions(targets=("gap",))))
+        assert len(graphs) == count
+        assert "gap" in graphs[0].quantities
+    assert len(list(read(write("a.json", json.dumps(salt.as_dict()))))) == 1
+    lines = "\n".join(json.dumps(entry) for _ in range(3))
+    assert len(list(read(write("a.json", lines)))) == 3
+    water = Molecule(
+        ["O", "H", "H"], [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]], charge=1, spin_multiplicity=2
+    )
+    (graph,) = read(write("a.json", json.dumps([{"molecule": water.as_dict()}])))
+    assert graph.world == "molecule"
+    assert graph.conditions == {"charge": 1.0, "spin": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{", "a.json:1: is not JSON"),
+        ("[]", "the file holds no records"),
+        ("[1, 2]", "a.json (record 0): is int, expected an object with a structure"),
+        ('"text"', "holds str, expected a list of objects"),
+        ('[{"energy": 1}]', "a.json (record 0): no structure found; keys: energy"),
+        ('[{"structure": {"sites": []}}]', "a.json (record 0)"),
+        ('[{"structure": {"sites": 7, "lattice": 3}}]', "a.json (record 0): the structure cannot be read"),
+        (
+            '{"index": [0], "columns": ["structure"], "data": [[1, 2]]}',
+            "a.json (record 0): row has not the 1 columns",
+        ),
+    ],
+)
+def test_bad_json(write: Write, text: str, expected: str) -> None:
+    with pytest.raises(InputError) as caught:
+        list(read(write("a.json", text)))
+    assert expected in str(caught.value)
+
+
+def test_folder_with_table(salt: Structure, tmp_path: Path) -> None:
+    for i in (1, 2, 10):
+        salt.to(filename=str(tmp_path / f"mp-{i}.cif"))
+    (tmp_path / "README.md").write_text("notes")
+    assert [Path(g.provenance.file).stem for g in read(tmp_path)] == ["mp-1", "mp-2", "mp-10"]
+    (tmp_path / "props.csv").write_text("material_id,bulk\nmp-2,25.5\nmp-10,26.5\n")
+    graphs = list(read(tmp_path, ReadOptions(targets=("bulk",))))
+    assert [float(g.quantities["bulk"]) for g in graphs] == [25.5, 26.5]
+    with pytest.raises(InputError, match=r"props.csv: target 'shear' is not in the file; keys found: bulk"):
+        list(read(tmp_path, ReadOptions(targets=("shear",))))
+    (tmp_path / "props.csv").write_text("mp-2,25.5\nmp-10,26.5\n")  # as CGCNN writes it
+    assert [float(g.quantities["bulk"]) for g in read(tmp_path, ReadOptions(targets=("bulk",)))] == [
+        25.5,
+        26.5,
+    ]
+    (tmp_path / "props.csv").write_text("id,bulk\nmp-2,25.5\nmp-7,26.5\n")
+    with pytest.raises(InputError, match=r"props.csv:3 \(record 1\): no structure file is called 'mp-7'"):
+        list(read(tmp_path, ReadOptions(targets=("bulk",))))
+    (tmp_path / "props.csv").write_text("who,bulk\nx,25.5\n")
+    with pytest.raises(InputError, match="no column holds the names of the structure files"):
+        list(read(tmp_path, ReadOptions(targets=("bulk",))))
+
+
+def test_table_of_cif_and_poscar_text(salt: Structure, tmp_path: Path) -> None:
+    import csv
+
+    with open(tmp_path / "a.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "cif", "gap"])
+        writer.writerow(["a", salt.to(fmt="cif"), 5.0])
+    with open(tmp_path / "b.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "poscar", "gap"])
+        writer.writerow(["a", salt.to(fmt="poscar").replace("\n", "\\n"), 5.0])
+    for name in ("a.csv", "b.csv"):
+        (graph,) = read(tmp_path / name, ReadOptions(targets=("gap",)))
+        assert graph.num_nodes == 8
+
+
+def _sdf(smiles: str, *, flat: bool = False, hydrogens: bool = True, **items: str) -> str:
+    molecule = Chem.MolFromSmiles(smiles)
+    if flat:
+        AllChem.Compute2DCoords(molecule)
+    else:
+        molecule = Chem.AddHs(molecule)
+        AllChem.EmbedMolecule(molecule, randomSeed=1)
+        molecule = molecule if hydrogens else Chem.RemoveHs(molecule)
+    return (
+        Chem.MolToMolBlock(molecule)
+        + "".join(f">  <{k}>  (1) \n{v}\n\n" for k, v in items.items())
+        + "$$$$\n"
+    )
+
+
+def test_sdf(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    text = (
+        _sdf("CCO", gap="1.5", name="a")
+        + _sdf("CC", flat=True, gap="2.5")
+        + _sdf("CN", hydrogens=False, gap="3.5")
+    )
+    graphs = list(read(write("a.sdf", text), ReadOptions(targets=("gap",))))
+    assert [float(g.quantities["gap"]) for g in graphs] == [1.5, 2.5, 3.5]
+    assert [g.num_nodes for g in graphs] == [9, 8, 7]
+    assert [g.group for g in graphs] == ["CCO", "CC", "CN"]
+    assert "embedded from their bonds" in caplog.text
+    assert "hydrogens that were not written were added" in caplog.text
+    (mol,) = read(write("a.mol", _sdf("CCO").split("$$$$")[0]))
+    assert mol.num_nodes == 9
+
+
+def test_bad_sdf(write: Write) -> None:
+    good = _sdf("CCO", gap="1.5")
+    with pytest.raises(InputError, match=r"a.sdf:\d+ \(record 1\): the molecule cannot be read"):
+        list(read(write("a.sdf", good + "junk\njunk\n$$$$\n")))
+    with pytest.raises(
+        InputError, match=r"target 'gaps' is not in the file; keys found: gap; did you mean 'gap'"
+    ):
+        list(read(write("a.sdf", good), ReadOptions(targets=("gaps",))))
+    with pytest.raises(InputError, match="the file has no molecule"):
+        list(read(write("a.sdf", "\n\n")))

@@ -1,0 +1,141 @@
+"""Molecules from SMILES in tables, and the conformers they get."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from atomfield.data.errors import InputError
+from atomfield.data.readers import BadRecord, ReadOptions, read
+from atomfield.data.readers.smiles import embed_smiles
+
+Write = Callable[[str, str], Path]
+CSV = 'name,SMILES,log S\nethanol,CCO,1.1\n"water, pure",O,0.5\nmissing,CC,\nsalt,[Na+].[Cl-],-0.2\n'
+
+
+def test_csv_with_target(write: Write) -> None:
+    bad: list[BadRecord] = []
+    graphs = list(read(write("a.csv", CSV), ReadOptions(targets=("log S",), on_bad="skip"), bad))
+    assert [g.group for g in graphs] == ["CCO", "O", "[Cl-].[Na+]"]
+    assert [float(g.quantities["log S"]) for g in graphs] == [1.1, 0.5, -0.2]
+    assert [g.num_nodes for g in graphs] == [9, 3, 2]
+    assert graphs[1].provenance.line == 3
+    assert graphs[0].conditions == {"charge": 0.0, "spin": 0.0}
+    (refused,) = bad
+    assert refused.where.line == 4
+    assert refused.message == "target 'log S' has no value"
+
+
+def test_separators_compression_and_names(write: Write, tmp_path: Path) -> None:
+    assert len(list(read(write("a.tsv", CSV.replace('"water, pure"', "water").replace(",", "\t"))))) == 4
+    assert (
+        len(
+            list(
+                read(write("b.csv", "mol;y\nCC;1\nC;2\n"), ReadOptions(map={"smiles": "mol"}, targets=("y",)))
+            )
+        )
+        == 2
+    )
+    with gzip.open(tmp_path / "c.csv.gz", "wt") as file:
+        file.write(CSV)
+    assert len(list(read(tmp_path / "c.csv.gz"))) == 4
+    smi = list(read(write("d.smi", "CCO ethanol\n\n# note\nC methane\n")))
+    assert [g.provenance.line for g in smi] == [1, 4]
+
+
+def test_classes_and_several_targets(write: Write) -> None:
+    text = "smiles,toxic,y\nC,yes,1\nCC,No,\nCCC,TRUE,3\nCCCC,0,4\nN,,5\n"
+    graphs = list(read(write("a.csv", text), ReadOptions(targets=("toxic", "y"))))
+    assert [float(g.quantities["toxic"]) if "toxic" in g.quantities else None for g in graphs] == [
+        1,
+        0,
+        1,
+        0,
+        None,
+    ]
+    assert ["y" in g.quantities for g in graphs] == [True, False, True, True, True]
+
+
+def test_conformers_are_seeded_and_of_one_group() -> None:
+    first = embed_smiles("CCCCO", conformers=3, seed=5)
+    again = embed_smiles("OCCCC", conformers=3, seed=5)
+    assert len(first) == 3
+    assert {g.group for g in first} == {"CCCCO"}
+    assert not torch.equal(first[0].positions, first[1].positions)
+    assert torch.equal(first[0].positions, embed_smiles("CCCCO", conformers=3, seed=5)[0].positions)
+    assert again[0].group == first[0].group
+    assert not torch.equal(first[0].positions, embed_smiles("CCCCO", seed=6)[0].positions)
+    assert embed_smiles("[OH-]")[0].conditions == {"charge": -1.0, "spin": 0.0}
+    assert embed_smiles("[CH3]")[0].conditions == {"charge": 0.0, "spin": 1.0}
+    assert embed_smiles("[He]")[0].num_nodes == 1
+
+
+def test_order_of_the_file_does_not_change_a_conformer(write: Write) -> None:
+    a = list(read(write("a.smi", "CCO\nCCN\nc1ccccc1\n")))
+    b = list(read(write("b.smi", "c1ccccc1\nCCO\n")))
+    assert torch.equal(a[0].positions, b[1].positions)
+    assert torch.equal(a[2].positions, b[0].positions)
+
+
+def test_fragments_are_apart() -> None:
+    (salt,) = embed_smiles("[Na+].[Cl-].O")
+    distances = torch.cdist(salt.positions, salt.positions) + 10 * torch.eye(salt.num_nodes)
+    assert float(distances[:2].min()) > 1.4
+
+
+def test_geometry_is_sensible() -> None:
+    (water,) = embed_smiles("O")
+    oxygen, a, b = water.positions.numpy()
+    angle = np.degrees(
+        np.arccos(np.dot(a - oxygen, b - oxygen) / np.linalg.norm(a - oxygen) / np.linalg.norm(b - oxygen))
+    )
+    assert np.linalg.norm(a - oxygen) == pytest.approx(0.96, abs=0.03)
+    assert angle == pytest.approx(104, abs=4)
+
+
+BAD = {
+    "syntax": ("smiles,y\nC,1\nC(C,2\n", "a.csv:3 (record 1): SMILES 'C(C' does not parse"),
+    "valence": (
+        "smiles,y\nC(C)(C)(C)(C)C,1\n",
+        "Explicit valence for atom # 0 C, 5, is greater than permitted",
+    ),
+    "ring": ("smiles,y\nC1CC,1\n", "does not parse: unclosed ring"),
+    "wildcard": ("smiles,y\nC*,1\n", "has a wildcard atom (*), expected elements only"),
+    "nothing": ("smiles,y\n,1\n", "a.csv:2 (record 0): the SMILES is empty"),
+    "no column": (
+        "molecule,y\nC,1\n",
+        "a.csv:1: no column is called smiles, cif or poscar; columns: molecule, y",
+    ),
+    "target": ("smiles,log_S\nC,1\n", "a.csv: target 'y' is not in the file; keys found: log_S"),
+    "word": ("smiles,y\nC,high\n", "a.csv:2 (record 0): 'y' is 'high', expected a number, true or false"),
+    "infinite": ("smiles,y\nC,inf\n", "'y' is inf, expected a finite number"),
+    "cells": ("smiles,y\nC,1,2\n", "a.csv:2 (record 0): row has 3 cells, expected 2 as in the header"),
+    "doubled": ("smiles,y,y\nC,1,2\n", "a.csv:1: column 'y' is there twice"),
+    "header only": ("smiles,y\n", "the table has no rows"),
+    "empty": ("", "the file is empty"),
+    "quote": ('smiles,y\nC,"1\n', "is not a table"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_row(write: Write, name: str) -> None:
+    text, expected = BAD[name]
+    with pytest.raises(InputError) as caught:
+        list(read(write("a.csv", text), ReadOptions(targets=("y",))))
+    assert expected in str(caught.value)
+    assert "a.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_target_is_suggested_by_its_name(write: Write) -> None:
+    with pytest.raises(InputError, match=r"did you mean 'log S'\?"):
+        list(read(write("a.csv", CSV), ReadOptions(targets=("logS",))))
+    with pytest.raises(
+        InputError, match=r"column 'spam' \(for smiles\) is not in the table; columns: name, SMILES, log S"
+    ):
+        list(read(write("a.csv", CSV), ReadOptions(map={"smiles": "spam"})))

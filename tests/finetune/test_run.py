@@ -1,0 +1,160 @@
+"""Finetuning end to end on small analytic data: every target learns, old levels keep their answers, nonsense is refused."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from atomfield.data.errors import InputError
+from atomfield.data.graph import Graph
+from atomfield.data.quantities import scalar_property
+from atomfield.finetune.config import FinetuneConfig
+from atomfield.finetune.extend import extended
+from atomfield.finetune.run import Parts, finetune, prepare_network, split_in_time
+from atomfield.finetune.tasks import fit_property, task_of
+from atomfield.models import checkpoint
+from atomfield.models.network import graphs_to_batch
+from tests.small import morse_clusters, small_network, waves
+
+SMALL = {"channels": 8, "channels_unnatural": 4, "lmax": 1, "radial_hidden": 8, "head_hidden": 8}
+
+
+def run(tmp_path, target, graphs, **options):
+    third = len(graphs) // 3
+    parts = Parts(graphs[: 2 * third], graphs[2 * third : -2], graphs[-2:])
+    config = FinetuneConfig(
+        **{
+            "from": "scratch",
+            "train": ("memory",),
+            "target": target,
+            "out": tmp_path / "run",
+            "network": SMALL,
+            "steps": 60,
+            **options,
+        }
+    )
+    return finetune(config, parts, console=Console(file=io.StringIO()))
+
+
+def with_property(values_of, count=30):
+    graphs = morse_clusters(count, level="")
+    for graph in graphs:
+        graph.quantities["score"] = torch.tensor(values_of(graph), dtype=torch.float64)
+    return [replace(g, properties={"score": scalar_property("score")}) for g in graphs]
+
+
+def test_a_surface_beats_the_trivial_baseline_and_loads_again(tmp_path):
+    metrics = run(tmp_path, ("energy", "forces"), morse_clusters(30), steps=200)
+    assert metrics["forces_mae_eV_per_A"] < 0.6 * metrics["baseline_forces_mae_eV_per_A"]
+    assert {"model", "metrics.json", "report.html", "config.yaml", "metrics.jsonl"} <= {
+        p.name for p in (tmp_path / "run").iterdir()
+    }
+    assert checkpoint.load(tmp_path / "run").config.levels == ("morse",)
+
+
+def test_a_field_beats_persistence(tmp_path):
+    metrics = run(tmp_path, ("concentration",), waves(12), steps=150, learning_rate=1e-2)
+    assert (
+        metrics["concentration_rollout_vrmse"] < metrics["baseline_persistence_concentration_rollout_vrmse"]
+    )
+
+
+def test_a_property_and_a_class_are_recognised(tmp_path):
+    spread = with_property(lambda g: float(torch.pdist(g.positions).mean()))
+    assert run(tmp_path / "a", ("score",), spread)["score_mae"] >= 0
+    config = checkpoint.read_config(tmp_path / "a" / "run")
+    assert [(p.name, p.kind) for p in config.properties] == [("score", "regression")]
+    label = with_property(lambda g: float(torch.pdist(g.positions).mean() > 1.85))
+    metrics = run(tmp_path / "b", ("score",), label)
+    assert checkpoint.read_config(tmp_path / "b" / "run").properties[0].kind == "classification"
+    assert 0 <= metrics["score_accuracy"] <= 1
+
+
+def test_pooling_follows_the_data():
+    rng = np.random.default_rng(0)
+    graphs = []
+    for number in range(40):
+        count = int(rng.integers(2, 9))
+        species = torch.from_numpy(rng.choice([1, 8], count))
+        positions = 1.5 * torch.arange(count, dtype=torch.float64)[:, None] * torch.ones(3)
+        extensive = 2.0 * (species == 8).sum().double() + 3.0 * (species == 1).sum()
+        quantities = {"sum": extensive, "mean": extensive / count}
+        properties = {name: scalar_property(name) for name in quantities}
+        graphs.append(
+            Graph(
+                positions,
+                species,
+                "molecule",
+                quantities=quantities,
+                properties=properties,
+                group=str(number),
+            )
+        )
+    assert fit_property("sum", graphs, "auto", "auto").config.pooling == "sum"
+    assert fit_property("mean", graphs, "auto", "auto").config.pooling == "mean"
+    assert fit_property("sum", graphs, "auto", "mean").config.pooling == "mean"
+
+
+def test_growing_a_checkpoint_keeps_the_old_level_to_the_bit():
+    net = small_network().eval()
+    graphs = morse_clusters(3)
+    task = task_of(("energy", "forces"), graphs)
+    grown = extended(net, task, "dft", (), "morse").eval()
+    assert grown.config.levels == ("morse", "wave", "dft")
+    batch = graphs_to_batch(net.config, graphs)
+    new = graphs_to_batch(net.config, [replace(g, level="dft") for g in graphs])
+    assert torch.equal(net(batch)["energy"], grown(batch)["energy"])
+    assert torch.equal(grown(new)["energy"], grown(batch)["energy"])  # the new row starts as a copy
+
+
+def test_the_closest_level_is_found(tmp_path):
+    net = small_network(levels=("far", "near", "wave"), perturb=0.0)
+    teacher = small_network(levels=("far", "near", "wave"))
+    net.load_state_dict(teacher.state_dict())
+    with torch.no_grad():
+        net.atom_head.energy[0] *= -3
+        net.atom_head.reference[:2, [1, 6]] = 1.0
+        net.field_head.increment_rms[2] = 1.0
+    graphs = morse_clusters(6, level="")
+    for graph in graphs:
+        graph.quantities["forces"] = (
+            net(graphs_to_batch(net.config, [replace(graph, level="near")]))["forces"].detach().double()
+        )
+    checkpoint.save(net, tmp_path / "start")
+    config = FinetuneConfig(
+        **{"from": str(tmp_path / "start"), "train": ("memory",), "target": ("energy", "forces")}
+    )
+    renamed = [replace(g, level="mine") for g in graphs]
+    _, notes = prepare_network(
+        config, checkpoint.load(tmp_path / "start"), task_of(config.target, renamed), "mine", renamed
+    )
+    assert any("copy of 'near'" in note for note in notes)
+
+
+def test_nonsense_is_refused(tmp_path):
+    graphs = morse_clusters(6)
+    with pytest.raises(InputError, match="'dipole' is in none of the 6 records, found energy, forces"):
+        task_of(("dipole",), graphs)
+    with pytest.raises(InputError, match="not a field state"):
+        task_of(
+            ("normal",),
+            [replace(g, quantities={**g.quantities, "normal": g.quantities["velocity"]}) for g in waves(1)],
+        )
+    with pytest.raises(InputError, match="one time each"):
+        task_of(("concentration",), [waves(1)[0].snapshot(0)])
+    with pytest.raises(InputError, match="classification needs labels 0 and 1"):
+        fit_property("score", with_property(lambda g: 7.0), "classification", "auto")
+    strange = replace(morse_clusters(1)[0], species=torch.tensor([6, 1, 1, 6, 17]))
+    with pytest.raises(InputError, match="element Cl does not occur in the training records"):
+        run(tmp_path, ("energy", "forces"), [*morse_clusters(10), strange])
+
+
+def test_one_trajectory_is_split_in_time_with_a_gap():
+    whole = waves(1, num_times=20)[0]
+    (train,), (valid,) = split_in_time(whole, 0.1)
+    assert torch.equal(train.times, whole.times[:16]) and torch.equal(valid.times, whole.times[18:])
+    assert torch.equal(valid.quantities["concentration"], whole.quantities["concentration"][18:])
+    assert torch.equal(valid.quantities["velocity"], whole.quantities["velocity"])

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+
+from atomfield.data.errors import InputError
+from atomfield.inference.calculator import AtomFieldCalculator
+from atomfield.inference.predict import predict_graphs
+from atomfield.models.network import AtomFieldNet
+from tests.physics.subjects import chiral_molecule, crystal
+
+
+def test_results_are_those_of_prediction(net: AtomFieldNet, molecule: Atoms, solid: Atoms) -> None:
+    for atoms, graph in ((molecule, chiral_molecule()), (solid, crystal())):
+        atoms.calc = AtomFieldCalculator(net)
+        (expected,) = predict_graphs(net, [graph])
+        assert atoms.get_potential_energy() == pytest.approx(float(expected["energy"]), rel=1e-12)
+        assert atoms.get_potential_energy(force_consistent=True) == atoms.get_potential_energy()
+        np.testing.assert_allclose(atoms.get_forces(), expected["forces"], atol=1e-12)
+        np.testing.assert_allclose(atoms.get_charges(), expected["charges"], atol=1e-12)
+        assert atoms.calc.user_properties["gap"] == pytest.approx(float(expected["gap"]))
+    np.testing.assert_allclose(solid.get_stress(voigt=False), expected["stress"], atol=1e-12)
+    np.testing.assert_allclose(
+        molecule.get_dipole_moment(), predict_graphs(net, [chiral_molecule()])[0]["dipole"]
+    )
+    assert "stress" not in molecule.calc.results
+    assert "dipole" not in solid.calc.results
+
+
+def test_forces_and_stress_are_derivatives_by_ase(net: AtomFieldNet, molecule: Atoms, solid: Atoms) -> None:
+    """ASE's own second-order differences, whose error at these steps is near 1e-7 of the largest entry."""
+    molecule.calc = AtomFieldCalculator(net)
+    forces = molecule.get_forces()
+    numerical = calculate_numerical_forces(molecule, eps=1e-4)
+    assert np.abs(forces - numerical).max() < 1e-6 * np.abs(forces).max()
+    solid.calc = AtomFieldCalculator(net)
+    stress = solid.get_stress()
+    numerical = calculate_numerical_stress(solid, eps=1e-5)
+    assert np.abs(stress - numerical).max() < 1e-6 * np.abs(stress).max()
+
+
+@pytest.mark.parametrize("which", ["molecule", "solid"])
+def test_kept_pairs_change_nothing(net: AtomFieldNet, which: str, request: pytest.FixtureRequest) -> None:
+    """A random walk with pairs kept (skin 0.6) and searched at each step (skin 0) gives the same bits."""
+    atoms = request.getfixturevalue(which)
+    kept, fresh = AtomFieldCalculator(net, skin=0.6), AtomFieldCalculator(net, skin=0.0)
+    random = np.random.default_rng(0)
+    for _ in range(30):
+        atoms.positions += 0.04 * random.standard_normal(atoms.positions.shape)
+        atoms.calc = kept
+        energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+        atoms.calc = fresh
+        assert energy == atoms.get_potential_energy()
+        np.testing.assert_array_equal(forces, atoms.get_forces())
+    assert fresh.pairs.searches == 30
+    assert 2 <= kept.pairs.searches < 15
+
+
+def test_pairs_are_searched_anew_when_the_structure_changes(net: AtomFieldNet, solid: Atoms) -> None:
+    calculator = AtomFieldCalculator(net)
+    solid.calc = calculator
+    solid.get_potential_energy()
+    for change in (
+        lambda a: a.set_cell(a.cell.array * 1.01),
+        lambda a: a.set_atomic_numbers(a.numbers[::-1]),
+        lambda a: a.info.update(charge=1),
+        lambda a: a.set_pbc([True, True, False]),
+        lambda a: a.pop(),
+    ):
+        before, count = solid.get_potential_energy(), calculator.pairs.searches
+        change(solid)
+        assert solid.get_potential_energy() != before
+        assert calculator.pairs.searches == count + 1
+        solid.calc = AtomFieldCalculator(net)
+        fresh = solid.get_potential_energy()
+        solid.calc = calculator
+        assert solid.get_potential_energy() == fresh
+
+
+def test_dtypes(net: AtomFieldNet, molecule: Atoms) -> None:
+    energies, forces = {}, {}
+    for dtype in ("float32", "float64", torch.float64):
+        molecule.calc = AtomFieldCalculator(net, dtype=dtype)
+        energies[dtype], forces[dtype] = molecule.get_potential_energy(), molecule.get_forces()
+    assert energies["float64"] == energies[torch.float64]
+    assert energies["float32"] != energies["float64"]
+    assert energies["float32"] == pytest.approx(energies["float64"], rel=1e-5)
+    np.testing.assert_allclose(
+        forces["float32"], forces["float64"], atol=1e-5 * np.abs(forces["float64"]).max()
+    )
+    assert net.dtype == torch.float64
+
+
+def test_the_network_is_copied(net: AtomFieldNet, molecule: Atoms) -> None:
+    molecule.calc = AtomFieldCalculator(net)
+    before = molecule.get_potential_energy()
+    net.atom_head.energy_scale.mul_(2)
+    molecule.positions += 1.0
+    after = molecule.get_potential_energy()
+    net.atom_head.energy_scale.div_(2)
+    assert after == pytest.approx(before)
+
+
+def test_levels_and_mistakes(net: AtomFieldNet, molecule: Atoms) -> None:
+    molecule.calc = AtomFieldCalculator(net)
+    first = molecule.get_potential_energy()
+    molecule.calc = AtomFieldCalculator(net, level="quantum-2")
+    assert molecule.get_potential_energy() != first
+    with pytest.raises(InputError, match=r"level 'dft' is unknown.*quantum"):
+        AtomFieldCalculator(net, level="dft")
+    with pytest.raises(InputError, match="float32 or float64"):
+        AtomFieldCalculator(net, dtype="bfloat16")
+    with pytest.raises(InputError, match="skin"):
+        AtomFieldCalculator(net, skin=-1.0)
+    molecule.positions[1] = molecule.positions[0]
+    with pytest.raises(InputError, match="atoms 0 and 1 are 0 angstrom apart"):
+        molecule.get_potential_energy()

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import bulk
+from ase.calculators.calculator import Calculator
+from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
+
+from atomfield.data.errors import InputError
+from atomfield.inference.calculator import AtomFieldCalculator
+from atomfield.inference.drift import nve_drift
+from atomfield.inference.simulate import Optimizer, Output, Thermostat, npt, nve, nvt, relax
+from atomfield.inference.velocities import degrees_of_freedom, thermalize
+from atomfield.models.network import AtomFieldNet
+
+
+@pytest.fixture
+def moving(net: AtomFieldNet, molecule: Atoms) -> Atoms:
+    molecule.calc = AtomFieldCalculator(net)
+    return molecule
+
+
+class Springs(Calculator):
+    """Each atom on a spring to its place in a frame that moves along with the mean position: conserves the total momentum."""
+
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012
+    places = np.random.default_rng(0).uniform(0, 8, (16, 3))
+
+    def calculate(self, atoms: Atoms, properties: list[str], system_changes: list[str]) -> None:  # type: ignore[override]
+        super().calculate(atoms, properties, system_changes)
+        offset = atoms.positions - self.places
+        offset -= offset.mean(axis=0)
+        self.results = {"energy": 1.5 * (offset**2).sum(), "forces": -3.0 * offset}
+
+
+@pytest.mark.parametrize("optimizer", ["fire", "lbfgs", "bfgs"])
+def test_relaxation_ends_at_small_forces(moving: Atoms, optimizer: Optimizer, tmp_path: Path) -> None:
+    before = moving.get_potential_energy()
+    output = Output(trajectory=tmp_path / "a" / "relax.traj", log=tmp_path / "a" / "relax.csv", interval=1)
+    run = relax(moving, optimizer=optimizer, fmax=0.1, steps=60, output=output)
+    assert moving.get_potential_energy() < before
+    assert run.converged == (np.linalg.norm(moving.get_forces(), axis=1).max() < 0.1)
+    assert run.columns["fmax"][-1] == pytest.approx(np.linalg.norm(moving.get_forces(), axis=1).max())
+    frames = ase.io.read(tmp_path / "a" / "relax.traj", ":")
+    rows = list(csv.DictReader((tmp_path / "a" / "relax.csv").read_text().splitlines()))
+    assert len(frames) == len(rows) == run.steps + 1
+    assert float(rows[-1]["energy"]) == pytest.approx(frames[-1].get_potential_energy())
+    assert ("NOT converged" in str(run)) is not run.converged
+
+
+def test_relaxation_of_the_cell() -> None:
+    """EMT copper, compressed: the relaxed lattice constant is that of EMT (3.59 angstrom)."""
+    for cell in ("full", "volume"):
+        atoms = bulk("Cu", cubic=True, a=3.4)
+        atoms.calc = EMT()
+        run = relax(atoms, cell=cell, fmax=0.005)
+        assert run.converged
+        assert atoms.get_volume() ** (1 / 3) == pytest.approx(3.59, abs=0.01)
+        squeezed = atoms.get_volume()
+        relax(atoms, cell=cell, fmax=0.005, pressure=10.0)
+        assert atoms.get_stress()[:3].mean() == pytest.approx(-10 * units.GPa, rel=0.05)
+        assert atoms.get_volume() < squeezed
+
+
+def test_constant_energy(moving: Atoms, tmp_path: Path) -> None:
+    """The error of velocity Verlet is of second order in the time step, and there is no drift."""
+    start, spread = moving.positions.copy(), {}
+    for timestep in (0.4, 0.2):
+        moving.positions[:] = start
+        figure = tmp_path / f"{timestep}.png"
+        output = Output(
+            log=tmp_path / "log.csv", trajectory=tmp_path / "md.extxyz", figure=figure, interval=1
+        )
+        run = nve(moving, steps=int(20 / timestep), timestep=timestep, temperature=200, seed=1, output=output)
+        spread[timestep] = np.ptp(run.columns["etot"])
+        assert spread[timestep] < 0.02 * np.ptp(run.columns["ekin"])
+        assert figure.stat().st_size > 5000
+        assert run.files == [tmp_path / "md.extxyz", tmp_path / "log.csv", figure]
+    assert 3.0 < spread[0.4] / spread[0.2] < 5.0
+    assert run.drift is not None
+    assert f"{run.drift:+.5f} meV/atom/ps" in str(run)
+    header = (tmp_path / "log.csv").read_text().splitlines()[0]
+    assert header == "step,time_fs,epot,ekin,etot,temperature"
+    frames = ase.io.read(tmp_path / "md.extxyz", ":")
+    assert len(frames) == 101
+    assert frames[-1].get_kinetic_energy() == pytest.approx(run.columns["ekin"][-1], rel=1e-5)
+    assert frames[-1].get_potential_energy() == pytest.approx(run.columns["epot"][-1], rel=1e-5)
+    assert run.columns["time_fs"][-1] == pytest.approx(20.0)
+
+
+@pytest.mark.parametrize("thermostat", ["langevin", "bussi"])
+def test_constant_temperature(thermostat: Thermostat) -> None:
+    """Atoms started at rest settle at the temperature asked for. With 48 degrees of freedom a sample scatters by
+    sqrt(2/48) = 20 %, and 4000 fs hold 40 independent ones: the mean is good to 3 %, and 12 % is four times that."""
+    atoms = Atoms("Ne16", Springs.places, cell=[8, 8, 8], pbc=True)
+    atoms.calc = Springs()
+    run = nvt(atoms, steps=2200, temperature=300, timestep=2.0, thermostat=thermostat, time_constant=50.0, seed=3,
+              output=Output(interval=5))  # fmt: skip
+    found = run.columns["temperature"][40:]
+    assert found.mean() == pytest.approx(300, rel=0.12)
+    assert found.std() == pytest.approx(300 * np.sqrt(2 / 48), rel=0.4)
+
+
+@pytest.mark.parametrize("shape", [False, True])
+def test_constant_pressure(shape: bool, tmp_path: Path) -> None:
+    """Copper under 5 GPa shrinks by about 5 / 134 (its bulk modulus in GPa) and ends near that pressure."""
+    atoms = bulk("Cu", cubic=True, a=3.6)
+    atoms.calc = EMT()
+    output = Output(interval=1, log=tmp_path / "npt.csv")
+    run = npt(atoms, steps=100, temperature=300, pressure=5.0, timestep=4.0, time_constant=40.0, shape=shape,
+              pressure_time_constant=150.0, output=output)  # fmt: skip
+    volume = run.columns["volume"] / run.columns["volume"][0]
+    assert volume[50:].mean() == pytest.approx(0.968, abs=0.02)
+    assert run.columns["pressure_gpa"][50:].mean() == pytest.approx(5.0, abs=1.5)
+    header = (tmp_path / "npt.csv").read_text().splitlines()[0]
+    assert header == "step,time_fs,epot,ekin,etot,temperature,volume,pressure_gpa"
+
+
+def test_a_cell_that_runs_away_is_an_explosion() -> None:
+    atoms = bulk("Cu", cubic=True, a=3.6)
+    atoms.calc = EMT()
+    with pytest.raises(InputError, match="exploded"):
+        npt(atoms, steps=200, temperature=300, pressure=-100.0, timestep=4.0, pressure_time_constant=150.0)
+
+
+def test_our_solid_under_pressure(net: AtomFieldNet, solid: Atoms) -> None:
+    solid.calc = AtomFieldCalculator(net)
+    run = npt(solid, steps=5, temperature=100, output=Output(interval=1))
+    assert np.isfinite(run.columns["pressure_gpa"]).all()
+    assert len(set(run.columns["volume"])) > 1
+
+
+def test_velocities_have_the_temperature_and_nothing_else(molecule: Atoms, solid: Atoms) -> None:
+    for atoms, freedom in ((molecule, 9), (solid, 12)):
+        thermalize(atoms, 300.0, seed=2)
+        assert degrees_of_freedom(atoms, "molecule") == freedom
+        assert atoms.get_kinetic_energy() == pytest.approx(0.5 * freedom * units.kB * 300)
+        assert np.abs(atoms.get_momenta().sum(axis=0)).max() < 1e-10
+    assert np.abs(molecule.get_angular_momentum()).max() < 1e-10
+    assert degrees_of_freedom(Atoms("CO2", [[0, 0, 0], [0, 0, 1.2], [0, 0, -1.2]]), "molecule") == 4
+    assert degrees_of_freedom(molecule, "none") == 15
+    molecule.set_constraint(FixAtoms([0]))
+    assert degrees_of_freedom(molecule, "none") == 12
+
+
+def test_drift_is_the_slope() -> None:
+    time = np.linspace(0, 2000, 201)
+    wiggle = 1e-3 * np.sin(time)
+    assert nve_drift(time, -5.0 + 4e-6 * time + wiggle, num_atoms=2) == pytest.approx(2.0, abs=0.1)
+    assert nve_drift(time, np.full(201, 3.0), num_atoms=2) == pytest.approx(0.0, abs=1e-9)
+    with pytest.raises(InputError, match="has 2 samples"):
+        nve_drift(time[:2], time[:2], 1)
+
+
+def test_an_explosion_stops_with_its_files_whole(moving: Atoms, tmp_path: Path) -> None:
+    output = Output(log=tmp_path / "log.csv", interval=1)
+    with pytest.raises(InputError, match=r"exploded.*shorter time step"):
+        nve(moving, steps=50, temperature=1e6, output=output)
+    assert len((tmp_path / "log.csv").read_text().splitlines()) >= 2
+
+
+def test_progress_bar(moving: Atoms, capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    console = Console(force_terminal=True, width=100, record=True)
+    nve(moving, steps=3, temperature=10, output=Output(interval=1, progress=True, console=console))
+    shown = console.export_text()
+    assert "NVE" in shown
+    assert "steps/s" in shown
+
+
+def test_mistakes(moving: Atoms, solid: Atoms) -> None:
+    for call, message in (
+        (lambda: nve(moving, steps=0), "steps is 0, expected a positive number"),
+        (lambda: nve(moving, steps=5, timestep=-1), "timestep is -1"),
+        (lambda: nvt(moving, steps=5, temperature=0), "temperature is 0"),
+        (lambda: nvt(moving, steps=5, temperature=300, thermostat="nose"), "expected one of langevin, bussi"),
+        (lambda: npt(moving, steps=5, temperature=300), "periodic in three directions"),
+        (lambda: relax(moving, cell="full"), "periodic in three directions"),
+        (lambda: relax(moving, pressure=1.0), "but the cell is fixed"),
+        (lambda: relax(moving, optimizer="sgd"), "expected one of fire, lbfgs, bfgs"),
+        (lambda: nve(solid, steps=5), "no calculator"),
+        (lambda: Output(trajectory="md.pdb"), r"expected a name ending in .traj, .extxyz, .xyz"),
+        (lambda: Output(interval=0), "interval is 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            call()
