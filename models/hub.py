@@ -35,6 +35,19 @@ class AtomFieldModel(PreTrainedModel):
         self.net = AtomFieldNet(NetworkConfig(**(config.network or {})))
         self.post_init()
 
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers, with every weight moved from the mapped file into memory of torch's own.
+
+        safetensors packs tensors without gaps, so mapped weights start at any multiple of 8 bytes; matrix products then take
+        other kernels than on aligned memory, and their last bits differ.
+        """
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded  # output_loading_info=True gives a pair
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.data = tensor.data.clone()
+        return loaded
+
     def _init_weights(self, module: Any) -> None:
         """Weights are set where modules are built; transformers must not draw them again."""
 
