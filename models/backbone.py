@@ -13,10 +13,11 @@ from atomfield.data.graph import GraphBatch
 from .config import NetworkConfig
 from .convolution import EdgeConvolution, EdgeGeometry
 from .embedding import ConditionEmbedding, NodeEmbedding
+from .fused import EdgeList
 from .layers import EquivariantLinear, EquivariantNorm, GatedUpdate
 from .product import NodeProduct
 from .radial import bessel_basis, polynomial_envelope
-from .rotation import FrameRotation, edge_frames
+from .rotation import FrameRotation
 
 
 class Layer(nn.Module):
@@ -78,13 +79,12 @@ class Backbone(nn.Module):
             squashed = distance
             envelope = polynomial_envelope(distance, config.cutoff)
         dtype = self.embedding.species.dtype
-        frames = edge_frames(direction)
         return EdgeGeometry(
-            sender_E=batch.edge_index[0],
-            receiver_E=batch.edge_index[1],
+            edges=EdgeList(batch.edge_index[0], batch.edge_index[1], batch.num_nodes),
             basis_EB=bessel_basis(squashed, config.cutoff, config.num_radial).to(dtype),
             envelope_E=envelope.to(dtype),
-            frame_EMM=self.rotation(frames.to(dtype)),
+            direction_E3=direction.to(dtype),
+            rotation=self.rotation,
         )
 
     def forward(self, batch: GraphBatch, vector_E3: Tensor, level_G: Tensor) -> Tensor:

@@ -14,24 +14,31 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import NetworkConfig
+from .fused import EdgeList, Shape, available, convolve
+from .rotation import FrameRotation, edge_frames
 
 
 @dataclass
 class EdgeGeometry:
-    """What every layer shares about the edges."""
+    """What every layer shares about the edges: ``basis_EB``, ``envelope_E`` and unit vectors ``direction_E3``."""
 
-    sender_E: Tensor
-    receiver_E: Tensor
+    edges: EdgeList
     basis_EB: Tensor
     envelope_E: Tensor
-    frame_EMM: Tensor
-    """Rotation into the frame of the edge, its rows sorted by |m|: m = 0 of every degree, then (-1, +1) of every degree, ..."""
+    direction_E3: Tensor
+    rotation: FrameRotation
+
+    @cached_property
+    def frame_EMM(self) -> Tensor:
+        """Rotation into the frame of the edge; rows by |m|: m = 0 of every degree, then (-1, +1) of every degree, ..."""
+        return self.rotation(edge_frames(self.direction_E3))
 
 
 class EdgeConvolution(nn.Module):
@@ -42,6 +49,8 @@ class EdgeConvolution(nn.Module):
         self.lmax, self.channels, self.unnatural = config.lmax, config.channels, config.channels_unnatural
         self.width = config.width
         self.norm = 1 / math.sqrt(config.average_neighbors)
+        self.fused = True
+        """Use compiled kernels where there are any; False is the reference."""
         self.sizes = [config.lmax + 1 - m for m in range(config.lmax + 1)]
         """Degrees that have a component of each |m|."""
         self.rows = [self.sizes[0], *(2 * n for n in self.sizes[1:])]
@@ -58,31 +67,45 @@ class EdgeConvolution(nn.Module):
     def forward(self, x_NMK: Tensor, geometry: EdgeGeometry, *, scalars_only: bool) -> Tensor:
         """``scalars_only``: the input is zero beyond natural l=0 (first layer on atoms), which is far cheaper."""
         scalars = x_NMK[:, 0, : self.channels]
+        edges = geometry.edges
         hidden = self.basis(geometry.basis_EB)
-        hidden = (
-            hidden + self.sender(scalars)[geometry.sender_E] + self.receiver(scalars)[geometry.receiver_E]
-        )
+        hidden = hidden + self.sender(scalars)[edges.sender_E] + self.receiver(scalars)[edges.receiver_E]
         # the envelope comes after the last non-linearity, so a message and two derivatives vanish at the cutoff
         hidden = F.silu(hidden) * (geometry.envelope_E * self.norm).unsqueeze(1)
+        shape = Shape(self.lmax, self.channels, self.unnatural, scalars_only)
+        if self.fused and available(x_NMK, shape):
+            return self._fused(x_NMK, hidden, geometry, shape)
         message = (
             self._from_scalars(scalars, hidden, geometry)
             if scalars_only
             else self._full(x_NMK, hidden, geometry)
         )
-        return torch.zeros_like(x_NMK).index_add(0, geometry.receiver_E, message)
+        return torch.zeros_like(x_NMK).index_add(0, edges.receiver_E, message)
+
+    def _fused(self, x_NMK: Tensor, hidden_EH: Tensor, geometry: EdgeGeometry, shape: Shape) -> Tensor:
+        if shape.scalars_only:
+            weight = hidden_EH @ self._scalar_weight()
+            scalars = x_NMK[:, 0, : self.channels]
+            out = convolve(scalars, weight, geometry.direction_E3, geometry.edges, shape)
+            return F.pad(out, (0, self.unnatural))
+        weight = hidden_EH @ torch.cat([self.same.flatten(1), self.cross.flatten(1)], dim=1)
+        return convolve(x_NMK, weight, geometry.direction_E3, geometry.edges, shape)
+
+    def _scalar_weight(self) -> Tensor:
+        """``[H, (lmax + 1) C]``: the maps from degree 0 to every degree at m = 0."""
+        size = self.lmax + 1
+        return self.same[:, 0 : size * size : size, : self.channels].flatten(1)
 
     def _from_scalars(self, scalars_NC: Tensor, hidden_EH: Tensor, geometry: EdgeGeometry) -> Tensor:
         """Only m = 0 survives and the rotation back is a spherical harmonic: row m = 0 of the Wigner matrix."""
         size = self.lmax + 1
-        weight = self.same[:, 0 : size * size : size, : self.channels].reshape(hidden_EH.shape[1], -1)
-        radial = (hidden_EH @ weight).view(-1, size, self.channels) * scalars_NC[geometry.sender_E].unsqueeze(
-            1
-        )
+        radial = (hidden_EH @ self._scalar_weight()).view(-1, size, self.channels)
+        radial = radial * scalars_NC[geometry.edges.sender_E].unsqueeze(1)
         return F.pad(geometry.frame_EMM[:, :size].transpose(1, 2) @ radial, (0, self.unnatural))
 
     def _full(self, x_NMK: Tensor, hidden_EH: Tensor, geometry: EdgeGeometry) -> Tensor:
-        num_edges = len(geometry.sender_E)
-        aligned = geometry.frame_EMM @ x_NMK[geometry.sender_E]
+        num_edges = len(hidden_EH)
+        aligned = geometry.frame_EMM @ x_NMK[geometry.edges.sender_E]
         same = (hidden_EH @ self.same.flatten(1)).view(num_edges, self.num_same, self.width)
         cross = (hidden_EH @ self.cross.flatten(1)).view(num_edges, self.num_cross, 2 * self.unnatural)
         same_m = same.split([n * n for n in self.sizes], dim=1)
