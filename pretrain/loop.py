@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 
+from atomfield.data.sampler import share_of
 from atomfield.models.network import AtomFieldNet
 
 from . import checkpoint
@@ -44,9 +45,10 @@ def micro_batches_of(run: Run, step: int) -> list[MicroBatch]:
     objective at the same time."""
     share = []
     for stream in run.streams:
-        for place in range(run.rank, stream.micro_batches, run.world_size):
-            batch = stream.batch(step * stream.micro_batches + place).to(run.device)
-            share.append(MicroBatch(batch, stream.targets, stream.weight, stream.name))
+        for number in share_of(step, stream.micro_batches, run.rank, run.world_size):
+            share.append(
+                MicroBatch(stream.batch(number).to(run.device), stream.targets, stream.weight, stream.name)
+            )
     return share
 
 
