@@ -7,6 +7,7 @@ an edge with integer shift ``s`` from sender ``j`` to receiver ``i`` has the vec
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal
@@ -316,17 +317,25 @@ class GraphBatch:
         return torch.bincount(self.graph_index, minlength=self.num_graphs)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> GraphBatch:
-        """A copy on ``device`` with every floating tensor as ``dtype``."""
+        """A copy on ``device`` with every floating tensor as ``dtype``; from page-locked memory it runs beside the program."""
+        return self.mapped(
+            lambda x: x.to(
+                device=device, dtype=dtype if x.is_floating_point() else None, non_blocking=x.is_pinned()
+            )
+        )
 
-        def move(x: Tensor) -> Tensor:
-            return x.to(device=device, dtype=dtype if x.is_floating_point() else None)
+    def pinned(self) -> GraphBatch:
+        """A copy in page-locked memory, from which a GPU reads faster. Needs CUDA."""
+        return self.mapped(Tensor.pin_memory)
 
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> GraphBatch:
+        """The batch with ``change`` applied to each tensor."""
         values = {}
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
-                value = move(value)
+                value = change(value)
             elif isinstance(value, dict):
-                value = {k: move(v) for k, v in value.items()}
+                value = {k: change(v) for k, v in value.items()}
             values[name] = value
         return GraphBatch(**values)
 

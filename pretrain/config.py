@@ -103,6 +103,8 @@ class PretrainConfig(_Frozen):
     """Seconds; the schedule is stretched or cut to end in time. None: exactly ``steps``."""
     zero_stage: Literal[0, 1, 2, 3] = 1
     seed: int = 0
+    workers: int = Field(0, ge=0)
+    """Processes per rank that make batches ahead of the training step; 0: one thread. The batches are the same."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     save_every: int = Field(500, ge=1)
     keep_last: int = Field(2, ge=1)

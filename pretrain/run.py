@@ -30,7 +30,7 @@ from . import checkpoint
 from .config import PretrainConfig
 from .ema import Ema
 from .engine import DeepSpeedEngine, prepare_environment
-from .loop import Run, train
+from .loop import Run, loader_of, train
 from .losses import Targets
 from .normalize import Statistics, normalize, reference_table
 from .record import Record
@@ -92,7 +92,8 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
         start=start,
     )
     try:
-        steps = train(run, record, start, spent)
+        with loader_of(run, start) as batches:
+            steps = train(run, record, start, spent, batches)
     finally:
         record.close()
     if rank == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,8 +102,23 @@ class Stream:
     def batch(self, number: int) -> GraphBatch:
         """Micro-batch ``number`` (counted from the start of training); its noise depends on the seed and the number alone."""
         generator = torch.Generator().manual_seed(hash_of(self.seed, number))
-        graphs = [self._graph(self.items[k], generator) for k in self.sampler.batch(number)]
+        graphs = []
+        for k in self.sampler.batch(number).tolist():
+            item = self.items[k]
+            try:
+                graphs.append(self._graph(item, generator))
+            except InputError:
+                raise
+            except Exception as error:
+                what = f"record {item.record} (time {item.time}) could not be made ready"
+                raise InputError(
+                    f"{what}: {type(error).__name__}: {error}", self.name or "training records"
+                ) from error
         return batch_of(graphs, self.cutoff)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a worker process: everything but the graphs that are kept."""
+        return {**vars(self), "_cache": None if self._cache is None else {}}
 
     def _graph(self, item: Item, generator: torch.Generator) -> Graph:
         match self.targets.objective:
@@ -166,3 +182,14 @@ def _noisy_state(graph: Graph, noise: float, generator: torch.Generator) -> Grap
         draw = torch.randn(value.shape, generator=generator, dtype=torch.float64)
         noisy[name] = value + noise * value.square().mean().sqrt() * draw * used
     return graph.changed(quantities=noisy)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """What a loader's worker does: batch ``number`` of stream number ``which``, for the key ``(which, number)``."""
+
+    streams: tuple[Stream, ...]
+
+    def __call__(self, key: tuple[int, int]) -> GraphBatch:
+        which, number = key
+        return self.streams[which].batch(number)

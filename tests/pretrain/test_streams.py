@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from atomfield.data.errors import InputError
+from atomfield.data.loader import Loader
 from atomfield.pretrain.losses import Targets
-from atomfield.pretrain.streams import Stream
+from atomfield.pretrain.streams import Batches, Stream
 from tests.small import morse_clusters, waves
 
 
@@ -53,3 +54,23 @@ def test_kept_and_fresh_edges_give_the_same_batches(monkeypatch):
     for number in range(6):
         a, b = kept.batch(number), fresh.batch(number)
         assert torch.equal(a.edge_index, b.edge_index) and torch.equal(a.positions, b.positions)
+
+
+def test_a_record_that_cannot_be_read_is_named():
+    stream = Stream(morse_clusters(3), Targets("supervised"), cutoff=5.0, max_edges=20, seed=0, name="pes")
+    del stream.graphs[2]
+    with pytest.raises(InputError, match=r"^pes: record 2 \(time 0\) could not be made ready: IndexError"):
+        [stream.batch(number) for number in range(3)]
+
+
+def test_worker_processes_make_what_the_thread_makes():
+    streams = (
+        Stream(morse_clusters(5), Targets("supervised"), cutoff=5.0, max_edges=60, seed=0),
+        Stream(waves(2), Targets("next_step"), cutoff=5.0, max_edges=600, seed=0, noise=0.1),
+    )
+    keys = [(0, 0), (1, 0), (1, 5), (0, 7), (1, 6)]
+    with Loader(Batches(streams), keys, workers=2) as processes, Loader(Batches(streams), keys) as thread:
+        for a, b in zip(processes, thread, strict=True):
+            assert torch.equal(a.edge_index, b.edge_index) and torch.equal(a.positions, b.positions)
+            for name in a.quantities:
+                assert torch.equal(a.quantities[name], b.quantities[name])
