@@ -1,20 +1,26 @@
-"""One shard of a store: a table in a file, written whole and read as numpy views of its columns."""
+"""The shards of a store: tables in files, each written whole and read as numpy views of its columns."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .errors import InputError
+from .graph import Graph
+from .schema import Row, encode, table_of
+
+SHARD_BYTES = 64 * 2**20
+"""A shard is closed at this size, if not earlier by the number of its records."""
+Form = Literal["arrow", "parquet"]
 
 
-def write_shard(table: pa.Table, path: Path, form: str) -> dict[str, Any]:
+def write_shard(table: pa.Table, path: Path, form: Form) -> dict[str, Any]:
     """Write ``table`` as ``"arrow"`` or ``"parquet"``; its size and sha256."""
     sink = pa.BufferOutputStream()
     if form == "arrow":
@@ -71,6 +77,34 @@ def check_digest(path: Path, content: bytes, expected: str) -> None:
         raise InputError(
             f"sha256 is {found[:12]}..., expected {expected[:12]}...; the shard is altered", str(path)
         )
+
+
+class ShardWriter:
+    """Records on their way into shards ``STEM00000.arrow``, ``STEM00001.arrow``, ...: written when there are enough, so that
+    memory is bounded. ``entries`` are those of the index."""
+
+    def __init__(self, folder: Path, stem: str, form: Form, most_rows: int):
+        self._folder, self._stem, self._form, self._most_rows = folder, stem, form, most_rows
+        self._rows: list[Row] = []
+        self._bytes = 0
+        self.entries: list[dict[str, Any]] = []
+
+    def add(self, graph: Graph) -> None:
+        row = encode(graph)
+        self._rows.append(row)
+        self._bytes += sum(v.nbytes for v in row.values() if isinstance(v, np.ndarray))
+        if len(self._rows) >= self._most_rows or self._bytes >= SHARD_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is there."""
+        if not self._rows:
+            return
+        name = f"{self._stem}{len(self.entries):05d}.{self._form}"
+        written = write_shard(table_of(self._rows), self._folder / name, self._form)
+        self.entries.append({"file": name, "rows": len(self._rows), **written})
+        self._rows.clear()
+        self._bytes = 0
 
 
 class Shard:
