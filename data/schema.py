@@ -229,18 +229,29 @@ def _positions_of(axes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def formula(graph: Graph) -> str:
     """Element counts in Hill's order, ``"C2H6O"``; empty for a field."""
-    from ase.formula import Formula
+    return hill_formula(graph.species.numpy())
 
-    if not graph.species.any():
-        return ""
+
+def hill_formula(numbers: np.ndarray, *, reduced: bool = False) -> str:
+    """Counts of the atomic ``numbers [N]`` (0 is left out) in Hill's order; ``reduced``: divided by what they share."""
+    counts = np.bincount(numbers, minlength=1)
+    counts[0] = 0
+    present = np.flatnonzero(counts)
+    held = counts[present]
+    if reduced and len(held):
+        held = held // np.gcd.reduce(held)
+    return _hill(tuple(present.tolist()), tuple(held.tolist()))
+
+
+@lru_cache(maxsize=4096)
+def _hill(numbers: tuple[int, ...], counts: tuple[int, ...]) -> str:
+    """Carbon, hydrogen, the others by symbol: as ASE writes it, with or without carbon."""
     from ase.data import chemical_symbols
 
-    numbers, counts = np.unique(graph.species.numpy(), return_counts=True)
-    return str(
-        Formula.from_dict(
-            {chemical_symbols[z]: int(n) for z, n in zip(numbers, counts, strict=True) if z}
-        ).convert("hill")
-    )
+    of = {chemical_symbols[z]: n for z, n in zip(numbers, counts, strict=True)}
+    first = [x for x in ("C", "H") if x in of]
+    order = [*first, *sorted(x for x in of if x not in first)]
+    return "".join(f"{x}{of[x] if of[x] > 1 else ''}" for x in order)
 
 
 # ---------------------------------------------------------------------- decode

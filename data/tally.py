@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from .errors import InputError
 from .graph import Graph
 from .quantities import Quantity, quantity
@@ -38,7 +36,7 @@ class Tally:
         self.levels[graph.level] += 1
         self.quantities.update(graph.quantities.keys())
         self.conditions.update(graph.conditions.keys())
-        self.elements.update(z for z in np.unique(graph.species.numpy()).tolist() if z)
+        self.elements.update(z for z in set(graph.species.tolist()) if z)
 
     def _define(self, name: str, definition: Quantity, graph: Graph | None = None) -> None:
         known = self.definitions.setdefault(name, definition)

@@ -12,6 +12,7 @@ import torch
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import MIN_DISTANCE, Graph
 from atomfield.data.neighbors import completed_box
+from atomfield.data.schema import hill_formula
 from atomfield.data.units import factor
 
 from .labels import labels_of
@@ -94,13 +95,6 @@ def _refuse_overlap(graph: Graph) -> None:
 
 
 def _formula(numbers: np.ndarray, reduced: bool) -> str:
-    from ase.data import chemical_symbols
-    from ase.formula import Formula
-
-    kinds, counts = np.unique(numbers, return_counts=True)
-    if kinds.size == 0 or kinds[0] < 1 or kinds[-1] >= len(chemical_symbols):
+    if numbers.size == 0 or numbers.min() < 1 or numbers.max() > 118:
         return ""  # the constructor of Graph says what is wrong
-    if reduced:
-        counts = counts // np.gcd.reduce(counts)
-    formula = Formula.from_dict({chemical_symbols[z]: int(n) for z, n in zip(kinds, counts, strict=True)})
-    return str(formula.convert("hill"))
+    return hill_formula(numbers, reduced=reduced)
