@@ -71,8 +71,10 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=50, help="how many, at least")
-    parser.add_argument("--frames", type=int, default=8000)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--frames", type=int, default=6000)
+    parser.add_argument(
+        "--workers", type=int, default=2, help="at most; each trial draws a number from one to this"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="page to write")
     options = parser.parse_args()
@@ -95,7 +97,7 @@ def main() -> int:
             trial += 1
             out = folder / "again"
             for _ in range(rng.choice([1, 1, 2, 3])):
-                process = start(sources, out, options.workers)
+                process = start(sources, out, rng.randint(1, options.workers))
                 time.sleep(rng.random() * usual * 1.05)
                 workers = children(process.pid)
                 victim = rng.choice(workers) if workers and rng.random() < 0.25 else process.pid
@@ -106,7 +108,7 @@ def main() -> int:
                 process.communicate()
                 counts["killed"] += 1
                 counts["of these a worker"] += victim != process.pid
-            last = start(sources, out, options.workers)
+            last = start(sources, out, rng.randint(1, options.workers))
             _, said = last.communicate()
             counts["went on from finished chunks"] += b"goes on after" in said
             if last.returncode or content(out) != expected:

@@ -7,6 +7,7 @@ an edge with integer shift ``s`` from sender ``j`` to receiver ``i`` has the vec
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Literal
@@ -294,7 +295,7 @@ class GraphBatch:
     levels: list[str]
     spacing: Tensor
     world: World
-    provenance: list[Provenance] = field(default_factory=list)
+    provenance: Sequence[Provenance] = ()
 
     @property
     def num_graphs(self) -> int:
