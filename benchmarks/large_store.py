@@ -2,7 +2,7 @@
 
 Run: python benchmarks/large_store.py [--records 2000000] [--workers 2] [--folder DIR] [--out benchmarks/results/large_store.md]
 
-Molecules and crystals of 4 to 16 atoms with energy and forces are written as extended XYZ, prepared by ``atomfield prepare``
+Molecules and crystals of 4 to 10 atoms with energy and forces are written as extended XYZ, prepared by ``atomfield prepare``
 and read in random order. Each step is a process of its own, whose memory is read from /proc while it runs: *anonymous* is what
 the process cannot do without, *resident* counts pages of the mapped shards too, which the system takes back when it needs them.
 About 40 minutes on two cores and 4 GB of disk, which are given back.
@@ -29,14 +29,14 @@ PER_FILE = 250_000
 
 
 def write_frames(path: Path, count: int, seed: int) -> None:
-    """``count`` records, molecules and crystals in turn. Formatting is by columns of digits, since 30 million atoms are many."""
+    """``count`` records, molecules and crystals in turn. Formatting is by columns of digits, since 14 million atoms are many."""
     rng = np.random.default_rng(seed)
     symbols = np.array(["C", "H", "N", "O", "Si", "Na", "Cl"])
     with open(path, "w") as file:
         done = 0
         while done < count:
             block = min(2000, count - done)
-            sizes = rng.integers(4, 17, block)
+            sizes = rng.integers(4, 11, block)
             total = int(sizes.sum())
             place = np.arange(total) - np.repeat(np.cumsum(sizes) - sizes, sizes)
             positions = np.stack([place % 2, place // 2 % 2, place // 4], 1) * 1.7 + rng.uniform(
