@@ -131,6 +131,7 @@ class Shard:
             dict.fromkeys((n[0], n[4:]) for n in self.names if n[:4] in ("q64/", "q32/", "n64/", "n32/"))
         )
         """``("q" or "n" for the next state, name)`` of the quantities that some row holds."""
+        self.has_edges = any(n.startswith("e/") for n in self.names)
         self._held: dict[tuple[str, ...], Column | list[Column]] = {}
 
     def value(self, column: str, row: int) -> Any:
