@@ -22,6 +22,8 @@ NEIGHBORS = 3
 """Nearest frames of each frame that are compared."""
 SMALLEST = 1e-5
 """Mean square displacement (angstrom^2) below which two frames count as the same point."""
+LARGEST = 0.5
+"""Mean square displacement (angstrom^2) beyond which two frames are not near: atoms have changed places."""
 _MAX_STRAIN = 0.12
 _SAME_CELL = 1e-5
 
@@ -105,10 +107,11 @@ def _labels(frames: Sequence[tuple[int, Graph]]) -> tuple[np.ndarray, np.ndarray
     return energy, forces
 
 
-def _nearest(square: np.ndarray) -> np.ndarray:
-    """``[P, 2]`` unordered pairs: each frame with its nearest others that are not the same point."""
+def _nearest(square: np.ndarray, num_atoms: int) -> np.ndarray:
+    """``[P, 2]`` unordered pairs: each frame with its nearest others that are near and not the same point."""
     count = len(square)
-    apart = square + np.where(np.eye(count, dtype=bool) | (square < 1e-10), np.inf, 0.0)
+    far = np.eye(count, dtype=bool) | (square < 1e-10) | (square > LARGEST * num_atoms)
+    apart = np.where(far, np.inf, square)
     order = np.argsort(apart, axis=1)[:, :NEIGHBORS]
     pairs = {
         (min(i, j), max(i, j))
@@ -132,7 +135,7 @@ def _molecule_rows(frames: Sequence[tuple[int, Graph]]) -> list[tuple[float, ...
     square[left, right] = square[right, left] = distance
     place = {(int(i), int(j)): p for p, (i, j) in enumerate(zip(left, right, strict=True))}
     rows = []
-    for i, j in _nearest(square).tolist():
+    for i, j in _nearest(square, positions.shape[1]).tolist():
         p = place[i, j]
         step = moved[p] - positions[i]
         other = forces[j] @ turns[p]
@@ -193,7 +196,7 @@ def _crystal_rows(frames: Sequence[tuple[int, Graph]]) -> list[tuple[float, ...]
     total = np.minimum(total, total.T)
     same = np.where(strain < _SAME_CELL, total, np.inf)
     other = np.where(strain >= _SAME_CELL, total, np.inf)
-    chosen = {tuple(p) for table in (same, other) for p in _nearest(table).tolist()}
+    chosen = {tuple(p) for table in (same, other) for p in _nearest(table, frames[0][1].num_nodes).tolist()}
     rows = []
     for i, j in sorted(chosen):
         step = fractional[j] - fractional[i]
