@@ -50,7 +50,9 @@ class _Source:
             self.bonds += 1
             ratio, i, j = closest_bond(graph)
             if ratio < CLOSE:
-                self.close.append(f"{graph.provenance}: atoms {i} and {j}, {ratio:.2f} of their covalent radii")
+                self.close.append(
+                    f"{graph.provenance}: atoms {i} and {j}, {ratio:.2f} of their covalent radii"
+                )
 
     def findings(self) -> list[Finding]:
         pairs = near_pairs(self.sample)

@@ -25,7 +25,9 @@ def duplicate_pairs(graphs: Sequence[Graph], prints: Sequence[Fingerprint]) -> l
     return [(i, j) for j, i in sorted(pairs.items())]
 
 
-def check_duplicates(where: str, graphs: Sequence[Graph], prints: Sequence[Fingerprint], scales: dict[str, float]) -> list[Finding]:
+def check_duplicates(
+    where: str, graphs: Sequence[Graph], prints: Sequence[Fingerprint], scales: dict[str, float]
+) -> list[Finding]:
     """scales: standard deviation of each scalar label, for what a difference of it means."""
     same, other = [], []
     for i, j in duplicate_pairs(graphs, prints):

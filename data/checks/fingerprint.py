@@ -19,7 +19,7 @@ from atomfield.data.graph import Graph
 
 CUTOFF = 5.0
 """angstrom, for atoms."""
-TOLERANCE = 5e-4
+TOLERANCE = 3e-4
 """angstrom: displacements of single atoms below about this do not make a new structure."""
 CANDIDATES = 4
 """Earlier structures that one is compared with atom by atom."""
@@ -38,8 +38,8 @@ class Fingerprint:
 
 
 def environments(graph: Graph) -> np.ndarray:
-    """``[N, 3 + 2 K]``: atomic number, then for each atom sums of ``K`` radial functions over neighbours, plain and weighted by
-    species; of molecules, means over all other atoms."""
+    """``[N, 5 + 2 K]``: atomic number, then for each atom sums of ``K`` radial functions over neighbours, plain and weighted by
+    species; the same of the neighbours' own sums; of molecules, means over all other atoms."""
     import vesin
 
     from atomfield.data.neighbors import completed_box
@@ -56,11 +56,14 @@ def environments(graph: Graph) -> np.ndarray:
     radial = np.exp(-(((distance[:, None] - _CENTERS) / _WIDTH) ** 2)) * envelope[:, None]
     weight = 0.5 + np.modf(0.61803398875 * species)[0]  # neighbours in the periodic table weigh differently
     count, kinds = len(species), len(_CENTERS)
-    out = np.zeros((count, 3 + 2 * kinds))
+    out = np.zeros((count, 5 + 2 * kinds))
     out[:, 0] = species
     for k in range(kinds):
         out[:, 1 + k] = np.bincount(i, radial[:, k], minlength=count)
         out[:, 1 + kinds + k] = np.bincount(i, radial[:, k] * weight[j], minlength=count)
+    own = np.square(out[:, 1 : 1 + 2 * kinds] @ np.linspace(0.3, 0.7, 2 * kinds)) / 50.0
+    for k in (1, 2):  # the surroundings of the neighbours: alloys with equal pairs on one lattice differ here
+        out[:, 2 * kinds + k] = np.bincount(i, radial[:, k] * own[j], minlength=count)
     if not periodic.any() and count <= _WHOLE:
         far = np.log1p(torch.cdist(graph.positions, graph.positions).numpy())
         out[:, -2], out[:, -1] = far.mean(axis=1), (far @ weight) / count
@@ -120,7 +123,9 @@ def same_structure(first: Graph, second: Graph) -> bool:
         a, b = np.repeat(a, times // len(a), axis=0), np.repeat(b, times // len(b), axis=0)
     if not np.array_equal(a[:, 0], b[:, 0]):
         return False
-    allowed = TOLERANCE * (1.0 + 0.1 * np.abs(a[:, 1:]).max(axis=0))  # a sum over many neighbours changes by more
+    allowed = TOLERANCE * (
+        1.0 + 0.1 * np.abs(a[:, 1:]).max(axis=0)
+    )  # a sum over many neighbours changes by more
     return bool((np.abs(a[:, 1:] - b[:, 1:]) < allowed).all())
 
 

@@ -114,10 +114,7 @@ def _nearest(square: np.ndarray, num_atoms: int) -> np.ndarray:
     apart = np.where(far, np.inf, square)
     order = np.argsort(apart, axis=1)[:, :NEIGHBORS]
     pairs = {
-        (min(i, j), max(i, j))
-        for i in range(count)
-        for j in order[i].tolist()
-        if np.isfinite(apart[i, j])
+        (min(i, j), max(i, j)) for i in range(count) for j in order[i].tolist() if np.isfinite(apart[i, j])
     }
     return np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)
 

@@ -53,7 +53,11 @@ class Overlap:
         found = []
         if self.leaked:
             advice = "metrics are given with and without them; --on-leak raise refuses"
-            found.append(Finding("overlap", "suspect", self.where, self.sentence(), advice, self.named, len(self.leaked)))
+            found.append(
+                Finding(
+                    "overlap", "suspect", self.where, self.sentence(), advice, self.named, len(self.leaked)
+                )
+            )
         elif self.molecules:
             message = (
                 f"{len(self.molecules)} of {self.num_test} test records are other geometries of molecules in the training set, as "
@@ -66,7 +70,8 @@ class Overlap:
         """Raise ``InputError`` where the test set IS the training set, or has any leak with ``on_leak="raise"``."""
         if self.leaked and len(self.structures) == self.num_test and self.num_test >= 0.9 * self.num_train:
             raise InputError(
-                f"the test set is the training set: {self.sentence()}; give other records to --test", self.where
+                f"the test set is the training set: {self.sentence()}; give other records to --test",
+                self.where,
             )
         if self.leaked and on_leak == "raise":
             raise InputError(f"{self.sentence()}; the first: {self.named[0]}", self.where)

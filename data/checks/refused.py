@@ -37,7 +37,15 @@ def check_refused(bad: Sequence[Refused], where: str) -> list[Finding]:
     for one in bad:
         reasons[reason_of(one.message)].append(one)
     return [
-        Finding("refused", "refused", where, reason, "", tuple(f"{b.where}: {b.message}" for b in records), len(records))
+        Finding(
+            "refused",
+            "refused",
+            where,
+            reason,
+            "",
+            tuple(f"{b.where}: {b.message}" for b in records),
+            len(records),
+        )
         for reason, records in sorted(reasons.items(), key=lambda item: -len(item[1]))
     ]
 

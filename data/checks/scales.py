@@ -135,7 +135,10 @@ def hydrogen_stiffness(sample: Sample, length: float) -> tuple[float, float]:
         bond = distance[:, column, near]
         along = (forces[:, hydrogens] * offset[:, column, near] / bond[..., None]).sum(axis=2)
         bonded = (bond.max(axis=0) * length < 1.4) & (bond.std(axis=0) * length > 2e-3)
-        x, y = bond[:, bonded] - bond[:, bonded].mean(axis=0), along[:, bonded] - along[:, bonded].mean(axis=0)
+        x, y = (
+            bond[:, bonded] - bond[:, bonded].mean(axis=0),
+            along[:, bonded] - along[:, bonded].mean(axis=0),
+        )
         if x.size:
             slopes.append(-(x * y).sum(axis=0) / (x * x).sum(axis=0))
             weights.append((x * x).sum(axis=0))

@@ -35,7 +35,17 @@ def check_stress(where: str, sample: Sample, pairs: Pairs, num_records: int) -> 
                 message = f"stress looks like the virial of the whole cell: {because}"
                 return [_wrong(where, message, f"stress={virial}", num_records)]
             message = f"stress is in no unit that we know: {because}"
-            return [Finding("units", "suspect", where, message, "check the key and the unit of the stress", (), num_records)]
+            return [
+                Finding(
+                    "units",
+                    "suspect",
+                    where,
+                    message,
+                    "check the key and the unit of the stress",
+                    (),
+                    num_records,
+                )
+            ]
         sign, unit = found
         if (sign, unit) != (1, "eV/angstrom^3"):
             return [_wrong(where, f"{_words(sign, unit)}: {because}", _option(sign, unit), num_records)]
@@ -49,7 +59,17 @@ def check_stress(where: str, sample: Sample, pairs: Pairs, num_records: int) -> 
     sign = 1 if modulus > 0 else -1
     fitting = [u for u in UNITS[:3] if _MODULUS[0] < abs(modulus) * factor("stress", u) < _MODULUS[1]]
     if not fitting:
-        return [Finding("units", "suspect", where, because, "check the key and the unit of the stress", (), num_records)]
+        return [
+            Finding(
+                "units",
+                "suspect",
+                where,
+                because,
+                "check the key and the unit of the stress",
+                (),
+                num_records,
+            )
+        ]
     options = " or --units ".join(_option(sign, u) for u in fitting)
     message = f"{_words(sign, fitting[0])}: {because}"
     return [_wrong(where, message, options, num_records)]

@@ -152,13 +152,19 @@ def slope_of(change: np.ndarray, work: np.ndarray, second: np.ndarray) -> tuple[
     x, y = work * weight, change * weight
     scale = max(float(np.median(np.abs(y))), 1e-300) / max(float(np.median(np.abs(x))), 1e-300)
     radius = np.hypot(x * scale, y)
-    kept = np.minimum(1.0, 2.0 * np.median(radius) / np.maximum(radius, 1e-300))  # no pair outweighs the others
+    kept = np.minimum(
+        1.0, 2.0 * np.median(radius) / np.maximum(radius, 1e-300)
+    )  # no pair outweighs the others
     x, y = x * kept, y * kept
     agreement = float((x * y).sum() / math.sqrt((x**2).sum() * (y**2).sum()))
     if abs(agreement) < 1e-6:
         return float("nan"), float("nan"), agreement
     slope = math.copysign(math.sqrt(float((y**2).sum() / (x**2).sum())), agreement)
-    return slope, math.sqrt(0.08**2 + 1 / len(x) * (1 - agreement**2) + math.log(abs(agreement)) ** 2), agreement
+    return (
+        slope,
+        math.sqrt(0.08**2 + 1 / len(x) * (1 - agreement**2) + math.log(abs(agreement)) ** 2),
+        agreement,
+    )
 
 
 def _log_miss(value: float, low: float, high: float) -> float:
@@ -176,7 +182,9 @@ def cost(evidence: Evidence, c: Combination) -> float:
     if unit == c.energy == "eV" and per != "angstrom":
         total += 4.0
     if (unit, per) != (c.energy, c.length):
-        total += 1.5 if unit == c.energy != "eV" and per == "bohr" else 4.0  # hartree with hartree/bohr is common
+        total += (
+            1.5 if unit == c.energy != "eV" and per == "bohr" else 4.0
+        )  # hartree with hartree/bohr is common
         total += (_ENERGIES[unit] > 4.5) + 2.0 * (per == "nm") + (per not in ("angstrom", c.length))
     if math.isfinite(evidence.slope) and abs(evidence.agreement) > LEAST_AGREEMENT:
         expected = force * length / energy
@@ -237,7 +245,9 @@ def check_units(where: str, evidence: Evidence, num_records: int) -> tuple[list[
         if others:
             advice += f" (or --units {' or '.join(o.options() or 'nothing' for o in others[:2])}, which fits nearly as well)"
         found.append(
-            Finding("units", "wrong", where, f"{shown.words()}: {_because(evidence)}", advice, (), num_records)
+            Finding(
+                "units", "wrong", where, f"{shown.words()}: {_because(evidence)}", advice, (), num_records
+            )
         )
         return found, shown
     unrelated = abs(evidence.hydrogen_agreement) < 0.3 or 0.3 < evidence.restoring < 0.65
@@ -261,12 +271,18 @@ def check_units(where: str, evidence: Evidence, num_records: int) -> tuple[list[
 
 def _because(e: Evidence) -> str:
     parts = []
-    if abs(e.agreement) > LEAST_AGREEMENT and (e.slope < 0 or abs(math.log(e.slope)) > max(0.1, e.uncertainty)):
+    if abs(e.agreement) > LEAST_AGREEMENT and (
+        e.slope < 0 or abs(math.log(e.slope)) > max(0.1, e.uncertainty)
+    ):
         parts.append(f"dE is {e.slope:.4g} times -F.dx over {e.num_pairs} pairs of near frames, expected 1")
     if math.isfinite(e.bonds.ratio) and not _BOND_RANGE[0] < e.bonds.ratio < _BOND_RANGE[1]:
-        parts.append(f"the shortest bonds are {e.bonds.ratio:.2f} times the sum of covalent radii, expected about 1")
+        parts.append(
+            f"the shortest bonds are {e.bonds.ratio:.2f} times the sum of covalent radii, expected about 1"
+        )
     if math.isfinite(e.hydrogen) and not 15 < e.hydrogen < 90:
-        parts.append(f"bonds to hydrogen have a stiffness of {e.hydrogen:.3g}, expected 25 to 55 eV/angstrom^2")
+        parts.append(
+            f"bonds to hydrogen have a stiffness of {e.hydrogen:.3g}, expected 25 to 55 eV/angstrom^2"
+        )
     elif not math.isfinite(e.hydrogen) and math.isfinite(e.stiffness) and not 0.3 < e.stiffness < 40:
         parts.append(f"forces change by {e.stiffness:.3g} per length, expected 0.3 to 40 eV/angstrom^2")
     if len(e.totals) and abs(np.median(e.totals) - 1) > 0.02:
