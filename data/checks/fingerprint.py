@@ -17,7 +17,7 @@ import torch
 
 from atomfield.data.graph import Graph
 
-CUTOFF = 5.0
+CUTOFF = 6.5
 """angstrom, for atoms."""
 TOLERANCE = 3e-4
 """angstrom: displacements of single atoms below about this do not make a new structure."""
@@ -25,8 +25,8 @@ CANDIDATES = 4
 """Earlier structures that one is compared with atom by atom."""
 _WHOLE = 300
 """Atoms of a molecule up to which pairs beyond the cutoff count too."""
-_CENTERS = np.array([0.8, 1.8, 2.8, 3.8])
-_WIDTH = 0.9
+_CENTERS = np.array([0.8, 2.2, 3.6, 5.0])
+_WIDTH = 1.1
 
 
 @dataclass(frozen=True)
