@@ -55,6 +55,8 @@ class _Source:
                 )
 
     def findings(self) -> list[Finding]:
+        if not self.sample.systems:
+            return []
         pairs = near_pairs(self.sample)
         evidence = gather(self.sample, pairs)
         found, likely = check_units(self.name, evidence, self.num_records)
@@ -67,7 +69,8 @@ class _Source:
         if self.close and not (likely and likely.factors[0] != 1.0):
             message = f"{len(self.close)} records have atoms closer than {CLOSE} times the sum of their covalent radii"
             advice = "meant, in a scan of a repulsion; otherwise atoms collide"
-            found.append(Finding("close atoms", "note", self.name, message, advice, tuple(self.close[:_MOST_NAMED]), len(self.close)))  # fmt: skip
+            named = tuple(self.close[:_MOST_NAMED])
+            found.append(Finding("close atoms", "note", self.name, message, advice, named, len(self.close)))
         return found
 
 

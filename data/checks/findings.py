@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -63,6 +65,10 @@ class Report:
             "findings": [{**vars(f), "records": list(f.records)} for f in self.sorted()],
             "looked_at": self.looked_at,
         }
+
+    def write(self, path: Path) -> None:
+        """The whole report as JSON."""
+        path.write_text(json.dumps(self.as_json(), indent=1) + "\n", encoding="utf-8")
 
     def show(self, console: Console) -> None:
         """Print the table: reason, number of records, what was found, what to do, the first records."""

@@ -1,4 +1,4 @@
-"""A fingerprint of a structure that rotation, translation, reflection, the order of atoms and the choice of the unit cell leave as it is.
+"""A fingerprint of a structure that does not change with rotation, translation, reflection, the order of atoms or the unit cell.
 
 Each atom has sums over its neighbours (species-weighted smooth functions of distance); the fingerprint is their mean, mean square
 and product with the species over atoms. Two structures with one fingerprint are compared atom by atom (:func:`same_structure`).
@@ -71,7 +71,7 @@ def environments(graph: Graph) -> np.ndarray:
 
 
 def fingerprint(graph: Graph, *, level: bool = True) -> Fingerprint:
-    """Of atoms; a field's is the digest of its first state, float32. ``level``: whether the level of theory tells records apart."""
+    """Of atoms; a field's is the digest of its first state (float32). ``level``: whether levels of theory tell records apart."""
     conditions = sorted((k, round(v, 6)) for k, v in graph.conditions.items()) if graph.world == "field" else sorted(
         (k, v) for k, v in graph.conditions.items() if v != 0
     )  # fmt: skip

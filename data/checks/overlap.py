@@ -60,8 +60,8 @@ class Overlap:
             )
         elif self.molecules:
             message = (
-                f"{len(self.molecules)} of {self.num_test} test records are other geometries of molecules in the training set, as "
-                "usual for a potential energy surface"
+                f"{len(self.molecules)} of {self.num_test} test records are other geometries of molecules in the training set, "
+                "as usual for a potential energy surface"
             )
             found.append(Finding("overlap", "note", self.where, message, "", (), len(self.molecules)))
         return found
@@ -106,7 +106,7 @@ def overlap(
                 molecules[j] = by_group[name]
         elif g.world == "molecule" and (key := bonds_key(g)) in by_bonds:
             molecules[j] = by_bonds[key]
-    is_surface = bool(SURFACE & set(targets)) or not targets and any("forces" in g.quantities for g in test)
+    is_surface = bool(SURFACE & set(targets)) or (not targets and any("forces" in g.quantities for g in test))
     by = "structure" if is_surface or any(g.world != "molecule" for g in test) else "molecule"
     leaked = structures if by == "structure" else {**molecules, **structures}
     named = tuple(f"{test[j].provenance} is {train[i].provenance}" for j, i in sorted(leaked.items()))
@@ -114,7 +114,7 @@ def overlap(
 
 
 def close_pairs_across(prints: Sequence, count: int) -> list[tuple[int, int]]:
-    """``(train, test)`` candidates: those of ``close_pairs`` with one record on each side. Repetitions within a side are followed."""
+    """``(train, test)`` candidates: those of ``close_pairs`` with one record on each side."""
     pairs = close_pairs(prints)
     return [(i, j - count) for i, j in pairs if i < count <= j]
 

@@ -60,7 +60,7 @@ def closest_bond(graph: Graph) -> tuple[float, int, int]:
     species = graph.species.numpy()
     radii = covalent_radii()[species]
     keep = ~np.isin(species, _NOBLE)
-    if keep.sum() < 2 and not graph.pbc.any() or not keep.any():
+    if (keep.sum() < 2 and not graph.pbc.any()) or not keep.any():
         return float("nan"), -1, -1
     edges = None
     for reach in (2.0 * radii.max(), 5.0 * radii.max()):
@@ -82,8 +82,8 @@ def closest_bond(graph: Graph) -> tuple[float, int, int]:
 
 @dataclass(frozen=True)
 class Bonds:
-    """Medians over records of three or more atoms. ratio: shortest bond in units of covalent radii, near 1 in angstrom and near 1.9
-    in bohr. length: the same bond in the file's length. organic: whether it is a bond of hydrogen in a molecule with carbon,
+    """Medians over records of three or more atoms. ratio: shortest bond in units of covalent radii, near 1 in angstrom and near
+    1.9 in bohr. length: the same bond in the file's length. organic: whether it is a bond of hydrogen in a molecule with carbon,
     nitrogen or oxygen, whose ratio is very nearly 1."""
 
     ratio: float = float("nan")
@@ -154,7 +154,7 @@ def hydrogen_stiffness(sample: Sample, length: float) -> tuple[float, float]:
 
 
 def energy_ratios(sample: Sample) -> np.ndarray:
-    """``[S]`` energy of each system over the sum of its atoms' energies in eV (all electrons): 1 for all-electron totals in eV."""
+    """``[S]`` energy of each system over the sum of its atoms' all-electron energies in eV: 1 for such totals in eV."""
     ratios: dict[bytes, list[float]] = defaultdict(list)
     for frames in sample.systems.values():
         graph = frames[0][1]

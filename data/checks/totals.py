@@ -19,19 +19,21 @@ _GREATEST = 1e6
 
 
 class Totals:
-    """Composition and energy of every record, at most one per composition and size kept from each ``16`` (bounded)."""
+    """Composition and energy of records, at most 16 of each composition."""
 
     def __init__(self, most: int = 20_000) -> None:
         self.most = most
+        self.num_records = 0
         self._counts: list[np.ndarray] = []
         self._energies: list[float] = []
         self._seen: dict[bytes, int] = defaultdict(int)
-        self._lowest: dict[str, list[float]] = {}
+        self._lowest: dict[str, tuple[float, int]] = {}
         self.huge: list[str] = []
 
     def add(self, record: int, graph: Graph) -> None:
         if "energy" not in graph.quantities or graph.world == "field":
             return
+        self.num_records += 1
         energy = float(graph.quantities["energy"])
         if abs(energy) > _GREATEST * graph.num_nodes:
             self.huge.append(f"{graph.provenance}: {energy / graph.num_nodes:.3g} eV per atom")
@@ -40,8 +42,8 @@ class Totals:
         counts = np.bincount(graph.species.numpy(), minlength=119)
         key = counts.tobytes()
         self._seen[key] += 1
-        lowest = self._lowest.setdefault(graph.group or repr(key), [energy, 0])
-        lowest[0], lowest[1] = min(lowest[0], energy), lowest[1] + 1
+        lowest, frames = self._lowest.get(graph.group or repr(key), (energy, 0))
+        self._lowest[graph.group or repr(key)] = (min(lowest, energy), frames + 1)
         if self._seen[key] <= 16 and len(self._energies) < self.most:
             self._counts.append(counts)
             self._energies.append(energy)
@@ -50,7 +52,10 @@ class Totals:
         found = []
         if self.huge:
             message = f"energies of {len(self.huge)} records are beyond {_GREATEST:.0e} eV per atom, which no matter has"
-            found.append(Finding("totals", "wrong", where, message, "check the key and --units energy=...", tuple(self.huge[:200]), len(self.huge)))  # fmt: skip
+            advice = "check the key and --units energy=..."
+            found.append(
+                Finding("totals", "wrong", where, message, advice, tuple(self.huge[:200]), len(self.huge))
+            )
         if len(self._energies) < MIN_RECORDS:
             return found
         counts, energies = np.array(self._counts, dtype=np.float64), np.array(self._energies)
@@ -62,7 +67,7 @@ class Totals:
         if len(own_zero) >= 5 and np.abs(own_zero).max() < 1e-6 * max(1e-3, float(np.abs(energies).max())):
             message = f"the lowest energy of each of {len(own_zero)} systems is zero: energies are relative to their own minimum"
             advice = "give total energies; relative ones of different systems have no common zero"
-            found.append(Finding("totals", "wrong", where, message, advice, (), len(energies)))
+            found.append(Finding("totals", "wrong", where, message, advice, (), self.num_records))
         elif means < _RATIO * sums and sums > 1e-6:
             message = (
                 f"energies do not grow with the number of atoms ({sizes.min():.0f} to {sizes.max():.0f}): fractions of elements "
@@ -70,7 +75,7 @@ class Totals:
                 "energies per atom"
             )
             advice = "multiply by the number of atoms, or read the key as a property of its own (--target NAME) instead of energy"
-            found.append(Finding("totals", "wrong", where, message, advice, (), len(energies)))
+            found.append(Finding("totals", "wrong", where, message, advice, (), self.num_records))
         return found
 
 

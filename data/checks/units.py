@@ -38,7 +38,7 @@ _MIN_PAIRS = 6
 
 @dataclass(frozen=True)
 class Evidence:
-    """In the file's numbers; NaN where there is none. slope: ``dE`` over ``-F.dx``, with its relative uncertainty; agreement: their
+    """In the file's numbers; NaN where there is none. slope: ``dE`` over ``-F.dx``, with its uncertainty; agreement: their
     correlation over the pairs; bonds, totals: see ``scales``; hydrogen: stiffness of bonds to it, force per length, with the
     correlation ``hydrogen_agreement``; stiffness: of everything; restoring: share of pairs whose forces pull back."""
 
