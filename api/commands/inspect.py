@@ -41,6 +41,10 @@ def inspect(
     conformers: Conformers = 1,
     on_bad: OnBad = "raise",
     seed: Seed = 0,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Look for wrong units and signs, no totals, net forces, duplicates."),
+    ] = False,
 ) -> None:
     """Show what is inside, as a table and, with --picture, as a picture.
 
@@ -79,6 +83,10 @@ def inspect(
     graphs = open_source(what, options, bad)
     tell_skipped(bad)
     show(summarize(graphs), console)
+    if check:
+        from atomfield.data.checks import audit
+
+        audit(graphs, bad, where=Path(what).name).show(console)
     if picture is not None:
         if record >= len(graphs):
             raise InputError(

@@ -67,6 +67,16 @@ OnBad = Annotated[
         "--on-bad", metavar="raise|skip", help="A bad record: stop with exit code 2, or skip it and report."
     ),
 ]
+MaxBad = Annotated[
+    float,
+    typer.Option(
+        "--max-bad",
+        metavar="SHARE",
+        min=0.0,
+        max=1.0,
+        help="With --on-bad skip: the share of records that may be skipped; more is an error.",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of everything that is drawn.")]
 GivenSeed = Annotated[
     int | None,

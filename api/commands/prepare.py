@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from .options import Conformers, Level, Map, OnBad, Seed, Target, Units, listed, read_options, tell_skipped
+from .options import (
+    Conformers,
+    Level,
+    Map,
+    MaxBad,
+    OnBad,
+    Seed,
+    Target,
+    Units,
+    listed,
+    read_options,
+    tell_skipped,
+)
 
 
 def prepare(
@@ -25,6 +37,7 @@ def prepare(
     level: Level = "",
     conformers: Conformers = 1,
     on_bad: OnBad = "raise",
+    max_bad: MaxBad = 0.01,
     seed: Seed = 0,
     workers: Annotated[
         int | None,
@@ -39,6 +52,13 @@ def prepare(
     append: Annotated[
         bool, typer.Option("--append", help="Add the records to the store that is there.")
     ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check/--no-check",
+            help="Look for wrong units and signs, energies that are no totals, duplicates.",
+        ),
+    ] = True,
 ) -> None:
     """Read files of any kind, check every record and write them as one Arrow store.
 
@@ -46,9 +66,14 @@ def prepare(
     NetCDF and meshes for fields. The store has an index with the sha256 of each shard, and bad_records.json where records
     were skipped. What is written does not depend on the number of workers, and a command that was interrupted or killed goes on
     where it stopped when it is given again.
+
+    Then the whole store is checked: units and signs of energies, forces, stress and positions against each other and against
+    nature, net forces, energies that cannot be totals, duplicates. The findings are shown and are in checks.json; they change
+    nothing in the store.
     """
     from rich.console import Console
 
+    from atomfield.data.checks import audit, check_share
     from atomfield.data.inspect import show, summarize
     from atomfield.data.prepare import prepare as prepare_store
     from atomfield.data.prepare import workers_for
@@ -69,7 +94,13 @@ def prepare(
     tell_skipped(done.bad)
     if done.bad:
         typer.echo(f"all of them: {out / 'bad_records.json'}", err=True)
-    show(summarize(Store(out)), Console())
+    store, console = Store(out), Console()
+    show(summarize(store), console)
+    if check and done.new_records:
+        report = audit(store, done.bad, where=out.name)
+        report.write(out / "checks.json")
+        report.show(console)
+    check_share(done.bad, done.new_records, max_bad, str(out))
     if not done.new_records:
         print(f"Nothing to do: {out} holds these files already")
     elif append:
