@@ -11,11 +11,12 @@ from .text import plain_suffix
 
 SUFFIXES: dict[str, str] = {
     ".xyz": "extxyz", ".extxyz": "extxyz",
+    ".xml": "vasp", ".outcar": "vasp",
     ".smi": "table", ".smiles": "table", ".csv": "table", ".tsv": "table",
     ".sdf": "sdf", ".mol": "sdf", ".sd": "sdf",
     ".cif": "structure", ".vasp": "structure", ".poscar": "structure",
     ".json": "structure_json",
-    ".npz": "arrays", ".h5": "arrays", ".hdf5": "arrays", ".nc": "netcdf", ".nc4": "netcdf",
+    ".npz": "arrays", ".mat": "arrays", ".h5": "arrays", ".hdf5": "arrays", ".nc": "netcdf", ".nc4": "netcdf",
     ".vtu": "vtk", ".vtk": "vtk",
 }  # fmt: skip
 """Suffix (compression taken off) -> reader."""
@@ -25,6 +26,8 @@ def kind_of(path: Path) -> str | None:
     """The reader of a file, by name; None if there is none."""
     if path.name.upper().startswith(("POSCAR", "CONTCAR")):
         return "structure"
+    if path.name.upper().startswith("OUTCAR"):
+        return "vasp"
     return SUFFIXES.get(plain_suffix(path))
 
 
@@ -55,6 +58,10 @@ def read_file(path: Path, options: ReadOptions) -> Outcomes:
             from .sdf import read_sdf
 
             return read_sdf(path, options)
+        case "vasp":
+            from .vasp import read_vasp
+
+            return read_vasp(path, options)
         case "structure":
             from .structures import read_structures
 
@@ -80,7 +87,8 @@ def read_file(path: Path, options: ReadOptions) -> Outcomes:
             "is a pickle, which can run code when opened; convert it to npz or HDF5 first", str(path)
         )
     raise InputError(
-        f"suffix {path.suffix!r} is not known; supported: {' '.join(SUFFIXES)}, POSCAR, CONTCAR", str(path)
+        f"suffix {path.suffix!r} is not known; supported: {' '.join(SUFFIXES)}, POSCAR, CONTCAR, OUTCAR",
+        str(path),
     )
 
 

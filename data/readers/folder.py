@@ -30,7 +30,14 @@ _ID_NAMES = (
 
 
 def read_folder(path: Path, options: ReadOptions) -> Outcomes:
-    """All graphs of the files directly in ``path``, sorted by name; numbers in names count as numbers."""
+    """All graphs of the files directly in ``path``, sorted by name; numbers in names count as numbers.
+
+    A folder that is a DeePMD system, or holds such, is read as that; so is a data set that Hugging Face ``datasets`` saved.
+    """
+    own = _own_layout(path, options)
+    if own is not None:
+        yield from own
+        return
     files = sorted(
         (p for p in path.iterdir() if p.is_file() and not p.name.startswith(".") and kind_of(p)), key=_natural
     )
@@ -53,6 +60,15 @@ def read_folder(path: Path, options: ReadOptions) -> Outcomes:
     for file in files:
         if file not in meshes:
             yield from read_file(file, options)
+
+
+def _own_layout(path: Path, options: ReadOptions) -> Outcomes | None:
+    """What a folder with a layout of its own holds."""
+    from .deepmd import is_deepmd, read_deepmd
+
+    if is_deepmd(path):
+        return read_deepmd(path, options)
+    return None
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
