@@ -2,7 +2,7 @@
 
 Units are DeePMD's own: angstrom, eV, eV/angstrom; ``virial.npy`` in eV is positive under compression, and becomes the stress
 ``-virial / volume``. A folder with ``nopbc`` (or without boxes) holds molecules. The mixed type of several compositions in one
-system (``real_atom_types.npy``, padded with -1) is understood. Every ``set.*`` is read, in order; a folder of systems gives them all.
+system (``real_atom_types.npy``, padded with -1) is understood. Every ``set.*`` is read, in order; a folder of systems gives all.
 
 Reference: https://docs.deepmodeling.com/projects/deepmd/en/stable/data/system.html.
 """

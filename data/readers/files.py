@@ -12,7 +12,10 @@ from .text import plain_suffix
 SUFFIXES: dict[str, str] = {
     ".xyz": "extxyz", ".extxyz": "extxyz",
     ".xml": "vasp", ".outcar": "vasp",
+    ".db": "ase_db", ".traj": "traj", ".aselmdb": "aselmdb",
     ".smi": "table", ".smiles": "table", ".csv": "table", ".tsv": "table",
+    ".parquet": "columns", ".pq": "columns", ".arrow": "columns", ".feather": "columns",
+    ".mol2": "mol2", ".pdb": "macromolecule", ".ent": "macromolecule", ".mmcif": "macromolecule",
     ".sdf": "sdf", ".mol": "sdf", ".sd": "sdf",
     ".cif": "structure", ".vasp": "structure", ".poscar": "structure",
     ".json": "structure_json",
@@ -58,6 +61,30 @@ def read_file(path: Path, options: ReadOptions) -> Outcomes:
             from .sdf import read_sdf
 
             return read_sdf(path, options)
+        case "columns":
+            from .columns import read_columns
+
+            return read_columns(path, options)
+        case "mol2":
+            from .mol2 import read_mol2
+
+            return read_mol2(path, options)
+        case "macromolecule":
+            from .macromolecule import read_macromolecule
+
+            return read_macromolecule(path, options)
+        case "ase_db":
+            from .ase_files import read_ase_db
+
+            return read_ase_db(path, options)
+        case "traj":
+            from .ase_files import read_traj
+
+            return read_traj(path, options)
+        case "aselmdb":
+            from .ase_files import read_aselmdb
+
+            return read_aselmdb(path, options)
         case "vasp":
             from .vasp import read_vasp
 
@@ -82,7 +109,7 @@ def read_file(path: Path, options: ReadOptions) -> Outcomes:
             from .vtk import read_vtk
 
             return read_vtk([path], options)
-    if plain_suffix(path) in (".pt", ".pth", ".pkl", ".pickle"):
+    if plain_suffix(path) in (".pt", ".pth", ".pkl", ".pickle", ".lmdb"):
         raise InputError(
             "is a pickle, which can run code when opened; convert it to npz or HDF5 first", str(path)
         )

@@ -68,6 +68,11 @@ def _own_layout(path: Path, options: ReadOptions) -> Outcomes | None:
 
     if is_deepmd(path):
         return read_deepmd(path, options)
+    if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
+        from .columns import is_saved_dataset, read_saved_dataset
+
+        if is_saved_dataset(path):
+            return read_saved_dataset(path, options)
     return None
 
 

@@ -153,7 +153,7 @@ def _convention(arrays: Mapping[str, Any], keys: list[str], options: ReadOptions
         short |= {"forces": "forces"} if "forces" in have and "F" not in have else {}
         return Convention("MD17/sGDML convention", short, _md17_units(arrays, short, path))
     units = {}
-    for ours, key in short.items():
+    for ours in short:
         units[ours] = {"energy": "eV", "forces": "eV/angstrom", "dipole": "e*angstrom"}[ours]
     return Convention("the array of that meaning", short, units)
 

@@ -3,7 +3,8 @@
 The layout of MD17, ANI, SPICE and QM7 files, of DeePMD systems and of arrays that users save. Understood, by name or by ``--map
 positions=KEY,numbers=KEY,cell=KEY``:
 
-* frames: positions ``[T, N, 3]``, numbers ``[N]`` or ``[T, N]`` (0 or -1 fills up smaller structures), cell ``[3, 3]`` or ``[T, 3, 3]``;
+* frames: positions ``[T, N, 3]``, numbers ``[N]`` or ``[T, N]`` (0 or -1 fills up smaller structures), cell ``[3, 3]`` or
+  ``[T, 3, 3]``;
 * one structure: positions ``[N, 3]``, numbers ``[N]``;
 * end to end: positions ``[sum N, 3]``, numbers ``[sum N]`` and ``ptr [T + 1]``, where each structure begins.
 
@@ -28,9 +29,20 @@ from .atoms import atoms_graph
 from .options import Outcomes, ReadOptions, attempt
 from .parsing import atomic_number
 
-POSITIONS = ("positions", "pos", "R", "coords", "coordinates", "conformations", "coord")
-NUMBERS = ("numbers", "atomic_numbers", "nuclear_charges", "Z", "z", "species", "elements")
-_CELLS = ("cell", "cells", "lattice", "lattices", "box", "lattice_vectors")
+POSITIONS = (
+    "positions", "pos", "R", "coords", "coordinates", "conformations", "coord", "cartesian_site_positions",
+)  # fmt: skip
+NUMBERS = (
+    "numbers",
+    "atomic_numbers",
+    "nuclear_charges",
+    "Z",
+    "z",
+    "species",
+    "elements",
+    "species_at_sites",
+)
+CELLS = ("cell", "cells", "lattice", "lattices", "box", "lattice_vectors")
 _PTR = ("ptr", "offsets")
 _CHUNK = 256
 
@@ -63,7 +75,7 @@ def layout_of(arrays: Mapping[str, Any], options: ReadOptions) -> Layout | None:
         return None
     if "positions" not in options.map and arrays[positions].shape[-1] != 3:
         return None
-    return Layout(positions, numbers, pick("cell", _CELLS), next((n for n in _PTR if n in arrays), None))
+    return Layout(positions, numbers, pick("cell", CELLS), next((n for n in _PTR if n in arrays), None))
 
 
 def read_frames(
@@ -128,7 +140,7 @@ class _Frames:
         if self.numbers_per_frame:
             self.fixed = None
         else:
-            self.fixed = _atomic_numbers(
+            self.fixed = atomic_numbers_of(
                 np.asarray(arrays[layout.numbers][()]).reshape(-1), Provenance(str(path)), inside
             )
         self.series, self.constants = self._labels()
@@ -173,7 +185,7 @@ class _Frames:
         if self.numbers_per_frame:
             raw = np.asarray(self.arrays[self.layout.numbers][number])
             kept = _filled(raw)
-            numbers = _atomic_numbers(raw[kept], where, "")
+            numbers = atomic_numbers_of(raw[kept], where, "")
         else:
             assert self.fixed is not None
             numbers = self.fixed if self.ptr is None else self.fixed[a:b]
@@ -183,8 +195,8 @@ class _Frames:
                 k: v[kept] if _per_atom(k, v, self.atoms, self.options) else v for k, v in values.items()
             }
         cell = values.pop(self.layout.cell, None) if self.layout.cell else None
-        box = None if cell is None else _cell(cell, self.layout.cell, where)
-        known = {k: _known(v) for k, v in values.items()} | self.constants
+        box = None if cell is None else cell_of(cell, self.layout.cell, where)
+        known = {k: known_value(v) for k, v in values.items()} | self.constants
         pbc = known.pop("pbc", None)
         periodic = (
             (box is not None,) * 3 if pbc is None else tuple(bool(p) for p in np.broadcast_to(pbc, (3,)))
@@ -265,7 +277,7 @@ def _per_atom(key: str, value: Any, atoms: int, options: ReadOptions) -> bool:
     return bool(np.ndim(value)) and np.shape(value)[0] == atoms
 
 
-def _known(value: Any) -> Any:
+def known_value(value: Any) -> Any:
     """None for a label that is NaN throughout; bytes as text."""
     array = np.asarray(value)
     if array.dtype.kind == "f" and array.size and np.isnan(array).all():
@@ -285,7 +297,8 @@ def _filled(raw: np.ndarray) -> np.ndarray:
     return np.nan_to_num(raw) > 0
 
 
-def _atomic_numbers(raw: np.ndarray, where: Provenance, inside: str) -> np.ndarray:
+def atomic_numbers_of(raw: np.ndarray, where: Provenance, inside: str = "") -> np.ndarray:
+    """``[N]`` from numbers or symbols. Raises ``InputError`` that names the atom."""
     if raw.dtype.kind in "SUO":
         return np.array([atomic_number(x, i, where) for i, x in enumerate(raw.tolist())], dtype=np.int64)
     if raw.dtype.kind not in "iuf":
@@ -301,7 +314,8 @@ def _atomic_numbers(raw: np.ndarray, where: Provenance, inside: str) -> np.ndarr
     return numbers
 
 
-def _cell(value: Any, key: str | None, where: Provenance) -> np.ndarray | None:
+def cell_of(value: Any, key: str | None, where: Provenance) -> np.ndarray | None:
+    """Rows of the cell from nine or three numbers; None where they are all NaN."""
     array = np.asarray(value)
     if array.dtype.kind not in "fiu" or array.size not in (3, 9):
         raise InputError(f"{key!r} has shape {list(array.shape)} of {array.dtype}, expected [3, 3]", where)

@@ -57,10 +57,8 @@ def atomic_number(symbol: object, atom: int, where: Provenance) -> int:
 
     text = symbol.decode("ascii", "replace") if isinstance(symbol, bytes) else str(symbol)
     text = text.strip()
-    if text.isdecimal():
-        number = int(text)
-    else:
-        number = 1 if text in ("D", "T") else atomic_numbers.get(text.capitalize(), 0)
+    isotopes = {"D": 1, "T": 1}
+    number = int(text) if text.isdecimal() else isotopes.get(text) or atomic_numbers.get(text.capitalize(), 0)
     if not 1 <= number <= 118:
         raise InputError(f"element of atom {atom} is {text[:20]!r}, expected a chemical symbol", where)
     return number

@@ -2,7 +2,8 @@
 
 Energy: the free energy of the electrons (``TOTEN``, ``e_fr_energy``), since VASP's forces and stress are its derivatives; the
 energy extrapolated to zero smearing is ``--map energy=e_0_energy``. Stress: VASP prints ``-stress`` in kbar (positive under
-compression); ours is positive in tension. Steps whose electronic loop ended at ``NELM`` are refused: their labels are not converged.
+compression); ours is positive in tension. Steps whose electronic loop ended at ``NELM`` are refused: they did not
+converge.
 
 References: https://www.vasp.at/wiki/index.php/Vasprun.xml, https://www.vasp.at/wiki/index.php/OUTCAR.
 """

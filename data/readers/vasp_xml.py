@@ -44,7 +44,13 @@ def read_steps(path: Path) -> Iterator[tuple[Run, Step]]:
         line = error.position[0]
         if not done:
             raise InputError(f"is not whole XML ({error})", f"{path}:{line}") from None
-        logger.warning("%s:%d: the file ends in the middle of a step (%s); the %d steps before it are read", path, line, error, done)  # fmt: skip
+        logger.warning(
+            "%s:%d: the file ends in the middle of a step (%s); the %d steps before it are read",
+            path,
+            line,
+            error,
+            done,
+        )
     else:
         if numbers is None:
             raise InputError("has no <atominfo>, expected VASP's vasprun.xml", str(path))
