@@ -178,7 +178,8 @@ def _values(column: pa.Array) -> Callable[[int], Any]:
     known = column.is_valid().to_numpy(zero_copy_only=False)
     lengths = np.where(known, column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), 0)
     ends = np.cumsum(lengths).astype(np.int64)
-    flat, width = column.flatten(), ()
+    flat = column.flatten()
+    width: tuple[int, ...] = ()
     while pa.types.is_nested(flat.type) and not pa.types.is_struct(flat.type):
         inner = flat.value_lengths().to_numpy(zero_copy_only=False)
         if flat.null_count or len(inner) == 0 or (inner != inner[0]).any():

@@ -77,13 +77,13 @@ def read_hdf5_frames(groups: list[tuple[str, dict[str, Any]]], path: Path, optio
 
 
 def read_mat_frames(arrays: Mapping[str, Any], path: Path, options: ReadOptions) -> Outcomes:
-    """QM7's ``.mat``: ``T`` is called ``atomization_energy``; Coulomb matrices ``X`` and folds ``P`` are not read."""
+    """QM7's ``.mat``: ``T`` is called ``heat_of_atomization``; Coulomb matrices ``X`` and folds ``P`` are not read."""
     own = dict(arrays)
     if "T" in own and "energy" not in options.map:
-        own["atomization_energy"] = np.asarray(own.pop("T")).reshape(-1)
+        own["heat_of_atomization"] = np.asarray(own.pop("T")).reshape(-1)
         own = {k: v for k, v in own.items() if k not in ("X", "P")}
         logger.warning(
-            "%s: T is read as atomization_energy in kcal/mol (QM7 convention; --target atomization_energy); Coulomb matrices X "
+            "%s: T is read as heat_of_atomization in kcal/mol (QM7 convention; --target heat_of_atomization); Coulomb matrices X "
             "and folds P are not read", path,
         )  # fmt: skip
         options = assumed(options, path, {"positions": "bohr"}, "QM7 convention")

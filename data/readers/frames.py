@@ -137,9 +137,8 @@ class _Frames:
                 f"{layout.positions!r} say"
             )
         self.numbers_per_frame = numbers == per_frame and self.ptr is None and len(numbers) == 2
-        if self.numbers_per_frame:
-            self.fixed = None
-        else:
+        self.fixed: np.ndarray | None = None
+        if not self.numbers_per_frame:
             self.fixed = atomic_numbers_of(
                 np.asarray(arrays[layout.numbers][()]).reshape(-1), Provenance(str(path)), inside
             )
@@ -232,10 +231,10 @@ class _Frames:
                 series[key] = "atoms"
             elif self.ptr is None and self.single:
                 series[key] = "one" if shape else "scalar"
-            elif shape == () or array.size == 1:
+            elif (shape == () or array.size == 1) and not self._wanted(key):
                 value = np.asarray(array[()]).reshape(-1)[0]
                 constants[key] = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-            elif _asked(key, self.options) or key in VOCABULARY:
+            elif self._wanted(key):
                 self._refuse(
                     f"{key!r} has shape {list(shape)}, expected {self.count} rows as {self.layout.positions!r} has"
                 )
@@ -247,6 +246,10 @@ class _Frames:
             self.arrays = {**self.arrays, self.layout.cell: np.broadcast_to(cell, (self.count, *cell.shape))}
             series[self.layout.cell] = "frames"
         return series, constants
+
+    def _wanted(self, key: str) -> bool:
+        """Whether the array is a quantity or a target, of which every structure needs its own."""
+        return key in {self.options.key(n) for n in (*VOCABULARY, *self.options.targets)}
 
     def _ptr(self, total: int) -> np.ndarray:
         ptr = np.asarray(self.arrays[self.layout.ptr][()])  # type: ignore[index]
@@ -263,10 +266,6 @@ class _Frames:
 
     def _refuse(self, message: str) -> None:
         raise InputError(message + self.inside, str(self.path))
-
-
-def _asked(key: str, options: ReadOptions) -> bool:
-    return key in options.map.values() or key in {options.key(t) for t in options.targets}
 
 
 def _per_atom(key: str, value: Any, atoms: int, options: ReadOptions) -> bool:

@@ -25,6 +25,8 @@ from .options import Outcomes, ReadOptions, attempt
 from .parsing import is_number, parsed
 from .text import plain_suffix, read_text
 
+_NEEDED = ("id", "type_symbol", "label_alt_id", "label_asym_id", "occupancy", "B_iso_or_equiv", "auth_seq_id", "Cartn_x",
+           "Cartn_y", "Cartn_z")  # fmt: skip
 _FIELDS = ((30, 38, "x"), (38, 46, "y"), (46, 54, "z"))
 
 
@@ -154,6 +156,9 @@ def _check_mmcif(text: str, path: Path) -> None:
         blocks = [b for b in document if b.find_loop("_atom_site.Cartn_x")]
     if not blocks:
         raise InputError("has no _atom_site.Cartn_x, expected the atoms of a structure", str(path))
+    lacking = [name for name in _NEEDED if not blocks[0].find_loop(f"_atom_site.{name}")]
+    if lacking and not any(name.startswith("Cartn") for name in lacking):
+        raise InputError(f"has no _atom_site.{lacking[0]}, which the atoms of a structure need", str(path))
     for axis in "xyz":
         column = blocks[0].find_loop(f"_atom_site.Cartn_{axis}")
         if not column:

@@ -19,6 +19,7 @@ from atomfield.data.graph import Graph
 from .atoms import atoms_graph
 from .labels import logger, missing_target, warn_unread
 from .options import BadRecord, Outcomes, ReadOptions
+from .parsing import floats
 from .smiles import canonical_smiles, embed_molecule
 from .text import read_text
 
@@ -69,6 +70,17 @@ def _items(block: str) -> dict[str, Any]:
     return values
 
 
+def _check_v3000(block: str, where: Provenance) -> None:
+    """RDKit reads a coordinate that is no number as 0: coordinates of the V3000 kind are checked first."""
+    if "M  V30 BEGIN ATOM" not in block:
+        return
+    atoms = block.split("M  V30 BEGIN ATOM", 1)[1].split("M  V30 END ATOM", 1)[0]
+    for i, line in enumerate(atoms.replace("-\nM  V30 ", "").splitlines()[1:]):
+        words = line.removeprefix("M  V30").split()
+        if len(words) >= 2:
+            floats(words[2:5], 3, f"the position of atom {i}", where)
+
+
 def _float(word: str, name: str) -> float:
     try:
         return float(word)
@@ -84,6 +96,7 @@ def _molecules(
     missing = [t for t in options.targets if options.key(t) in values]
     if options.targets and not missing:
         raise InputError(missing_target(options.targets, values, options), where)
+    _check_v3000(block, where)
     with rdBase.BlockLogs():
         molecule = Chem.MolFromMolBlock(block, removeHs=False)
         raw = None if molecule is not None else Chem.MolFromMolBlock(block, removeHs=False, sanitize=False)

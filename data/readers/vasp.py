@@ -84,10 +84,13 @@ def _graph(run: Run, step: Step, options: ReadOptions, where: Provenance) -> Gra
             f"the electronic loop ended after NELM={run.max_electronic_steps} steps, expected it to converge",
             where,
         )
-    if not {"e_fr_energy", "forces"} & step.values.keys() and not options.targets:
-        raise InputError("the step has neither energy nor forces; is the file whole?", where)
+    if "e_fr_energy" not in step.values:
+        raise InputError("the step has no free energy; is the file whole?", where)
+    for name, value in step.values.items():
+        if np.ndim(value) == 0 and not np.isfinite(value):
+            raise InputError(f"{name} is {value}, expected a number", where)
     key = options.key("energy")
-    if key not in step.values and ("energy" in options.targets or "e_fr_energy" in step.values):
+    if key not in step.values:
         raise InputError(missing_target(["energy"], step.values, options), where)
     positions = step.positions @ step.cell if step.fractional else step.positions
     return atoms_graph(run.numbers, positions, step.cell, (True, True, True), step.values, options, where)

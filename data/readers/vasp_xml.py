@@ -58,7 +58,7 @@ def read_steps(path: Path) -> Iterator[tuple[Run, Step]]:
 
 def _elements(path: Path) -> Iterator[Element]:
     """Elements of interest as they end. Entities are refused: a few lines of them can fill the memory."""
-    parser = XMLPullParser(["end"])
+    parser: XMLPullParser = XMLPullParser(["end"])
     with open_text(path, encoding="latin-1") as file:
         while chunk := file.read(_CHUNK):
             if "<!ENTITY" in chunk or "<!DOCTYPE" in chunk:

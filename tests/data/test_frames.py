@@ -180,10 +180,10 @@ def test_qm7(tmp_path: Path) -> None:
     numbers = np.array([[8, 1, 1, 0], [8, 1, 0, 0]], dtype=float)
     savemat(tmp_path / "qm7.mat", {"R": positions, "Z": numbers, "T": [[-100.0, -50.0]], "X": np.zeros((2, 4, 4)),
                                    "P": np.zeros((5, 1))})  # fmt: skip
-    one, two = read(tmp_path / "qm7.mat", ReadOptions(targets=("atomization_energy",)))
+    one, two = read(tmp_path / "qm7.mat", ReadOptions(targets=("heat_of_atomization",)))
     np.testing.assert_allclose(one.positions, WATER, atol=1e-12)
     assert two.num_nodes == 2
-    assert two.quantities["atomization_energy"].item() == -50.0
+    assert two.quantities["heat_of_atomization"].item() == -50.0
 
 
 def _system(folder: Path, **arrays: Any) -> Path:
