@@ -159,7 +159,18 @@ def test_bad_pdb(write: Write) -> None:
         with pytest.raises(InputError) as caught:
             list(read(write("a.pdb", text)))
         assert expected in str(caught.value)
-    names = "".join(f"_atom_site.{n}\n" for n in ("type_symbol", "Cartn_x", "Cartn_y", "Cartn_z"))
-    path = write("a.cif", f"data_a\nloop_\n{names}C 1 ? 2\n")
-    with pytest.raises(InputError, match=r"Cartn_y of atom 0 is '\?', expected a number"):
-        list(read(path))
+    for old, new, expected in (
+        ("C . 1 2", "C . ? 2", r"Cartn_y of atom 0 is '\?', expected a number"),
+        (
+            "_atom_site.occupancy",
+            "_atom_site.other",
+            "has no _atom_site.occupancy, which the atoms of a structure need",
+        ),
+    ):
+        names = ("id", "type_symbol", "label_alt_id", "Cartn_y", "Cartn_x", "Cartn_z", "label_asym_id", "occupancy",
+                 "B_iso_or_equiv", "auth_seq_id")  # fmt: skip
+        text = "data_a\nloop_\n" + "".join(f"_atom_site.{n}\n" for n in names) + "1 C . 1 2 3 A 1.0 0.0 1\n"
+        assert len(list(read(write("a.cif", text)))) == 1
+        path = write("a.cif", text.replace(old, new))
+        with pytest.raises(InputError, match=expected):
+            list(read(path))
