@@ -168,8 +168,12 @@ def test_bad_pdb(write: Write) -> None:
         ),
     ):
         names = ("id", "type_symbol", "label_alt_id", "Cartn_y", "Cartn_x", "Cartn_z", "label_asym_id", "occupancy",
-                 "B_iso_or_equiv", "auth_seq_id")  # fmt: skip
-        text = "data_a\nloop_\n" + "".join(f"_atom_site.{n}\n" for n in names) + "1 C . 1 2 3 A 1.0 0.0 1\n"
+                 "B_iso_or_equiv", "auth_seq_id", "label_comp_id", "label_atom_id")  # fmt: skip
+        text = (
+            "data_a\nloop_\n"
+            + "".join(f"_atom_site.{n}\n" for n in names)
+            + "1 C . 1 2 3 A 1.0 0.0 1 CH4 C\n"
+        )
         assert len(list(read(write("a.cif", text)))) == 1
         path = write("a.cif", text.replace(old, new))
         with pytest.raises(InputError, match=expected):
