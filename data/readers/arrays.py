@@ -59,7 +59,7 @@ def read_arrays(path: Path, options: ReadOptions) -> Outcomes:
     with file:
         groups = hdf5_frames(file, options)
         if groups:
-            yield from read_hdf5_frames(groups, path, options)
+            yield from read_hdf5_frames(file, groups, path, options)
             return
         for arrays in _hdf5_parts(file, path):
             yield from _read(arrays, path, options)

@@ -21,8 +21,10 @@ import pyarrow as pa
 
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
+from atomfield.data.quantities import VOCABULARY
 
 from .atoms import atoms_graph
+from .conventions import undeclared
 from .frames import CELLS, NUMBERS, POSITIONS, atomic_numbers_of, cell_of, known_value
 from .labels import missing_target, warn_unread
 from .options import Outcomes, ReadOptions, attempt
@@ -146,6 +148,8 @@ def _read(
         raise InputError(missing_target(missing, [n for n in names if n not in used], options), str(path))
     if not options.targets:
         warn_unread([n for n in names if n not in used], options, str(path), set(names))
+    trusted = {n for n, q in VOCABULARY.items() if n in q.trusted or n in options.map or n in options.targets}
+    undeclared(options, [n for n in trusted if options.key(n) in names], path)
     count = 0
     for file, batches in files:
         for batch in batches:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +49,13 @@ def assumed(
         if took:
             logger.warning("%s: read as %s (%s)", path, took, why)
     return replace(options, units={**units, **options.units}, map={**keys, **options.map})
+
+
+def undeclared(options: ReadOptions, names: Iterable[str], path: Path) -> None:
+    """Says that quantities without a declared unit are taken to be in ours."""
+    taken = [f"{n} as {_OURS[n]}" for n in names if n in _OURS and n not in options.units]
+    if taken:
+        logger.warning("%s: units are not declared: %s; say others with --units", path, ", ".join(taken))
 
 
 def declared_unit(name: str, text: str, key: str, path: Path) -> str:

@@ -18,8 +18,9 @@ Smith et al. 2017 (ANI-1, doi:10.1038/sdata.2017.193) and 2020 (ANI-1x, doi:10.1
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,14 @@ import numpy as np
 from atomfield.data.errors import InputError
 from atomfield.data.quantities import VOCABULARY
 
-from .conventions import assumed, declared_unit
-from .frames import Layout, layout_of, read_frames
+from .conventions import assumed, declared_unit, undeclared
+from .frames import NUMBERS, POSITIONS, Layout, layout_of, read_frames
 from .labels import logger, missing_target, warn_unread
 from .options import Outcomes, ReadOptions
 from .parsing import parsed
 
 _SERIES = {"energies": "energy", "Energies": "energy", "E": "energy", "F": "forces", "D": "dipole"}
-_KCAL = {"energy": "kcal/mol", "forces": "kcal/mol/angstrom"}
+_LOOKED_AT = 8
 _HARTREE = {"energy": "hartree", "forces": "hartree/angstrom"}
 
 
@@ -50,30 +51,37 @@ class Convention:
 
 def read_array_frames(arrays: Mapping[str, Any], path: Path, options: ReadOptions) -> Outcomes:
     """All structures of the arrays of one file; ``layout_of(arrays, options)`` is not None."""
-    yield from _read([("", arrays)], path, options)
+    yield from _read([("", lambda: arrays)], path, options)
 
 
-def hdf5_frames(file: Any, options: ReadOptions) -> list[tuple[str, dict[str, Any]]]:
-    """``(name of the group, its arrays)`` of each group that holds structures, in the order of the file; empty if none does."""
+def hdf5_frames(file: Any, options: ReadOptions) -> list[str]:
+    """Names of the groups that hold structures, in the order of the file; empty if none does."""
     import h5py
 
-    found: list[tuple[str, dict[str, Any]]] = []
+    found: list[str] = []
 
     def look(name: str, group: Any) -> None:
         if not isinstance(group, h5py.Group):
             return
-        arrays = {k: v for k in group for v in [group.get(k)] if isinstance(v, h5py.Dataset)}
+        wanted = {*POSITIONS, *NUMBERS, *options.map.values()}
+        arrays = {k: v for k in group if k in wanted for v in [group.get(k)] if isinstance(v, h5py.Dataset)}
         if arrays and layout_of(arrays, options) is not None:
-            found.append((name, arrays))
+            found.append(name)
 
     look("", file)
     file.visititems(look)
     return found
 
 
-def read_hdf5_frames(groups: list[tuple[str, dict[str, Any]]], path: Path, options: ReadOptions) -> Outcomes:
-    """All structures of all groups, one group after the other."""
-    yield from _read(groups, path, options)
+def read_hdf5_frames(file: Any, names: list[str], path: Path, options: ReadOptions) -> Outcomes:
+    """All structures of the groups, one group after the other; only one group is open at a time."""
+    import h5py
+
+    def arrays_of(name: str) -> dict[str, Any]:
+        group = file[name] if name else file
+        return {k: v for k in group for v in [group.get(k)] if isinstance(v, h5py.Dataset)}
+
+    yield from _read([(name, partial(arrays_of, name)) for name in names], path, options)
 
 
 def read_mat_frames(arrays: Mapping[str, Any], path: Path, options: ReadOptions) -> Outcomes:
@@ -87,7 +95,7 @@ def read_mat_frames(arrays: Mapping[str, Any], path: Path, options: ReadOptions)
             "and folds P are not read", path,
         )  # fmt: skip
         options = assumed(options, path, {"positions": "bohr"}, "QM7 convention")
-    yield from _read([("", own)], path, options)
+    yield from _read([("", lambda: own)], path, options)
 
 
 def load_mat(path: Path) -> dict[str, np.ndarray]:
@@ -101,34 +109,41 @@ def load_mat(path: Path) -> dict[str, np.ndarray]:
     return {k: v for k, v in content.items() if not k.startswith("__") and isinstance(v, np.ndarray)}
 
 
-def _read(groups: list[tuple[str, Any]], path: Path, options: ReadOptions) -> Outcomes:
-    keys = list(dict.fromkeys(k for _, arrays in groups for k in arrays))
-    first = groups[0][1]
-    convention = _convention(first, keys, options, path)
+Groups = list[tuple[str, Callable[[], Mapping[str, Any]]]]
+"""Name of a part of the file, and what gives its arrays."""
+
+
+def _read(groups: Groups, path: Path, options: ReadOptions) -> Outcomes:
+    """The layout, its convention and the labels are told by the first groups; each group is then read by itself."""
+    first = [arrays() for _, arrays in groups[:_LOOKED_AT]]
+    keys = list(dict.fromkeys(k for arrays in first for k in arrays))
+    convention = _convention(first[0], keys, options, path)
     said = assumed(options, path, convention.units, convention.name, convention.keys)
-    said = _say_declared(said, options, keys, groups, path)
+    said = _say_declared(said, options, keys, first, path)
     missing = [t for t in said.targets if said.key(t) not in keys]
     if missing and len(missing) == len(said.targets):
         raise InputError(missing_target(missing, keys, said), str(path))
-    layout = layout_of(first, said)
+    layout = layout_of(first[0], said)
     used = layout.keys if layout else set()
     read = [n for n in VOCABULARY if said.key(n) in keys]
+    undeclared(said, [n for n in read if _taken(n, said)], path)
     warn_unread([k for k in keys if k not in used], said, str(path), read)
     _say_others(keys, used, said, path)
-    yield from _all(groups, said, path)
-
-
-def _all(groups: list[tuple[str, Any]], options: ReadOptions, path: Path) -> Iterator[Any]:
     count = 0
-    for part, arrays in groups:
-        layout = layout_of(arrays, options)
+    for part, arrays_of in groups:
+        arrays = arrays_of()
+        layout = layout_of(arrays, said)
         if layout is None:
             raise InputError(
                 f"group {part!r} has no positions and numbers as the groups before it have", str(path)
             )
-        for outcome in read_frames(arrays, layout, options, path, first=count, part=part):
+        for outcome in read_frames(arrays, layout, said, path, first=count, part=part):
             count += 1
             yield outcome
+
+
+def _taken(name: str, options: ReadOptions) -> bool:
+    return name in options.map or name in options.targets or name in VOCABULARY[name].trusted
 
 
 def _convention(arrays: Mapping[str, Any], keys: list[str], options: ReadOptions, path: Path) -> Convention:
@@ -144,18 +159,28 @@ def _convention(arrays: Mapping[str, Any], keys: list[str], options: ReadOptions
         return Convention(
             "SPICE convention", own, {n: u for n, u in units.items() if n in own or n == "positions"}
         )
-    short = {ours: key for key, ours in _SERIES.items() if key in have}
+    short = _short(keys, options, path)
     if "coordinates" in have and "species" in have and "energies" in have:
-        short |= {"forces": "forces"} if "forces" in have else {}
         return Convention("ANI convention", short, {n: u for n, u in _HARTREE.items() if n in short})
     md17 = {"R", "E"} <= have and have & {"z", "Z"}
     if md17 or {"coords", "nuclear_charges", "energies"} <= have:
-        short |= {"forces": "forces"} if "forces" in have and "F" not in have else {}
         return Convention("MD17/sGDML convention", short, _md17_units(arrays, short, path))
-    units = {}
-    for ours in short:
-        units[ours] = {"energy": "eV", "forces": "eV/angstrom", "dipole": "e*angstrom"}[ours]
-    return Convention("the array of that meaning", short, units)
+    return Convention("the array of that meaning", short)
+
+
+def _short(keys: list[str], options: ReadOptions, path: Path) -> dict[str, str]:
+    """Quantity -> key by the usual short names. Two keys for one quantity are an error."""
+    out: dict[str, str] = {}
+    for name in ("energy", "forces", "dipole"):
+        held = [k for k in keys if k == name or _SERIES.get(k) == name]
+        if len(held) > 1 and name not in options.map:
+            raise InputError(
+                f"{' and '.join(map(repr, held))} may both be {name}; say which: --map {name}={held[0]}",
+                str(path),
+            )
+        if held:
+            out[name] = held[0]
+    return out
 
 
 def _md17_units(arrays: Mapping[str, Any], own: dict[str, str], path: Path) -> dict[str, str]:
@@ -195,10 +220,10 @@ def _ani1x(energies: list[str], keys: list[str], options: ReadOptions, path: Pat
 
 
 def _say_declared(
-    said: ReadOptions, options: ReadOptions, keys: list[str], groups: list[tuple[str, Any]], path: Path
+    said: ReadOptions, options: ReadOptions, keys: list[str], first: list[Mapping[str, Any]], path: Path
 ) -> ReadOptions:
     """Units from the attributes ``units`` or ``unit`` of HDF5 arrays, which go before a convention and after ``--units``."""
-    arrays = {k: v for _, group in reversed(groups[:8]) for k, v in group.items()}
+    arrays = {k: v for group in reversed(first) for k, v in group.items()}
     layout = layout_of(arrays, said)
     declared: dict[str, str] = {}
     for name in ("positions", *VOCABULARY):

@@ -21,7 +21,7 @@ from .labels import logger, missing_target, warn_unread
 from .options import BadRecord, Outcomes, ReadOptions
 from .parsing import floats
 from .smiles import canonical_smiles, embed_molecule
-from .text import read_text
+from .text import open_text
 
 _ITEM = re.compile(r"^>.*?<([^>]+)>", re.MULTILINE)
 
@@ -48,14 +48,20 @@ def read_sdf(path: Path, options: ReadOptions) -> Outcomes:
 
 
 def _records(path: Path) -> Iterator[tuple[Provenance, str]]:
-    lines = read_text(path).splitlines()
-    start = record = 0
-    for end in [i for i, line in enumerate(lines) if line.startswith("$$$$")] + [len(lines)]:
-        block = lines[start:end]
-        if any(line.strip() for line in block):
-            yield Provenance(str(path), record, start + 1), "\n".join(block) + "\n"
-            record += 1
-        start = end + 1
+    """The text up to each ``$$$$``, while the file is being read."""
+    record, start = 0, 1
+    lines: list[str] = []
+    with open_text(path) as file:
+        for number, line in enumerate(file, start=1):
+            if not line.startswith("$$$$"):
+                lines.append(line.rstrip("\r\n"))
+                continue
+            if any(text.strip() for text in lines):
+                yield Provenance(str(path), record, start), "\n".join(lines) + "\n"
+                record += 1
+            lines, start = [], number + 1
+    if any(text.strip() for text in lines):
+        yield Provenance(str(path), record, start), "\n".join(lines) + "\n"
 
 
 def _items(block: str) -> dict[str, Any]:

@@ -224,3 +224,21 @@ def test_deepmd_mixed(tmp_path: Path) -> None:
     assert one.species.tolist() == [8, 1, 1]
     assert two.species.tolist() == [8, 1]
     np.testing.assert_allclose(two.quantities["forces"], WATER[:2] * 2)
+
+
+def test_two_keys_for_one_quantity(md17: dict[str, Any], tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **md17, energy=md17["E"] * 2)
+    with pytest.raises(
+        InputError, match=r"a.npz: 'E' and 'energy' may both be energy; say which: --map energy=E"
+    ):
+        list(read(tmp_path / "a.npz"))
+    graph = next(
+        iter(read(tmp_path / "a.npz", ReadOptions(map={"energy": "energy"}, units={"energy": "eV"})))
+    )
+    assert graph.quantities["energy"].item() == md17["E"][0, 0] * 2
+
+
+def test_units_that_nobody_declared_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    np.savez(tmp_path / "a.npz", positions=np.stack([WATER] * 2), numbers=[8, 1, 1], energy=[1.0, 2.0])
+    assert next(iter(read(tmp_path / "a.npz"))).quantities["energy"].item() == 1.0
+    assert "units are not declared: energy as eV; say others with --units" in caplog.text
