@@ -1,4 +1,5 @@
-"""``.npz`` and HDF5: named arrays of a field, on a mesh if there are ``points``, else on a grid.
+"""``.npz``, HDF5 and ``.mat``: named arrays of atoms (:mod:`.frame_files`) or of a field, on a mesh if there are ``points``, else
+on a grid.
 
 In HDF5 an array goes by the last part of its path, and attributes count as numbers; groups that hold the same arrays are
 trajectories of their own.
@@ -16,6 +17,14 @@ import numpy as np
 
 from atomfield.data.errors import InputError
 
+from .frame_files import (
+    hdf5_frames,
+    is_frames,
+    load_mat,
+    read_array_frames,
+    read_hdf5_frames,
+    read_mat_frames,
+)
 from .grid import read_grid
 from .mesh import read_mesh
 from .options import Outcomes, ReadOptions
@@ -24,9 +33,20 @@ _NOT_PICKLED = "holds Python objects, which are not loaded because they can run 
 
 
 def read_arrays(path: Path, options: ReadOptions) -> Outcomes:
-    """All trajectories of the file."""
+    """All structures or trajectories of the file."""
     if path.suffix.lower() == ".npz":
-        yield from _read(read_npz(path), path, options)
+        arrays = read_npz(path)
+        if is_frames(arrays, options):
+            yield from read_array_frames(arrays, path, options)
+        else:
+            yield from _read(arrays, path, options)
+        return
+    if path.suffix.lower() == ".mat":
+        arrays = load_mat(path)
+        if is_frames(arrays, options):
+            yield from read_mat_frames(arrays, path, options)
+        else:
+            yield from _read(arrays, path, options)
         return
     import h5py
 
@@ -37,6 +57,10 @@ def read_arrays(path: Path, options: ReadOptions) -> Outcomes:
             f"is not an HDF5 file ({str(error).splitlines()[0][:120]}); is it whole?", str(path)
         ) from None
     with file:
+        groups = hdf5_frames(file, options)
+        if groups:
+            yield from read_hdf5_frames(file, groups, path, options)
+            return
         for arrays in _hdf5_parts(file, path):
             yield from _read(arrays, path, options)
 

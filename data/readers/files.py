@@ -11,11 +11,15 @@ from .text import plain_suffix
 
 SUFFIXES: dict[str, str] = {
     ".xyz": "extxyz", ".extxyz": "extxyz",
+    ".xml": "vasp", ".outcar": "vasp",
+    ".db": "ase_db", ".traj": "traj", ".aselmdb": "aselmdb",
     ".smi": "table", ".smiles": "table", ".csv": "table", ".tsv": "table",
+    ".parquet": "columns", ".pq": "columns", ".arrow": "columns", ".feather": "columns",
+    ".mol2": "mol2", ".pdb": "macromolecule", ".ent": "macromolecule", ".mmcif": "macromolecule",
     ".sdf": "sdf", ".mol": "sdf", ".sd": "sdf",
     ".cif": "structure", ".vasp": "structure", ".poscar": "structure",
     ".json": "structure_json",
-    ".npz": "arrays", ".h5": "arrays", ".hdf5": "arrays", ".nc": "netcdf", ".nc4": "netcdf",
+    ".npz": "arrays", ".mat": "arrays", ".h5": "arrays", ".hdf5": "arrays", ".nc": "netcdf", ".nc4": "netcdf",
     ".vtu": "vtk", ".vtk": "vtk",
 }  # fmt: skip
 """Suffix (compression taken off) -> reader."""
@@ -25,6 +29,8 @@ def kind_of(path: Path) -> str | None:
     """The reader of a file, by name; None if there is none."""
     if path.name.upper().startswith(("POSCAR", "CONTCAR")):
         return "structure"
+    if path.name.upper().startswith("OUTCAR"):
+        return "vasp"
     return SUFFIXES.get(plain_suffix(path))
 
 
@@ -55,6 +61,34 @@ def read_file(path: Path, options: ReadOptions) -> Outcomes:
             from .sdf import read_sdf
 
             return read_sdf(path, options)
+        case "columns":
+            from .columns import read_columns
+
+            return read_columns(path, options)
+        case "mol2":
+            from .mol2 import read_mol2
+
+            return read_mol2(path, options)
+        case "macromolecule":
+            from .macromolecule import read_macromolecule
+
+            return read_macromolecule(path, options)
+        case "ase_db":
+            from .ase_files import read_ase_db
+
+            return read_ase_db(path, options)
+        case "traj":
+            from .ase_files import read_traj
+
+            return read_traj(path, options)
+        case "aselmdb":
+            from .ase_files import read_aselmdb
+
+            return read_aselmdb(path, options)
+        case "vasp":
+            from .vasp import read_vasp
+
+            return read_vasp(path, options)
         case "structure":
             from .structures import read_structures
 
@@ -75,12 +109,13 @@ def read_file(path: Path, options: ReadOptions) -> Outcomes:
             from .vtk import read_vtk
 
             return read_vtk([path], options)
-    if plain_suffix(path) in (".pt", ".pth", ".pkl", ".pickle"):
+    if plain_suffix(path) in (".pt", ".pth", ".pkl", ".pickle", ".lmdb"):
         raise InputError(
             "is a pickle, which can run code when opened; convert it to npz or HDF5 first", str(path)
         )
     raise InputError(
-        f"suffix {path.suffix!r} is not known; supported: {' '.join(SUFFIXES)}, POSCAR, CONTCAR", str(path)
+        f"suffix {path.suffix!r} is not known; supported: {' '.join(SUFFIXES)}, POSCAR, CONTCAR, OUTCAR",
+        str(path),
     )
 
 

@@ -31,7 +31,14 @@ _ID_NAMES = (
 
 
 def read_folder(path: Path, options: ReadOptions) -> Outcomes:
-    """All graphs of the files directly in ``path``, sorted by name; numbers in names count as numbers."""
+    """All graphs of the files directly in ``path``, sorted by name; numbers in names count as numbers.
+
+    A folder that is a DeePMD system, or holds such, is read as that; so is a data set that Hugging Face ``datasets`` saved.
+    """
+    own = _own_layout(path, options)
+    if own is not None:
+        yield from own
+        return
     files = files_of(path)
     if not files:
         others = sorted(p.name for p in path.iterdir())
@@ -60,8 +67,10 @@ def files_of(path: Path) -> list[Path]:
 
 
 def read_together(path: Path) -> Literal["table", "series"] | None:
-    """Why :func:`read_folder` does not read the files of a folder one by one: structures with a table, a series of meshes, or
-    nothing to read; None if it does."""
+    """Why :func:`read_folder` does not read the files of a folder one by one: structures with a table; a series of meshes, a layout
+    of its own, or nothing to read; None if it does."""
+    if _own_layout(path, ReadOptions()) is not None:
+        return "series"
     files = files_of(path)
     if files and _table_beside(files) is not None:
         return "table"
@@ -73,6 +82,20 @@ def _table_beside(files: list[Path]) -> Path | None:
     tables = [p for p in files if plain_suffix(p) in (".csv", ".tsv")]
     structures = any(kind_of(p) == "structure" for p in files)
     return tables[0] if structures and len(tables) == 1 and not _has_structures(tables[0]) else None
+
+
+def _own_layout(path: Path, options: ReadOptions) -> Outcomes | None:
+    """What a folder with a layout of its own holds."""
+    from .deepmd import is_deepmd, read_deepmd
+
+    if is_deepmd(path):
+        return read_deepmd(path, options)
+    if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
+        from .columns import is_saved_dataset, read_saved_dataset
+
+        if is_saved_dataset(path):
+            return read_saved_dataset(path, options)
+    return None
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:

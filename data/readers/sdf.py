@@ -19,8 +19,9 @@ from atomfield.data.graph import Graph
 from .atoms import atoms_graph
 from .labels import logger, missing_target, warn_unread
 from .options import BadRecord, Outcomes, Passed, ReadOptions
+from .parsing import floats
 from .smiles import canonical_smiles, embed_molecule
-from .text import read_text
+from .text import open_text
 from .turns import mine
 
 _ITEM = re.compile(r"^>.*?<([^>]+)>", re.MULTILINE)
@@ -51,14 +52,20 @@ def read_sdf(path: Path, options: ReadOptions) -> Outcomes:
 
 
 def _records(path: Path) -> Iterator[tuple[Provenance, str]]:
-    lines = read_text(path).splitlines()
-    start = record = 0
-    for end in [i for i, line in enumerate(lines) if line.startswith("$$$$")] + [len(lines)]:
-        block = lines[start:end]
-        if any(line.strip() for line in block):
-            yield Provenance(str(path), record, start + 1), "\n".join(block) + "\n"
-            record += 1
-        start = end + 1
+    """The text up to each ``$$$$``, while the file is being read."""
+    record, start = 0, 1
+    lines: list[str] = []
+    with open_text(path) as file:
+        for number, line in enumerate(file, start=1):
+            if not line.startswith("$$$$"):
+                lines.append(line.rstrip("\r\n"))
+                continue
+            if any(text.strip() for text in lines):
+                yield Provenance(str(path), record, start), "\n".join(lines) + "\n"
+                record += 1
+            lines, start = [], number + 1
+    if any(text.strip() for text in lines):
+        yield Provenance(str(path), record, start), "\n".join(lines) + "\n"
 
 
 def _items(block: str) -> dict[str, Any]:
@@ -71,6 +78,17 @@ def _items(block: str) -> dict[str, Any]:
         numeric = len(words) > 1 and all(re.fullmatch(r"[-+.\deE]+", w) for w in words)
         values[match.group(1)] = [_float(w, match.group(1)) for w in words] if numeric else text
     return values
+
+
+def _check_v3000(block: str, where: Provenance) -> None:
+    """RDKit reads a coordinate that is no number as 0: coordinates of the V3000 kind are checked first."""
+    if "M  V30 BEGIN ATOM" not in block:
+        return
+    atoms = block.split("M  V30 BEGIN ATOM", 1)[1].split("M  V30 END ATOM", 1)[0]
+    for i, line in enumerate(atoms.replace("-\nM  V30 ", "").splitlines()[1:]):
+        words = line.removeprefix("M  V30").split()
+        if len(words) >= 2:
+            floats(words[2:5], 3, f"the position of atom {i}", where)
 
 
 def _float(word: str, name: str) -> float:
@@ -88,6 +106,7 @@ def _molecules(
     missing = [t for t in options.targets if options.key(t) in values]
     if options.targets and not missing:
         raise InputError(missing_target(options.targets, values, options), where)
+    _check_v3000(block, where)
     with rdBase.BlockLogs():
         molecule = Chem.MolFromMolBlock(block, removeHs=False)
         raw = None if molecule is not None else Chem.MolFromMolBlock(block, removeHs=False, sanitize=False)

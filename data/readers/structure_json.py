@@ -41,6 +41,12 @@ def read_structure_json(path: Path, options: ReadOptions) -> Outcomes:
             ) from None
     except RecursionError:
         raise InputError("is nested too deeply to be a list of structures", str(path)) from None
+    if isinstance(content, dict) and isinstance(content.get("ids"), (list, dict)) and "nextid" in content:
+        from .ase_files import read_ase_json
+        from .ase_rows import decode_json
+
+        yield from read_ase_json(decode_json(text, str(path)), path, options)
+        return
     records = list(_records(content, path))
     if not records:
         raise InputError("the file holds no records", str(path))
@@ -97,6 +103,14 @@ def _records(content: Any, path: Path) -> Iterator[Record]:
                     yield {k: v.get(row) for k, v in by_column.items()}
             else:
                 yield content
+        case dict() if content and all(_is_text(v) for v in content.values()):
+            for name, entry in content.items():
+                yield {"id": name, "poscar": entry}
+        case dict() if content and all(
+            isinstance(v, dict) and v and all(map(_is_text, v.values())) for v in content.values()
+        ):
+            for split, entries in content.items():  # JARVIS-Leaderboard: split -> id -> POSCAR
+                yield from ({"id": name, "split": split, "poscar": entry} for name, entry in entries.items())
         case dict() if content and all(isinstance(v, dict) for v in content.values()):
             for name, entry in content.items():
                 yield {"id": name, **({"structure": entry} if _is_structure(entry) else entry)}
@@ -105,6 +119,11 @@ def _records(content: Any, path: Path) -> Iterator[Record]:
                 f"holds {type(content).__name__}, expected a list of objects with a structure, or index, columns, data",
                 str(path),
             )
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it may be the text of a CIF or POSCAR: several lines, also with the newlines written as two characters."""
+    return isinstance(value, str) and ("\n" in value or "\\n" in value)
 
 
 def _is_structure(value: Any) -> bool:

@@ -15,6 +15,7 @@ from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
 
 from .atoms import atoms_graph
+from .macromolecule import is_mmcif, read_macromolecule
 from .options import Outcomes, ReadOptions, attempt
 from .text import read_text
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 def read_structures(path: Path, options: ReadOptions) -> Outcomes:
     """Every structure of a CIF (one per ``data_`` block), or the one of a POSCAR."""
     text = read_text(path)
+    if is_mmcif(text):
+        yield from read_macromolecule(path, options)
+        return
     where = Provenance(str(path), 0)
     values: dict[str, Any] = {"id": path.stem}
     if path.suffix.lower() == ".cif":

@@ -41,6 +41,11 @@ def read_table(path: Path, options: ReadOptions) -> Outcomes:
         lines, header = read_smi(path), ["smiles", "name"]
     else:
         lines, header = read_rows(path)
+    yield from read_lines(lines, header, options, path)
+
+
+def read_lines(lines: list[Line], header: list[str], options: ReadOptions, path: Path) -> Outcomes:
+    """All rows of any table, in order."""
     column, kind = _structure_column(header, options, path)
     missing = [t for t in options.targets if options.key(t) not in header]
     if missing:

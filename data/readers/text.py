@@ -25,8 +25,8 @@ def plain_suffix(path: Path) -> str:
 
 
 @contextmanager
-def open_text(path: Path) -> Iterator[TextIO]:
-    """The file as UTF-8 text; ``.gz`` and ``.zip`` (of one file) are unpacked on the way.
+def open_text(path: Path, encoding: str = "utf-8-sig") -> Iterator[TextIO]:
+    """The file as text (UTF-8 by default); ``.gz`` and ``.zip`` (of one file) are unpacked on the way.
 
     Raises ``InputError`` for a file that is empty, cut short, or no text, also while it is being read.
     """
@@ -34,7 +34,7 @@ def open_text(path: Path) -> Iterator[TextIO]:
         if path.stat().st_size == 0:
             raise InputError("the file is empty", str(path))
         if path.suffix.lower() == ".gz":
-            with gzip.open(path, "rt", encoding="utf-8-sig") as file:
+            with gzip.open(path, "rt", encoding=encoding) as file:
                 yield file
         elif path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive:
@@ -46,9 +46,9 @@ def open_text(path: Path) -> Iterator[TextIO]:
                         f"the archive holds {len(names)} files, expected one; unpack it first", str(path)
                     )
                 with archive.open(names[0]) as raw:
-                    yield io.TextIOWrapper(raw, encoding="utf-8-sig")
+                    yield io.TextIOWrapper(raw, encoding=encoding)
         else:
-            with open(path, encoding="utf-8-sig", newline="") as file:
+            with open(path, encoding=encoding, newline="") as file:
                 yield file
     except UnicodeDecodeError as error:
         raise InputError(f"is not a text file ({error.reason} at byte {error.start})", str(path)) from None
