@@ -16,7 +16,7 @@ SUFFIXES: dict[str, str] = {
     ".cif": "structure", ".vasp": "structure", ".poscar": "structure",
     ".json": "structure_json",
     ".npz": "arrays", ".h5": "arrays", ".hdf5": "arrays", ".nc": "netcdf", ".nc4": "netcdf",
-    ".vtu": "vtk", ".vtk": "vtk",
+    ".vtu": "vtk", ".vtk": "vtk", ".pvd": "vtk", ".xdmf": "vtk", ".xmf": "vtk", ".msh": "vtk", ".exo": "vtk",
 }  # fmt: skip
 """Suffix (compression taken off) -> reader."""
 

@@ -14,11 +14,11 @@ import torch
 
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
-from atomfield.data.neighbors import knn_edges, mean_spacing
 from atomfield.data.quantities import CONDITIONS, VOCABULARY
 
 from .fields import conditions_at, plan_fields, quantities_at
-from .grid import axis_of, grid_graph
+from .frame import field_graph, grid_frame, points_frame
+from .grid import axis_of, trajectory
 from .labels import logger
 from .options import Outcomes, ReadOptions, attempt
 
@@ -159,7 +159,7 @@ def _graph(data: xarray.Dataset, chosen: dict[str, str], options: ReadOptions, p
     missing = _missing(arrays, chosen, len(axes), time is not None)
     periodic = tuple(_goes_round(data, d, a) for d, a in zip(space, axes, strict=True))
     if not missing.any():
-        return grid_graph({**arrays, **numbers}, axes, periodic, plan, 0, plain, where)
+        return trajectory({**arrays, **numbers}, grid_frame(axes, periodic), plan, 0, plain, where)
     if missing.mean() > _MOST_MISSING:
         raise InputError(
             f"{missing.mean():.0%} of the points have missing values, expected most to have numbers", where
@@ -234,17 +234,20 @@ def _scattered(arrays: dict[str, Any], axes: list[np.ndarray], periodic: tuple[b
     for d, axis in enumerate(axes):
         if periodic[d]:
             cell[d, d] = len(axis) * float(np.diff(axis).mean())
-    box = torch.from_numpy(cell if any(periodic) else np.zeros((3, 3)))
-    pbc = torch.tensor([*periodic, *(False,) * (3 - len(axes))])
-    points = torch.from_numpy(positions)
-    edges = knn_edges(points, box, pbc, min(8, len(positions) - 1))
     area = float(np.prod([np.diff(a).mean() for a in axes]))
+    frame = points_frame(
+        positions,
+        len(axes),
+        where.file,
+        cell=torch.from_numpy(cell if any(periodic) else np.zeros((3, 3))),
+        pbc=torch.tensor([*periodic, *(False,) * (3 - len(axes))]),
+        volume=torch.full((len(positions),), area, dtype=torch.float64),
+    )
+    quantities = quantities_at(
+        arrays, plan, 0, len(axes), len(grid), options, where, keep=np.flatnonzero(keep)
+    )
+    conditions = conditions_at(arrays, 0, 0, options, where)
     stem = Path(where.file).stem
-    return Graph(
-        positions=points, species=torch.zeros(len(points), dtype=torch.int64), world="field", cell=box, pbc=pbc,
-        volume=torch.full((len(points),), area, dtype=torch.float64), edges={"knn": edges},
-        quantities=quantities_at(arrays, plan, 0, len(axes), len(grid), options, where, keep=np.flatnonzero(keep)),
-        conditions=conditions_at(arrays, 0, 0, options, where), level=options.level, dataset=stem, group=stem,
-        times=None if plan.times is None else torch.from_numpy(np.array(plan.times)), spacing=mean_spacing(points, edges, box),
-        provenance=where,
+    return field_graph(
+        frame, quantities, where, times=plan.times, conditions=conditions, level=options.level, dataset=stem, group=stem
     )  # fmt: skip

@@ -11,14 +11,17 @@ from atomfield.data.graph import Graph
 from atomfield.data.quantities import CONDITIONS, VOCABULARY
 from atomfield.data.units import factor
 
-ROLES = ("smiles", "id", "group", "structure", "x", "y", "z", "time", "periodic")
+ROLES = (
+    "smiles", "id", "group", "structure", "x", "y", "z", "time", "periodic", "spacing", "points", "cells",
+)  # fmt: skip
 """Names that ``map`` takes besides quantities, conditions and targets: columns and arrays with a job of their own."""
 
 
 @dataclass(frozen=True)
 class ReadOptions:
     """map: our name -> key in the file, e.g. ``{"energy": "REF_energy"}``; also the columns ``smiles``, ``id``, ``group``,
-        ``structure`` and the arrays ``x``, ``y``, ``z``, ``time`` of fields.
+        ``structure`` and the arrays ``x``, ``y``, ``z``, ``time``, ``points``, ``cells`` of fields. For fields, conditions
+        and ``spacing`` and ``periodic`` may be numbers: ``{"viscosity": "0.01", "spacing": "0.1+0.1"}``.
     targets: quantities that must be there; a name that is not in the vocabulary becomes a scalar per graph.
     conformers: how many per SMILES, all in one group. seed: of the conformers.
     on_bad: raise at the first bad record, or skip and collect.
