@@ -25,6 +25,8 @@ from .labels import logger, missing_target, warn_unread
 from .options import ReadOptions
 
 Arrays = Mapping[str, Any]
+_ROUNDING = 1e-5
+"""Imaginary parts below this, relative to the largest real part, are rounding of a Fourier transform."""
 TIME_KEYS = ("time", "times", "t", "t-coordinate")
 _DERIVED = ("dt", "diffusion_number", "dt_over_spacing")
 
@@ -327,7 +329,7 @@ def _slice(array: Any, k: int, layout: Layout, where: Provenance, key: str) -> n
 
 
 def number_array(array: Any, key: str, where: Provenance, k: int | None = None) -> np.ndarray:
-    """``array[k]``, or all of it, as real numbers: a complex array without imaginary part counts.
+    """``array[k]``, or all of it, as real numbers: a complex array whose imaginary part is rounding counts.
 
     Raises ``InputError`` for text, objects and complex numbers, and for what cannot be read.
     """
@@ -335,7 +337,12 @@ def number_array(array: Any, key: str, where: Provenance, k: int | None = None) 
         value = np.asarray(array[()] if k is None else array[k])
     except (OSError, RuntimeError) as error:
         raise InputError(f"{key!r} cannot be read ({str(error)[:120]}); is the file whole?", where) from None
-    if value.dtype.kind == "c" and not value.imag.any():
+    if value.dtype.kind == "c":
+        rest = float(np.abs(value.imag).max()) if value.size else 0.0
+        if not rest <= _ROUNDING * float(np.abs(value.real).max(initial=0.0)):
+            raise InputError(
+                f"{key!r} is complex (imaginary parts up to {rest:.3g}), expected real numbers", where
+            )
         value = value.real
     if value.dtype.kind not in "fiub":
         raise InputError(f"{key!r} holds {value.dtype}, expected numbers", where)
