@@ -32,7 +32,12 @@ _ID_NAMES = (
 def read_folder(path: Path, options: ReadOptions) -> Outcomes:
     """All graphs of the files directly in ``path``, sorted by name; numbers in names count as numbers."""
     files = sorted(
-        (p for p in path.iterdir() if p.is_file() and not p.name.startswith(".") and kind_of(p)), key=_natural
+        (
+            p
+            for p in path.iterdir()
+            if (p.is_file() or p.suffix == ".zarr") and not p.name.startswith(".") and kind_of(p)
+        ),
+        key=_natural,
     )
     if not files:
         others = sorted(p.name for p in path.iterdir())
@@ -46,12 +51,14 @@ def read_folder(path: Path, options: ReadOptions) -> Outcomes:
         yield from _with_properties(structures, tables[0], options)
         return
     meshes = [p for p in files if kind_of(p) == "vtk"]
-    if meshes:
+    collections = [p for p in meshes if p.suffix.lower() in (".pvd", ".xdmf", ".xmf")]
+    if meshes and not collections:
         from .vtk import read_vtk
 
         yield from read_vtk(meshes, options)
+    heavy = {p.with_suffix(s) for p in collections for s in (".h5", ".hdf5")}
     for file in files:
-        if file not in meshes:
+        if file in collections or (file not in meshes and file not in heavy):
             yield from read_file(file, options)
 
 
