@@ -19,6 +19,7 @@ from atomfield.data.errors import InputError
 from .grid import read_grid
 from .mesh import is_mesh, read_mesh
 from .options import Outcomes, ReadOptions
+from .particles import moving_points, read_particles
 from .pdebench import is_pdebench, read_pdebench
 from .well import is_well, read_well
 
@@ -57,8 +58,12 @@ def read_named(
 ) -> Outcomes:
     """The trajectories of named arrays: on points if there are any, else on a grid. ``first``, ``name``: as in
     :func:`.grid.read_grid`."""
-    read = read_mesh if is_mesh(arrays, options) else read_grid
-    yield from read(arrays, path, options, first=first, name=name)
+    if moving_points(arrays, options) is not None:
+        yield from read_particles(arrays, path, options, first=first, name=name)
+    elif is_mesh(arrays, options):
+        yield from read_mesh(arrays, path, options, first=first, name=name)
+    else:
+        yield from read_grid(arrays, path, options, first=first, name=name)
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:

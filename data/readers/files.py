@@ -48,6 +48,10 @@ def read_file(path: Path, options: ReadOptions) -> Outcomes:
             from .extxyz import read_extxyz
 
             return read_extxyz(path, options)
+        case "table" if "time" in options.map:
+            from .series import read_series
+
+            return read_series(path, options)
         case "table":
             from .table import read_table
 

@@ -70,25 +70,35 @@ def read_mesh(
     if lead != given.shape[:-1] or key not in arrays:
         _flatten(arrays, (1, len(given)) if key not in arrays else lead, len(given), options, path)
     points, dims = mesh_points(given, path)
-    cells_key = options.map.get("cells", "cells")
-    if cells_key in arrays:
-        cells = mesh_cells(
-            number_array(arrays[cells_key], cells_key, Provenance(str(path))), len(points), path
-        )
-        kind = "tetra" if cells.shape[1] == 4 and dims == 3 and not _are_flat(points, cells) else None
-        kind = kind or _KINDS.get(cells.shape[1])
-        if kind is None:
-            raise InputError(
-                f"cells have {cells.shape[1]} corners, expected 3 or 4 in a plane, 4 or 8 in space", str(path)
-            )
+    blocks = blocks_of(arrays, points, dims, options, path)
+    if blocks:
         volume = _given_volume(arrays, len(points), path)
-        frame = mesh_frame(points, dims, [(kind, cells)], path, volume)
+        frame = mesh_frame(points, dims, blocks, path, volume)
     else:
         arrays, points = _without_doubles(arrays, points, dims, options, path)
         volume = _given_volume(arrays, len(points), path)
         frame = points_frame(points, dims, str(path), volume=volume)
     plan = plan_fields(arrays, frame.shape, dims, options, path)
     yield from trajectories(arrays, frame, plan, path, options, first=first, name=name)
+
+
+def blocks_of(arrays: Arrays, points: np.ndarray, dims: int, options: ReadOptions, path: Path) -> Blocks:
+    """The cells among ``arrays``, told by their number of corners; none where there is no such array."""
+    key = options.map.get("cells", "cells")
+    if key not in arrays:
+        if "cells" in options.map:
+            raise InputError(
+                f"array {key!r} (for cells) is not in the file; arrays: {', '.join(arrays)}", str(path)
+            )
+        return []
+    cells = mesh_cells(number_array(arrays[key], key, Provenance(str(path))), len(points), path)
+    kind = "tetra" if cells.shape[1] == 4 and dims == 3 and not _are_flat(points, cells) else None
+    kind = kind or _KINDS.get(cells.shape[1])
+    if kind is None:
+        raise InputError(
+            f"cells have {cells.shape[1]} corners, expected 3 or 4 in a plane, 4 or 8 in space", str(path)
+        )
+    return [(kind, cells)]
 
 
 def mesh_frame(

@@ -12,7 +12,7 @@ from atomfield.data.quantities import CONDITIONS, VOCABULARY
 from atomfield.data.units import factor
 
 ROLES = (
-    "smiles", "id", "group", "structure", "x", "y", "z", "time", "periodic", "spacing", "points", "cells",
+    "smiles", "id", "group", "structure", "x", "y", "z", "time", "periodic", "spacing", "points", "cells", "positions",
 )  # fmt: skip
 """Names that ``map`` takes besides quantities, conditions and targets: columns and arrays with a job of their own."""
 
