@@ -64,8 +64,8 @@ class Graph:
     volume: ``[N]`` quadrature weights of a field, or None.
     edges: typed edge sets. Atoms have none at rest: radius graphs are built on the fly (``neighbors.with_edges``).
     quantities: name -> Cartesian values. Node quantities ``[N, ...]``, graph quantities ``[...]``; in a trajectory
-        (``times`` is set) evolving node quantities are ``[T, N, ...]``.
-    next_quantities: the state one step later, only in the snapshot pairs that :meth:`pair` makes.
+        (``times`` is set) what evolves has T in front: ``[T, N, ...]`` or ``[T, ...]``.
+    next_quantities: the state one step later, in the snapshot pairs that :meth:`pair` makes and where points move.
     conditions: name -> float; absent means unknown, which is a state of its own.
     level: level of theory or solver, e.g. ``"gfn2-xtb"``; each level has its own head row in the model.
     world, dataset, group: ``group`` is the split key (molecule, composition+prototype, trajectory).
@@ -256,7 +256,7 @@ class Graph:
         return {
             k
             for k, v in self.quantities.items()
-            if self.definition(k).support == "node" and v.ndim == 2 + len(self.definition(k).shape)
+            if v.ndim == 1 + (self.definition(k).support == "node") + len(self.definition(k).shape)
         }
 
     def _at(self, time_index: int) -> dict[str, Tensor]:

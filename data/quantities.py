@@ -9,6 +9,7 @@ irreps                shape       examples
 ``0e`` ``0o``         ``[]``      energy, pressure, charge; helicity
 ``1o`` ``1e``         ``[3]``     force, velocity, dipole; vorticity, magnetic field
 ``0e+2e``             ``[3, 3]``  stress, polarisability (symmetric)
+``0e+1e+2e``          ``[3, 3]``  a velocity gradient (any second-rank tensor)
 ====================  ==========  ===================================================================
 
 Units follow ASE for atoms (eV, angstrom, e, amu, K; stress positive in tension, eV/angstrom^3). Field quantities
@@ -45,7 +46,7 @@ class Quantity:
     @property
     def shape(self) -> tuple[int, ...]:
         """Cartesian shape of one value: ``()``, ``(3,)`` or ``(3, 3)``."""
-        return {"0e": (), "0o": (), "1o": (3,), "1e": (3,), "0e+2e": (3, 3)}[self.irreps]
+        return {"0e": (), "0o": (), "1o": (3,), "1e": (3,), "0e+2e": (3, 3), "0e+1e+2e": (3, 3)}[self.irreps]
 
     @property
     def components(self) -> int:

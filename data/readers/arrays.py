@@ -17,17 +17,13 @@ import numpy as np
 
 from atomfield.data.errors import InputError
 
-from .frame_files import (
-    hdf5_frames,
-    is_frames,
-    load_mat,
-    read_array_frames,
-    read_hdf5_frames,
-    read_mat_frames,
-)
+from .frame_files import hdf5_frames, is_frames, read_array_frames, read_hdf5_frames
 from .grid import read_grid
-from .mesh import read_mesh
+from .mesh import is_mesh, read_mesh
 from .options import Outcomes, ReadOptions
+from .particles import moving_points, read_particles
+from .pdebench import is_pdebench, read_pdebench
+from .well import is_well, read_well
 
 _NOT_PICKLED = "holds Python objects, which are not loaded because they can run code; save plain arrays"
 
@@ -39,14 +35,7 @@ def read_arrays(path: Path, options: ReadOptions) -> Outcomes:
         if is_frames(arrays, options):
             yield from read_array_frames(arrays, path, options)
         else:
-            yield from _read(arrays, path, options)
-        return
-    if path.suffix.lower() == ".mat":
-        arrays = load_mat(path)
-        if is_frames(arrays, options):
-            yield from read_mat_frames(arrays, path, options)
-        else:
-            yield from _read(arrays, path, options)
+            yield from read_named(arrays, path, options)
         return
     import h5py
 
@@ -57,16 +46,34 @@ def read_arrays(path: Path, options: ReadOptions) -> Outcomes:
             f"is not an HDF5 file ({str(error).splitlines()[0][:120]}); is it whole?", str(path)
         ) from None
     with file:
+        if is_well(file):
+            yield from read_well(file, path, options)
+            return
+        if is_pdebench(file):
+            yield from read_pdebench(file, path, options)
+            return
         groups = hdf5_frames(file, options)
         if groups:
             yield from read_hdf5_frames(file, groups, path, options)
             return
-        for arrays in _hdf5_parts(file, path):
-            yield from _read(arrays, path, options)
+        count = 0
+        for name, arrays in _hdf5_parts(file, path):
+            for outcome in read_named(arrays, path, options, first=count, name=name):
+                count += 1
+                yield outcome
 
 
-def _read(arrays: Mapping[str, Any], path: Path, options: ReadOptions) -> Outcomes:
-    yield from read_mesh(arrays, path, options) if "points" in arrays else read_grid(arrays, path, options)
+def read_named(
+    arrays: Mapping[str, Any], path: Path, options: ReadOptions, *, first: int = 0, name: str = ""
+) -> Outcomes:
+    """The trajectories of named arrays: on points if there are any, else on a grid. ``first``, ``name``: as in
+    :func:`.grid.read_grid`."""
+    if moving_points(arrays, options) is not None:
+        yield from read_particles(arrays, path, options, first=first, name=name)
+    elif is_mesh(arrays, options):
+        yield from read_mesh(arrays, path, options, first=first, name=name)
+    else:
+        yield from read_grid(arrays, path, options, first=first, name=name)
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -92,8 +99,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _hdf5_parts(file: Any, path: Path) -> list[dict[str, Any]]:
-    """One dictionary of arrays, or one per group where groups repeat the same names."""
+def _hdf5_parts(file: Any, path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """One dictionary of arrays (called ``""``), or one per group, with its name, where groups repeat the same names."""
     import h5py
 
     flat: list[tuple[str, Any]] = []
@@ -103,7 +110,7 @@ def _hdf5_parts(file: Any, path: Path) -> list[dict[str, Any]]:
     attributes = {k: np.asarray(v) for k, v in file.attrs.items() if np.asarray(v).dtype.kind in "fiub"}
     names = [name.rsplit("/", 1)[-1] for name, _ in flat]
     if len(set(names)) == len(names):
-        return [{**attributes, **dict(zip(names, (item for _, item in flat), strict=True))}]
+        return [("", {**attributes, **dict(zip(names, (item for _, item in flat), strict=True))})]
     groups: dict[str, dict[str, Any]] = {}
     shared: dict[str, Any] = {}
     for (full, item), name in zip(flat, names, strict=True):
@@ -114,5 +121,5 @@ def _hdf5_parts(file: Any, path: Path) -> list[dict[str, Any]]:
     parts = []
     for group, arrays in groups.items():
         own = {k: np.asarray(v) for k, v in file[group].attrs.items() if np.asarray(v).dtype.kind in "fiub"}
-        parts.append({**attributes, **shared, **own, **arrays})
+        parts.append((group, {**attributes, **shared, **own, **arrays}))
     return parts

@@ -19,8 +19,9 @@ SUFFIXES: dict[str, str] = {
     ".sdf": "sdf", ".mol": "sdf", ".sd": "sdf",
     ".cif": "structure", ".vasp": "structure", ".poscar": "structure",
     ".json": "structure_json",
-    ".npz": "arrays", ".mat": "arrays", ".h5": "arrays", ".hdf5": "arrays", ".nc": "netcdf", ".nc4": "netcdf",
-    ".vtu": "vtk", ".vtk": "vtk",
+    ".npz": "arrays", ".h5": "arrays", ".hdf5": "arrays", ".nc": "netcdf", ".nc4": "netcdf",
+    ".pt": "tensors", ".pth": "tensors", ".mat": "matlab", ".zarr": "zarr",
+    ".vtu": "vtk", ".vtk": "vtk", ".pvd": "vtk", ".xdmf": "vtk", ".xmf": "vtk", ".msh": "vtk", ".exo": "vtk",
 }  # fmt: skip
 """Suffix (compression taken off) -> reader."""
 
@@ -36,7 +37,7 @@ def kind_of(path: Path) -> str | None:
 
 def outcomes_of(path: Path, options: ReadOptions) -> Outcomes:
     """Graphs and bad records of a file or folder. Raises ``InputError`` if there is nothing to read."""
-    if path.is_dir():
+    if path.is_dir() and kind_of(path) != "zarr":
         from .folder import read_folder
 
         return read_folder(path, options)
@@ -53,6 +54,10 @@ def read_file(path: Path, options: ReadOptions) -> Outcomes:
             from .extxyz import read_extxyz
 
             return read_extxyz(path, options)
+        case "table" if "time" in options.map:
+            from .series import read_series
+
+            return read_series(path, options)
         case "table":
             from .table import read_table
 
@@ -109,7 +114,19 @@ def read_file(path: Path, options: ReadOptions) -> Outcomes:
             from .vtk import read_vtk
 
             return read_vtk([path], options)
-    if plain_suffix(path) in (".pt", ".pth", ".pkl", ".pickle", ".lmdb"):
+        case "tensors":
+            from .tensors import read_tensors
+
+            return read_tensors(path, options)
+        case "matlab":
+            from .matlab import read_matlab
+
+            return read_matlab(path, options)
+        case "zarr":
+            from .netcdf import read_netcdf
+
+            return read_netcdf(path, options)
+    if plain_suffix(path) in (".pkl", ".pickle", ".lmdb"):
         raise InputError(
             "is a pickle, which can run code when opened; convert it to npz or HDF5 first", str(path)
         )

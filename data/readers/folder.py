@@ -51,24 +51,30 @@ def read_folder(path: Path, options: ReadOptions) -> Outcomes:
         yield from _with_properties([p for p in files if kind_of(p) == "structure"], table, options)
         return
     meshes = [p for p in files if kind_of(p) == "vtk"]
-    if meshes:
+    collections = [p for p in meshes if p.suffix.lower() in (".pvd", ".xdmf", ".xmf")]
+    if meshes and not collections:
         from .vtk import read_vtk
 
         yield from read_vtk(meshes, options)
+    heavy = {p.with_suffix(s) for p in collections for s in (".h5", ".hdf5")}
     for file in files:
-        if file not in meshes:
+        if file in collections or (file not in meshes and file not in heavy):
             yield from read_file(file, options)
 
 
 def files_of(path: Path) -> list[Path]:
     """The files with a reader directly in the folder ``path``, sorted by name."""
-    found = (p for p in path.iterdir() if p.is_file() and not p.name.startswith(".") and kind_of(p))
+    found = (
+        p
+        for p in path.iterdir()
+        if (p.is_file() or p.suffix == ".zarr") and not p.name.startswith(".") and kind_of(p)
+    )
     return sorted(found, key=_natural)
 
 
 def read_together(path: Path) -> Literal["table", "series"] | None:
-    """Why :func:`read_folder` does not read the files of a folder one by one: structures with a table; a series of meshes, a layout
-    of its own, or nothing to read; None if it does."""
+    """Why :func:`read_folder` does not read the files of a folder one by one: structures with a table; a series of meshes, a
+    layout of its own, or nothing to read. None if it does."""
     if _own_layout(path, ReadOptions()) is not None:
         return "series"
     files = files_of(path)

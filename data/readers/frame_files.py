@@ -33,7 +33,6 @@ from .conventions import assumed, declared_unit, undeclared
 from .frames import NUMBERS, POSITIONS, Layout, layout_of, read_frames
 from .labels import logger, missing_target, warn_unread
 from .options import Outcomes, ReadOptions
-from .parsing import parsed
 
 _SERIES = {"energies": "energy", "Energies": "energy", "E": "energy", "F": "forces", "D": "dipole"}
 _LOOKED_AT = 8
@@ -96,17 +95,6 @@ def read_mat_frames(arrays: Mapping[str, Any], path: Path, options: ReadOptions)
         )  # fmt: skip
         options = assumed(options, path, {"positions": "bohr"}, "QM7 convention")
     yield from _read([("", lambda: own)], path, options)
-
-
-def load_mat(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a MATLAB file (version 4 to 7.2)."""
-    from scipy.io import loadmat
-
-    if path.stat().st_size == 0:
-        raise InputError("the file is empty", str(path))
-    with parsed("is not a MATLAB file that can be read; is it whole?", str(path)):
-        content = loadmat(path)
-    return {k: v for k, v in content.items() if not k.startswith("__") and isinstance(v, np.ndarray)}
 
 
 Groups = list[tuple[str, Callable[[], Mapping[str, Any]]]]

@@ -1,11 +1,11 @@
-"""Fields on regular grids: one ``Graph`` per trajectory with the grid's stencil as edges.
+"""Fields on grids: one ``Graph`` per trajectory with the grid's stencil as edges.
 
-Layout of a file (npz, HDF5; NetCDF is brought into it):
+Layout of a file (npz, HDF5 and others; what has a layout of its own is brought into this one):
 
 ==========================  ===================================================================================
-``x``, ``y``, ``z``         ``[nx]`` increasing coordinates of the axes that there are (or, instead of all of them,
-                            ``spacing``: one number or one per axis)
-``time``                    ``[T]``, absent for a static problem
+``x``, ``y``, ``z``         ``[nx]`` increasing coordinates of the axes that there are, or ``[nx, ny]`` of a curvilinear grid
+                            (or, instead of all of them, ``spacing``: one number per axis)
+``time``                    ``[T]``, or ``dt``; absent for a static problem
 ``periodic``                one flag or one per axis, default false; a periodic axis does not repeat its first point
 ``velocity``, ...           ``[K, T, nx, ny, nz, components]``, see :mod:`.fields`; names of the vocabulary, or ``--map``
 ``viscosity``, ...          one number or ``[K]``
@@ -14,6 +14,7 @@ Layout of a file (npz, HDF5; NetCDF is brought into it):
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -22,13 +23,22 @@ import torch
 
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph, NodeType
-from atomfield.data.neighbors import grid_edges
+from atomfield.data.quantities import VOCABULARY, Quantity
 
-from .fields import Arrays, FieldPlan, array_shape, conditions_at, plan_fields, quantities_at, wanted
+from .fields import (
+    Arrays,
+    FieldPlan,
+    array_shape,
+    conditions_at,
+    number_array,
+    plan_fields,
+    quantities_at,
+    wanted,
+    with_numbers,
+)  # fmt: skip
+from .frame import Frame, curvilinear_frame, field_graph, grid_frame
 from .options import Outcomes, ReadOptions, attempt
 
-_UNEVEN = 1e-4
-"""Relative difference of steps up to which an axis counts as evenly spaced."""
 _AXIS_KEYS = {
     "x": ("x", "x-coordinate", "lon", "longitude"),
     "y": ("y", "y-coordinate", "lat", "latitude"),
@@ -36,67 +46,89 @@ _AXIS_KEYS = {
 }
 
 
-def read_grid(arrays: Arrays, path: Path, options: ReadOptions) -> Outcomes:
-    """All trajectories of the file."""
-    axes = _axes(arrays, path, options)
-    shape = tuple(len(a) for a in axes)
-    periodic = _periodic(arrays, len(axes), options, path)
-    plan = plan_fields(arrays, shape, len(axes), options, path)
-    for k in range(max(plan.trajectories, 1)):
-        where = Provenance(str(path), k)
-        yield attempt(where, partial(grid_graph, arrays, axes, periodic, plan, k, options, where))
-
-
-def grid_graph(
+def read_grid(
     arrays: Arrays,
-    axes: list[np.ndarray],
-    periodic: tuple[bool, ...],
+    path: Path,
+    options: ReadOptions,
+    *,
+    own: Mapping[str, Quantity] | None = None,
+    first: int = 0,
+    name: str = "",
+) -> Outcomes:
+    """All trajectories of the file. ``own``: see :func:`.fields.plan_fields`; ``first``: number of the first record;
+    ``name``: of the part of the file that ``arrays`` are, for the groups."""
+    arrays = with_numbers(arrays, options, path)
+    axes = _axes(arrays, path, options)
+    dims = len(axes)
+    periodic = _periodic(arrays, dims, options, path)
+    if axes[0].ndim > 1:
+        if any(periodic):
+            raise InputError("a curvilinear grid is periodic, expected one that is not", str(path))
+        frame = curvilinear_frame(axes)
+    else:
+        frame = grid_frame(axes, periodic)
+    plan = plan_fields(arrays, frame.shape, dims, options, path, own)
+    yield from trajectories(arrays, frame, plan, path, options, first=first, name=name)
+
+
+def trajectories(
+    arrays: Arrays,
+    frame: Frame,
+    plan: FieldPlan,
+    path: Path,
+    options: ReadOptions,
+    *,
+    first: int = 0,
+    name: str = "",
+) -> Outcomes:
+    """One record per trajectory of ``plan`` on the points of ``frame``."""
+    for k in range(max(plan.trajectories, 1)):
+        where = Provenance(str(path), first + k)
+        yield attempt(where, partial(trajectory, arrays, frame, plan, k, options, where, name))
+
+
+def trajectory(
+    arrays: Arrays,
+    frame: Frame,
     plan: FieldPlan,
     k: int,
     options: ReadOptions,
     where: Provenance,
+    name: str = "",
 ) -> Graph:
-    """Trajectory ``k`` on the grid of ``axes``."""
-    shape = tuple(len(a) for a in axes)
-    num_nodes = int(np.prod(shape))
-    positions = np.zeros((num_nodes, 3))
-    weights = np.ones(1)
-    cell = np.eye(3)
-    for d, x in enumerate(np.meshgrid(*axes, indexing="ij")):
-        positions[:, d] = x.reshape(-1)
-        step = np.diff(axes[d])
-        width = np.full(shape[d], step.mean()) if periodic[d] else np.convolve(step, [0.5, 0.5])
-        weights = np.multiply.outer(weights, width)
-        if periodic[d]:
-            cell[d, d] = shape[d] * step.mean()
-    pbc = (*periodic, *(False,) * (3 - len(shape)))
+    """Trajectory ``k``."""
     stem = Path(where.file).stem
-    return Graph(
-        positions=torch.from_numpy(positions),
-        species=torch.zeros(num_nodes, dtype=torch.int64),
-        world="field",
-        node_type=_node_type(arrays, shape, options, where),  # type: ignore[arg-type]
-        cell=torch.from_numpy(cell) if any(periodic) else None,  # type: ignore[arg-type]
-        pbc=torch.tensor(pbc),
-        volume=torch.from_numpy(weights.reshape(-1)),
-        edges={"grid": grid_edges(shape, pbc[: len(shape)])},
-        quantities=quantities_at(arrays, plan, k, len(shape), num_nodes, options, where),
+    group = f"{stem}/{name}" if name else stem
+    num_nodes = len(frame.points)
+    kinds = None
+    if "node_type" in arrays:
+        kinds = node_types(number_array(arrays["node_type"], "node_type", where), num_nodes, where)
+    return field_graph(
+        frame,
+        quantities_at(arrays, plan, k, frame.dims, num_nodes, options, where),
+        where,
+        times=plan.times,
         conditions=conditions_at(arrays, k, plan.trajectories, options, where),
+        properties=plan.own,
+        node_type=kinds,
         level=options.level,
         dataset=stem,
-        group=f"{stem}/{k}" if plan.trajectories else stem,
-        times=None if plan.times is None else torch.from_numpy(np.array(plan.times)),
-        spacing=float(min(np.diff(a).mean() for a in axes)),
-        provenance=where,
-        grid_shape=shape,
+        group=f"{group}/{k}" if plan.trajectories else group,
     )
 
 
-def _axes(arrays: Arrays, path: Path, options: ReadOptions) -> list[np.ndarray]:
-    keys = {
-        d: options.map.get(d) or next((k for k in names if k in arrays), "")
+def axis_keys(arrays: Arrays, options: ReadOptions) -> dict[str, str]:
+    """The array that holds each coordinate, empty where none does. What ``map`` takes for a quantity is no coordinate."""
+    taken = {part for n, key in options.map.items() if n in VOCABULARY for part in key.split("+")}
+    return {
+        d: options.map.get(d) or next((k for k in names if k in arrays and k not in taken), "")
         for d, names in _AXIS_KEYS.items()
     }
+
+
+def _axes(arrays: Arrays, path: Path, options: ReadOptions) -> list[np.ndarray]:
+    """Lines ``[n]``, or, for a curvilinear grid, full coordinates ``[nx, ny(, nz)]``."""
+    keys = axis_keys(arrays, options)
     for d, key in keys.items():
         if key and key not in arrays:
             raise InputError(
@@ -107,25 +139,51 @@ def _axes(arrays: Arrays, path: Path, options: ReadOptions) -> list[np.ndarray]:
         return _axes_of_spacing(arrays, path, options)
     if present != list("xyz"[: len(present)]):
         raise InputError(f"axes are {', '.join(present)}, expected x, or x and y, or x, y and z", str(path))
+    values = [
+        number_array(arrays[keys[d]], keys[d], Provenance(str(path))).astype(np.float64) for d in present
+    ]
+    full = len(present) > 1 and {v.ndim for v in values} == {len(present)}
+    if full and len({v.shape for v in values}) == 1 and not _is_product(values):
+        return _curvilinear(values, [keys[d] for d in present], path)
     return [
-        axis_of(np.asarray(arrays[keys[d]], dtype=np.float64), keys[d], i, len(present), path)
-        for i, d in enumerate(present)
+        axis_of(v, keys[d], i, len(present), path)
+        for i, (v, d) in enumerate(zip(values, present, strict=True))
     ]
 
 
-def axis_of(values: np.ndarray, key: str, axis: int, dims: int, path: Path) -> np.ndarray:
-    """A 1D increasing, evenly spaced axis; a full mesh grid of ``dims`` dimensions is taken apart."""
-    if values.ndim == dims > 1:
-        line = values[tuple(slice(None) if i == axis else 0 for i in range(dims))]
-        shape = [1] * dims
-        shape[axis] = -1
-        if not np.allclose(values, line.reshape(shape)):
+def _line(values: np.ndarray, axis: int) -> np.ndarray:
+    """The coordinates along one axis of full coordinates, ready to be broadcast over the others."""
+    take = tuple(slice(None) if i == axis else slice(0, 1) for i in range(values.ndim))
+    return values[take]
+
+
+def _is_product(values: list[np.ndarray]) -> bool:
+    """Whether full coordinates are those of straight axes: ``x[i, j] = x[i]``."""
+    return all(np.allclose(v, _line(v, i), equal_nan=True) for i, v in enumerate(values))
+
+
+def _curvilinear(values: list[np.ndarray], keys: list[str], path: Path) -> list[np.ndarray]:
+    if len(values) == 2 and all(np.allclose(v, _line(v, 1 - i)) for i, v in enumerate(values)):
+        raise InputError(
+            f"{keys[0]!r} varies along the second axis, expected x[i, j] = x[i]: the axes of space are in the order x, y",
+            str(path),
+        )
+    for key, value in zip(keys, values, strict=True):
+        if min(value.shape) < 2 or not np.isfinite(value).all():
             raise InputError(
-                f"{key!r} varies along more than its own axis, expected x[i, j] = x[i]: the axes of space are in the order x, y; "
-                "points that form no grid are read from an array called points",
+                f"{key!r} has shape {list(value.shape)} or numbers that are not finite, expected finite coordinates of at least "
+                "2 points along each axis",
                 str(path),
             )
-        values = line
+    return values
+
+
+def axis_of(values: np.ndarray, key: str, axis: int, dims: int, path: Path) -> np.ndarray:
+    """A 1D increasing axis ``[n]``; full coordinates of ``dims`` dimensions and MATLAB's ``[1, n]`` are taken apart."""
+    if values.ndim == 2 and 1 in values.shape and max(values.shape) > 1:
+        values = values.reshape(-1)
+    elif values.ndim == dims > 1:
+        values = _line(values, axis).reshape(-1)
     if values.ndim != 1 or len(values) < 2:
         raise InputError(f"{key!r} has shape {list(values.shape)}, expected [n] with n > 1", str(path))
     step = np.diff(values)
@@ -134,29 +192,24 @@ def axis_of(values: np.ndarray, key: str, axis: int, dims: int, path: Path) -> n
             f"{key!r} does not increase from one entry to the next, expected increasing coordinates",
             str(path),
         )
-    if np.ptp(step) > max(_UNEVEN * step.mean(), 4e-7 * np.abs(values).max()):
-        raise InputError(
-            f"{key!r} is not evenly spaced (steps {step.min():.6g} to {step.max():.6g}), expected a regular grid; "
-            "give the points as a mesh (points and, if any, cells)",
-            str(path),
-        )
     return values
 
 
 def _axes_of_spacing(arrays: Arrays, path: Path, options: ReadOptions) -> list[np.ndarray]:
-    if "spacing" not in arrays:
+    key = options.map.get("spacing", "spacing")
+    if key not in arrays:
         raise InputError(
             f"there are neither coordinates x, y, z nor spacing nor points; arrays: {', '.join(arrays) or 'none'}; "
-            "name them with --map x=KEY,y=KEY",
+            "name them with --map x=KEY,y=KEY, or give the distance of grid points along each axis: --map spacing=0.1+0.1",
             str(path),
         )
-    spacing = np.asarray(arrays["spacing"], dtype=np.float64).reshape(-1)
-    if not np.isfinite(spacing).all() or (spacing <= 0).any() or len(spacing) > 3:
+    spacing = number_array(arrays[key], key, Provenance(str(path))).astype(np.float64).reshape(-1)
+    if not np.isfinite(spacing).all() or (spacing <= 0).any() or not 1 <= len(spacing) <= 3:
         raise InputError(f"spacing is {spacing.tolist()}, expected one positive number per axis", str(path))
     dims = len(spacing)
     name = wanted(arrays, options, path)[0]
     shape = array_shape(arrays, options.key(name), path)
-    if dims > 1 and name in ("velocity",):
+    if dims > 1 and VOCABULARY[name].irreps == "1o":
         shape = shape[:-1]
     if len(shape) < dims:
         raise InputError(
@@ -170,7 +223,7 @@ def _periodic(arrays: Arrays, dims: int, options: ReadOptions, path: Path) -> tu
     key = options.map.get("periodic", "periodic")
     if key not in arrays:
         return (False,) * dims
-    flags = np.asarray(arrays[key]).reshape(-1)
+    flags = number_array(arrays[key], key, Provenance(str(path))).reshape(-1)
     if flags.size == 1:
         flags = np.repeat(flags, dims)
     if flags.size != dims or flags.dtype.kind not in "biuf" or not set(flags.tolist()) <= {0, 1}:
@@ -178,14 +231,6 @@ def _periodic(arrays: Arrays, dims: int, options: ReadOptions, path: Path) -> tu
             f"{key!r} is {flags.tolist()}, expected {dims} flags (0 or 1), one per axis", str(path)
         )
     return tuple(bool(f) for f in flags)
-
-
-def _node_type(
-    arrays: Arrays, shape: tuple[int, ...], options: ReadOptions, where: Provenance
-) -> torch.Tensor | None:
-    if "node_type" not in arrays:
-        return None
-    return node_types(np.asarray(arrays["node_type"]), int(np.prod(shape)), where)
 
 
 def node_types(values: np.ndarray, num_nodes: int, where: Provenance) -> torch.Tensor:

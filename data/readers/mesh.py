@@ -3,13 +3,13 @@
 Layout of a file (npz, HDF5; VTU is brought into it):
 
 ==========================  ===================================================================================
-``points``                  ``[N, 2]`` or ``[N, 3]``
+``points``                  ``[N, 2]`` or ``[N, 3]`` (more axes in front are flattened), or ``x``, ``y``, ``z``, each ``[N]``
 ``cells``                   ``[C, corners]`` node numbers of triangles, quads, ...; absent for scattered points, which are then
                             joined to their nearest neighbours
 ``times``                   ``[T]``, absent for a static problem
 ``velocity``, ...           ``[K, T, N, components]``, see :mod:`.fields`; names of the vocabulary, or ``--map``
 ``node_type``               ``[N]``: 1 interior, 2 wall, 3 inlet, 4 outlet; ``normal [N, 2|3]`` outward at walls
-``volume``                  ``[N]`` quadrature weights; by default from the cells of a plane mesh
+``volume``                  ``[N]`` quadrature weights; by default from the cells
 ``viscosity``, ...          one number or ``[K]``
 ==========================  ===================================================================================
 """
@@ -22,79 +22,177 @@ import numpy as np
 import torch
 
 from atomfield.data.errors import InputError, Provenance
-from atomfield.data.graph import EdgeKind, Edges, Graph
-from atomfield.data.neighbors import knn_edges, mean_spacing, mesh_edges
+from atomfield.data.neighbors import mean_spacing
 
-from .fields import Arrays, FieldPlan, conditions_at, plan_fields, quantities_at
-from .grid import node_types
-from .options import Outcomes, ReadOptions, attempt
+from .cells import Blocks, corner_shares, interior, node_edges
+from .fields import Arrays, array_shape, number_array, plan_fields, wanted, with_numbers
+from .frame import Frame, check_apart, points_frame
+from .grid import axis_keys, trajectories
+from .labels import logger
+from .options import Outcomes, ReadOptions
 
-_NEIGHBORS = 8
-
-
-def read_mesh(arrays: Arrays, path: Path, options: ReadOptions) -> Outcomes:
-    """All trajectories of the file, on one mesh."""
-    points, dims = mesh_points(np.asarray(arrays["points"], dtype=np.float64), path)
-    cells = [mesh_cells(np.asarray(arrays["cells"]), len(points), path)] if "cells" in arrays else []
-    yield from mesh_trajectories(arrays, points, dims, cells, path, options)
+_KINDS = {2: "line", 3: "triangle", 4: "quad", 8: "hexahedron"}
 
 
-def mesh_trajectories(
-    arrays: Arrays, points: np.ndarray, dims: int, cells: list[np.ndarray], path: Path, options: ReadOptions
+def is_mesh(arrays: Arrays, options: ReadOptions) -> bool:
+    """Whether the arrays are on points rather than on a grid: there are ``points``, or x, y (and z) list one point each."""
+    if options.map.get("points", "points") in arrays:
+        return True
+    coordinates = _coordinates(arrays, options)
+    if len(coordinates) < 2 or len({c.shape for c in coordinates}) > 1:
+        return False
+    shape = coordinates[0].shape
+    if np.prod(shape) != max(shape, default=0):
+        return False
+    size = int(max(shape))
+    near = [a.shape for k, a in arrays.items() if hasattr(a, "shape") and a is not None]
+    return not any(s.count(size) >= len(coordinates) for s in near)
+
+
+def _coordinates(arrays: Arrays, options: ReadOptions) -> list[np.ndarray]:
+    keys = [k for k in axis_keys(arrays, options).values() if k]
+    return [arrays[k] for k in keys] if all(k in arrays for k in keys) else []
+
+
+def read_mesh(
+    arrays: Arrays, path: Path, options: ReadOptions, *, first: int = 0, name: str = ""
 ) -> Outcomes:
-    """The trajectories on given points ``[N, 3]`` with blocks of cells ``[C, corners]``."""
-    plan = plan_fields(arrays, (len(points),), dims, options, path)
-    positions = torch.from_numpy(points)
-    cell, pbc = torch.zeros(3, 3, dtype=torch.float64), torch.zeros(3, dtype=torch.bool)
-    kind: EdgeKind = "mesh" if cells else "knn"
-    if cells:
-        edges = _joined([mesh_edges(block) for block in cells])
+    """All trajectories of the file, on one mesh. ``first``, ``name``: as in :func:`.grid.read_grid`."""
+    arrays = dict(with_numbers(arrays, options, path))
+    key = options.map.get("points", "points")
+    if key in arrays:
+        given = number_array(arrays[key], key, Provenance(str(path))).astype(np.float64)
     else:
-        edges = knn_edges(positions, cell, pbc, min(_NEIGHBORS, len(points) - 1))
+        given = np.stack([np.asarray(c, np.float64).reshape(-1) for c in _coordinates(arrays, options)], -1)
+    lead = given.shape[:-1]
+    if given.ndim > 2:
+        given = given.reshape(-1, given.shape[-1])
+    if lead != given.shape[:-1] or key not in arrays:
+        _flatten(arrays, (1, len(given)) if key not in arrays else lead, len(given), options, path)
+    points, dims = mesh_points(given, path)
+    blocks = blocks_of(arrays, points, dims, options, path)
+    if blocks:
+        volume = _given_volume(arrays, len(points), path)
+        frame = mesh_frame(points, dims, blocks, path, volume)
+    else:
+        arrays, points = _without_doubles(arrays, points, dims, options, path)
+        volume = _given_volume(arrays, len(points), path)
+        frame = points_frame(points, dims, str(path), volume=volume)
+    plan = plan_fields(arrays, frame.shape, dims, options, path)
+    yield from trajectories(arrays, frame, plan, path, options, first=first, name=name)
+
+
+def blocks_of(arrays: Arrays, points: np.ndarray, dims: int, options: ReadOptions, path: Path) -> Blocks:
+    """The cells among ``arrays``, told by their number of corners; none where there is no such array."""
+    key = options.map.get("cells", "cells")
+    if key not in arrays:
+        if "cells" in options.map:
+            raise InputError(
+                f"array {key!r} (for cells) is not in the file; arrays: {', '.join(arrays)}", str(path)
+            )
+        return []
+    cells = mesh_cells(number_array(arrays[key], key, Provenance(str(path))), len(points), path)
+    kind = "tetra" if cells.shape[1] == 4 and dims == 3 and not _are_flat(points, cells) else None
+    kind = kind or _KINDS.get(cells.shape[1])
+    if kind is None:
+        raise InputError(
+            f"cells have {cells.shape[1]} corners, expected 3 or 4 in a plane, 4 or 8 in space", str(path)
+        )
+    return [(kind, cells)]
+
+
+def mesh_frame(
+    points: np.ndarray, dims: int, blocks: Blocks, path: Path, volume: torch.Tensor | None = None
+) -> Frame:
+    """Nodes ``[N, 3]`` joined where they share a cell, with quadrature weights from the cells unless given.
+
+    Raises ``InputError`` for nodes without a cell and for points that lie on top of each other.
+    """
+    blocks = interior(blocks)
+    edges = node_edges(blocks)
     lonely = np.setdiff1d(np.arange(len(points)), edges.index[1].numpy())
     if len(lonely):
         raise InputError(
             f"node {lonely[0]} is in no cell ({len(lonely)} such nodes), expected every point in the mesh",
             str(path),
         )
-    spacing = mean_spacing(positions, edges, cell)
-    if not spacing > 0:
-        raise InputError("points lie on top of each other, expected one node per place", str(path))
-    volume = _volume(arrays, points, dims, cells, path)
-    for k in range(max(plan.trajectories, 1)):
-        where = Provenance(str(path), k)
-
-        def build(k: int = k, where: Provenance = where) -> Graph:
-            return _mesh_graph(
-                arrays, plan, positions, dims, {kind: edges}, volume, spacing, k, options, where
-            )
-
-        yield attempt(where, build)
-
-
-def _mesh_graph(
-    arrays: Arrays, plan: FieldPlan, positions: torch.Tensor, dims: int, edges: dict[EdgeKind, Edges],
-    volume: torch.Tensor | None, spacing: float, k: int, options: ReadOptions, where: Provenance,
-) -> Graph:  # fmt: skip
-    num_nodes = len(positions)
-    stem = Path(where.file).stem
-    kinds = node_types(np.asarray(arrays["node_type"]), num_nodes, where) if "node_type" in arrays else None
-    return Graph(
-        positions=positions,
-        species=torch.zeros(num_nodes, dtype=torch.int64),
-        world="field",
-        node_type=kinds,  # type: ignore[arg-type]
-        volume=volume,
-        edges=edges,
-        quantities=quantities_at(arrays, plan, k, dims, num_nodes, options, where),
-        conditions=conditions_at(arrays, k, plan.trajectories, options, where),
-        level=options.level,
-        dataset=stem,
-        group=f"{stem}/{k}" if plan.trajectories else stem,
-        times=None if plan.times is None else torch.from_numpy(np.array(plan.times)),
-        spacing=spacing,
-        provenance=where,
+    cell = torch.zeros(3, 3, dtype=torch.float64)
+    check_apart(points, edges, cell, str(path))
+    if volume is None:
+        shares = corner_shares(points, blocks)
+        volume = None if shares is None else torch.from_numpy(shares)
+    positions = torch.from_numpy(points)
+    return Frame(
+        positions, {"mesh": edges}, mean_spacing(positions, edges, cell), dims, (len(points),), volume
     )
+
+
+def _are_flat(points: np.ndarray, cells: np.ndarray) -> bool:
+    """Whether cells of four corners are quadrilaterals (of a surface in space) rather than tetrahedra."""
+    a, b, c, d = (points[cells[:, i]] for i in range(4))
+    triple = np.abs((np.cross(b - a, c - a) * (d - a)).sum(1))
+    size = np.linalg.norm(b - a, axis=1) * np.linalg.norm(c - a, axis=1) * np.linalg.norm(d - a, axis=1)
+    return bool((triple <= 1e-3 * size).all())
+
+
+def _flatten(
+    arrays: dict[str, np.ndarray], lead: tuple[int, ...], num_nodes: int, options: ReadOptions, path: Path
+) -> None:
+    """Bring the wanted arrays from ``[..., *lead, components]`` to ``[..., N, components]``."""
+    for name in wanted(arrays, options, path):
+        for part in options.key(name).split("+"):
+            shape = array_shape(arrays, part, path)
+            for start in range(len(shape) - len(lead) + 1):
+                if shape[start : start + len(lead)] == lead:
+                    flat = (*shape[:start], num_nodes, *shape[start + len(lead) :])
+                    arrays[part] = np.asarray(arrays[part][()]).reshape(flat)
+                    break
+
+
+def _without_doubles(
+    arrays: dict[str, np.ndarray], points: np.ndarray, dims: int, options: ReadOptions, path: Path
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Points that coincide (spectral elements repeat those of their borders) become one, with the mean of their values."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
+    reach = 1e-7 * max(float(np.ptp(points, axis=0).max()), 1e-300)
+    pairs = cKDTree(points).query_pairs(reach, output_type="ndarray")
+    size = len(points)
+    joined = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(size, size))
+    _, label = connected_components(joined, directed=False)
+    _, first, counts = np.unique(label, return_index=True, return_counts=True)
+    if len(first) == len(points):
+        return arrays, points
+    if len(first) < 2:
+        raise InputError("points lie on top of each other, expected one node per place", str(path))
+    out = dict(arrays)
+    spread = 0.0
+    for name in wanted(arrays, options, path):
+        for part in options.key(name).split("+"):
+            value = number_array(arrays[part], part, Provenance(str(path)))
+            axes = [i for i, n in enumerate(value.shape) if n == len(points)]
+            if not axes:
+                continue
+            moved = np.moveaxis(value.astype(np.float64), axes[-1], 0)
+            total = np.zeros((len(first), *moved.shape[1:]))
+            np.add.at(total, label, moved)
+            mean = total / counts.reshape(-1, *([1] * (moved.ndim - 1)))
+            scale = float(np.abs(mean).max()) or 1.0
+            spread = max(spread, float(np.abs(moved - mean[label]).max()) / scale)
+            out[part] = np.moveaxis(mean, 0, axes[-1]).astype(
+                value.dtype if value.dtype.kind == "f" else np.float64
+            )
+    for other in ("node_type", "normal", "volume"):
+        if other in out and np.shape(out[other])[:1] == (len(points),):
+            out[other] = np.asarray(out[other])[first]
+    logger.warning(
+        "%s: %d of %d points lie on others: each place is one node with the mean of its values (they differ by %.1e of the "
+        "largest value at most)",
+        path, len(points) - len(first), len(points), spread,
+    )  # fmt: skip
+    return out, points[first]
 
 
 def mesh_points(values: np.ndarray, path: Path) -> tuple[np.ndarray, int]:
@@ -125,30 +223,12 @@ def mesh_cells(values: np.ndarray, num_nodes: int, path: Path) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def _joined(blocks: list[Edges]) -> Edges:
-    if len(blocks) == 1:
-        return blocks[0]
-    index = torch.unique(torch.cat([b.index for b in blocks], dim=1).flip(0), dim=1).flip(0)
-    return Edges(index, torch.zeros(index.shape[1], 3, dtype=torch.int64))
-
-
-def _volume(
-    arrays: Arrays, points: np.ndarray, dims: int, cells: list[np.ndarray], path: Path
-) -> torch.Tensor | None:
-    """Given weights, else each plane cell's area shared equally by its corners (which form a ring)."""
-    if "volume" in arrays:
-        volume = np.asarray(arrays["volume"], dtype=np.float64)
-        if volume.shape != (len(points),) or not (volume > 0).all():
-            raise InputError(
-                f"volume has shape {list(volume.shape)}, expected [{len(points)}] of positive numbers",
-                str(path),
-            )
-        return torch.from_numpy(volume)
-    if dims != 2 or not cells:
+def _given_volume(arrays: Arrays, num_nodes: int, path: Path) -> torch.Tensor | None:
+    if "volume" not in arrays:
         return None
-    weights = np.zeros(len(points))
-    for block in cells:
-        x, y = points[block, 0], points[block, 1]
-        area = 0.5 * np.abs((x * np.roll(y, -1, axis=1) - np.roll(x, -1, axis=1) * y).sum(axis=1))
-        np.add.at(weights, block.reshape(-1), np.repeat(area / block.shape[1], block.shape[1]))
-    return torch.from_numpy(weights) if (weights > 0).all() else None
+    volume = number_array(arrays["volume"], "volume", Provenance(str(path))).astype(np.float64)
+    if volume.shape != (num_nodes,) or not (volume > 0).all():
+        raise InputError(
+            f"volume has shape {list(volume.shape)}, expected [{num_nodes}] of positive numbers", str(path)
+        )
+    return torch.from_numpy(volume)

@@ -1,11 +1,20 @@
-"""NetCDF (``.nc``): gridded fields with CF names. Longitude and latitude are taken as coordinates of a plane.
+"""NetCDF (``.nc``) and Zarr (``.zarr``, also zipped) through xarray: fields with CF names.
 
-Variables are read by our names, by ``--map``, or by their CF ``standard_name``. Points where a variable is missing (land in
-a sea-surface map) are left out; the rest are then scattered points joined to their nearest neighbours.
+Formats: NetCDF Climate and Forecast (CF) Metadata Conventions 1.11 (cfconventions.org), Zarr versions 2 and 3
+(zarr-specs.readthedocs.io). Variables are read by our names, by ``--map``, or by their CF ``standard_name``; packed values are
+unpacked, and ``_FillValue`` and ``missing_value`` are missing. Points where a variable is missing at any time (land in a
+sea-surface map) are left out; the rest are then scattered points joined to their nearest neighbours. Units of the file stay
+(and are printed); times are numbers in the file's own unit. An ensemble (``realization``, axis E, or ``--map group=DIM``) is one
+record per member. Longitude and latitude are coordinates of a plane, in degrees; see :mod:`.cf` for the layouts of space.
 """
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +23,11 @@ import torch
 
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
-from atomfield.data.neighbors import knn_edges, mean_spacing
 from atomfield.data.quantities import CONDITIONS, VOCABULARY
 
-from .fields import conditions_at, plan_fields, quantities_at
-from .grid import axis_of, grid_graph
+from .cf import Space, space_of
+from .fields import conditions_at, plan_fields, quantities_at, with_numbers
+from .frame import Frame, curvilinear_frame, field_graph, grid_frame, points_frame
 from .labels import logger
 from .options import Outcomes, ReadOptions, attempt
 
@@ -38,61 +47,85 @@ _VELOCITY = (
     ("eastward_wind", "northward_wind"),
     ("x_wind", "y_wind"),
     ("eastward_sea_water_velocity", "northward_sea_water_velocity"),
-)
-_X, _Y, _Z, _T = (
-    ("x", "lon", "longitude"),
-    ("y", "lat", "latitude"),
-    ("z", "depth", "height", "lev", "level"),
-    ("time", "t"),
+    ("sea_water_x_velocity", "sea_water_y_velocity"),
 )
 _MOST_MISSING = 0.95
 
 
 def read_netcdf(path: Path, options: ReadOptions) -> Outcomes:
-    """One trajectory: all variables that share the axes of the first one asked for."""
+    """One trajectory, or one per member of an ensemble: all variables that share the axes of the first one asked for."""
+    with _opened(path) as data:
+        chosen = _chosen(data, options, path)
+        first = next(iter(chosen.values())).split("+")[0]
+        space = space_of(data, first, options, path)
+        _say_units(data, chosen, space, path)
+        for k in range(1 if space.group is None else data.sizes[space.group]):
+            part = data if space.group is None else data.isel({space.group: k})
+            where = Provenance(str(path), k)
+            yield attempt(where, partial(_record, part, space, chosen, options, where))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[xarray.Dataset]:
     try:
         import xarray
     except ImportError:
         raise InputError(
-            'NetCDF needs xarray and netCDF4: pip install "atomfield[fields]"', str(path)
+            "NetCDF needs xarray and netCDF4: pip install 'atomfield[fields]'", str(path)
         ) from None
-    if path.stat().st_size == 0:
+    is_zarr = ".zarr" in path.suffixes
+    if is_zarr:
+        try:
+            import zarr  # noqa: F401
+        except ImportError:
+            raise InputError("Zarr needs zarr: pip install 'atomfield[fields]'", str(path)) from None
+    if path.is_file() and path.stat().st_size == 0:
         raise InputError("the file is empty", str(path))
+    kind = "Zarr store" if is_zarr else "NetCDF file"
     try:
-        data = xarray.open_dataset(path, decode_times=False)
-    except (OSError, ValueError, RuntimeError) as error:
-        text = str(error)
-        if (
-            "backend" in text
-            and "netCDF4" not in xarray.backends.list_engines()
-            and "netcdf4" not in xarray.backends.list_engines()
-        ):
-            raise InputError('NetCDF needs netCDF4: pip install "atomfield[fields]"', str(path)) from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of zarr, about metadata that are not consolidated
+            store: Any = str(path)
+            if is_zarr and path.is_file():
+                from zarr.storage import ZipStore
+
+                store = ZipStore(path, mode="r")
+            data = xarray.open_dataset(store, decode_times=False, engine="zarr" if is_zarr else None)
+    except MemoryError:
+        raise InputError("asks for more memory than there is; is it whole?", str(path)) from None
+    except Exception as error:  # what netCDF4, zarr and numpy run into in a wrong file is of all kinds
+        text = " ".join(str(error).split())
+        if not is_zarr and "backend" in text and "netcdf4" not in xarray.backends.list_engines():
+            raise InputError("NetCDF needs netCDF4: pip install 'atomfield[fields]'", str(path)) from None
         raise InputError(
-            f"is not a NetCDF file ({text.splitlines()[0][:120]}); is it whole?", str(path)
+            f"is not a {kind} ({type(error).__name__} {text[:110]}); is it whole?", str(path)
         ) from None
     with data:
-        chosen = _chosen(data, options, path)
-        yield attempt(Provenance(str(path), 0), lambda: _graph(data, chosen, options, path))
+        yield data
 
 
 def _chosen(data: xarray.Dataset, options: ReadOptions, path: Path) -> dict[str, str]:
     """Our name -> variable (``u+v`` for components apart)."""
     found: dict[str, str] = {}
-    standard = {
-        str(v.attrs.get("standard_name", "")): str(k) for k, v in data.data_vars.items() if v.ndim >= 1
-    }
+    standard: dict[str, list[str]] = {}
+    for k, v in data.data_vars.items():
+        if v.ndim >= 1 and v.dtype.kind in "fiub":
+            standard.setdefault(str(v.attrs.get("standard_name", "")), []).append(str(k))
     for parts in _VELOCITY:
         if all(p in standard for p in parts):
-            found["velocity"] = "+".join(standard[p] for p in parts)
+            found.setdefault("velocity", "+".join(standard[p][0] for p in parts))
     for name, ours in _STANDARD_NAMES.items():
-        if name in standard:
-            found.setdefault(ours, standard[name])
-        elif name in data.data_vars:
-            found.setdefault(ours, name)
+        named = standard.get(name, [name] if name in data.data_vars else [])
+        if len(named) > 1 and ours not in options.map and ours not in data.data_vars:
+            raise InputError(
+                f"variables {' and '.join(named)} are both {name}; name one with --map {ours}={named[0]}",
+                str(path),
+            )
+        if named:
+            found.setdefault(ours, named[0])
     found |= {str(k): str(k) for k, v in data.data_vars.items() if k in VOCABULARY and v.ndim >= 1}
     found |= {k: v for k, v in options.map.items() if k in VOCABULARY}
-    held = ", ".join(f"{k}{list(v.dims)}" for k, v in data.data_vars.items())
+    held = ", ".join(f"{k}{list(v.dims)}" for k, v in data.data_vars.items()) or "none"
     for name, key in found.items():
         for part in key.split("+"):
             if part not in data.variables:
@@ -111,140 +144,99 @@ def _chosen(data: xarray.Dataset, options: ReadOptions, path: Path) -> dict[str,
         raise InputError(
             f"no variable has the name of a field quantity; variables: {held}; name one with --map", str(path)
         )
-    for name, key in found.items():
-        if name not in options.map and key != name:
-            logger.info("%s: variable %s is read as %s", path, key, name)
+    taken = {part for key in found.values() for part in key.split("+")}
+    unread = [
+        str(k)
+        for k, v in data.data_vars.items()
+        if k not in taken and v.ndim > 1 and "bnds" not in str(v.dims)
+    ]
+    if unread and not options.targets:
+        logger.info("%s: not read: %s; name what is wanted with --map", path, ", ".join(unread))
     return found
 
 
-def _graph(data: xarray.Dataset, chosen: dict[str, str], options: ReadOptions, path: Path) -> Graph:
-    where = Provenance(str(path), 0)
-    first = next(iter(chosen.values())).split("+")[0]
-    time, space = _dimensions(data, first, options, path)
-    axes, arrays, flipped = [], {}, set()
-    for i, (letter, dimension) in enumerate(zip("xyz", space, strict=False)):
-        values = np.asarray(
-            data[dimension].values if dimension in data.coords else np.arange(data.sizes[dimension]),
-            dtype=np.float64,
-        )
-        if len(values) > 1 and values[0] > values[-1]:
-            values = values[::-1]
-            flipped.add(dimension)
-        axes.append(axis_of(values, dimension, i, len(space), path))
-        arrays[letter] = values
-        if "degrees" in str(data[dimension].attrs.get("units", "")):
-            logger.warning("%s: %s (degrees) is taken as coordinate %s of a plane", path, dimension, letter)
-    if time is not None:
-        arrays["time"] = np.asarray(
-            data[time].values if time in data.coords else np.arange(data.sizes[time]), dtype=np.float64
-        )
+def _say_units(data: xarray.Dataset, chosen: dict[str, str], space: Space, path: Path) -> None:
+    said = [(f"{key} as {name}" if key != name else name, key.split("+")[0]) for name, key in chosen.items()]
+    said += [(str(d), str(d)) for d in space.named]
+    text = [f"{label} in {data[key].attrs['units']}" for label, key in said if "units" in data[key].attrs]
+    if text:
+        logger.info("%s: %s; kept as they are", path, ", ".join(text))
+    for axis, coordinate in zip("xyz", space.coordinates, strict=False):
+        if "degrees" in str(data[coordinate].attrs.get("units", "")):
+            logger.warning("%s: %s (degrees) is taken as coordinate %s of a plane", path, coordinate, axis)
+
+
+def _record(
+    data: xarray.Dataset, space: Space, chosen: dict[str, str], options: ReadOptions, where: Provenance
+) -> Graph:
+    path = Path(where.file)
+    arrays: dict[str, Any] = {k: np.asarray(v) for k, v in data.attrs.items() if k in CONDITIONS}
+    for k in data.variables:
+        if k in CONDITIONS or k in [options.map.get(c) for c in CONDITIONS]:
+            arrays[str(k)] = np.asarray(data[k].values)
+    if space.time is not None:
+        known = space.time in data.coords
+        arrays["time"] = np.asarray(data[space.time].values if known else np.arange(data.sizes[space.time]))
     for name, key in chosen.items():
-        parts = []
-        for part in key.split("+"):
-            order = [d for d in (time, *space) if d is not None and d in data[part].dims]
-            variable = data[part].squeeze()
-            if set(variable.dims) - set(order):
-                raise InputError(
-                    f"variable {part!r} has the dimensions {list(variable.dims)}, expected {order}", where
-                )
-            values = np.asarray(variable.transpose(*[d for d in order if d in variable.dims]).values)
-            for axis, dimension in enumerate(order):
-                if dimension in flipped:
-                    values = np.flip(values, axis)
-            parts.append(values)
+        parts = [space.values(data, part, where) for part in key.split("+")]
+        if len({p.shape for p in parts}) > 1:
+            raise InputError(f"components {key!r} have different shapes", where)
         arrays[name] = parts[0] if len(parts) == 1 else np.stack(parts, axis=-1)
-    numbers = {k: np.asarray(v) for k, v in data.attrs.items() if k in CONDITIONS}
-    plain = ReadOptions(targets=tuple(chosen), level=options.level)
-    plan = plan_fields({**arrays, **numbers}, tuple(len(a) for a in axes), len(axes), plain, path)
-    missing = _missing(arrays, chosen, len(axes), time is not None)
-    periodic = tuple(_goes_round(data, d, a) for d, a in zip(space, axes, strict=True))
-    if not missing.any():
-        return grid_graph({**arrays, **numbers}, axes, periodic, plan, 0, plain, where)
-    if missing.mean() > _MOST_MISSING:
-        raise InputError(
-            f"{missing.mean():.0%} of the points have missing values, expected most to have numbers", where
-        )
-    logger.warning(
-        "%s: %d of %d points have missing values and are left out", path, missing.sum(), missing.size
-    )
-    return _scattered({**arrays, **numbers}, axes, periodic, ~missing.reshape(-1), plan, plain, where)
-
-
-def _dimensions(
-    data: xarray.Dataset, variable: str, options: ReadOptions, path: Path
-) -> tuple[str | None, list[str]]:
-    dims = [str(d) for d in data[variable].dims if data.sizes[d] > 1]
-
-    def find(role: str, names: tuple[str, ...], axis: str) -> str | None:
-        named = options.map.get(role)
-        if named is not None and named not in dims:
-            raise InputError(
-                f"dimension {named!r} (for {role}) is not one of {variable}: {', '.join(dims)}", str(path)
-            )
-        for d in dims:
-            attributes = data[d].attrs if d in data.coords else {}
-            if d == named or (named is None and (d.lower() in names or attributes.get("axis") == axis
-                                                 or attributes.get("standard_name") in names)):  # fmt: skip
-                return d
-        return None
-
-    time = find("time", _T, "T")
-    space = [
-        d for d in (find("x", _X, "X"), find("y", _Y, "Y"), find("z", _Z, "Z")) if d is not None and d != time
-    ]
-    rest = [d for d in dims if d != time and d not in space]
-    if rest or not space:
-        raise InputError(
-            f"dimensions {', '.join(rest) or 'of space'} of {variable} {list(data[variable].dims)} are not understood; "
-            "name them with --map x=DIM,y=DIM,time=DIM",
-            str(path),
-        )
-    return time, space
-
-
-def _missing(arrays: dict[str, Any], chosen: dict[str, str], dims: int, timed: bool) -> np.ndarray:
-    """Points of the grid where any variable is NaN at any time."""
-    out: np.ndarray | None = None
-    for name, key in chosen.items():
-        bad = ~np.isfinite(arrays[name])
-        if "+" in key:
-            bad = bad.any(axis=-1)
-        if bad.ndim > dims:
-            bad = bad.any(axis=0)
-        out = bad if out is None else out | bad
-    assert out is not None
-    return out
-
-
-def _goes_round(data: xarray.Dataset, dimension: str, axis: np.ndarray) -> bool:
-    """A longitude that covers the whole circle is periodic."""
-    is_longitude = "degrees_east" in str(data[dimension].attrs.get("units", "")) or dimension.lower() in (
-        "lon",
-        "longitude",
-    )
-    return is_longitude and abs(len(axis) * float(np.diff(axis).mean()) - 360.0) < 1e-2
-
-
-def _scattered(arrays: dict[str, Any], axes: list[np.ndarray], periodic: tuple[bool, ...], keep: np.ndarray, plan: Any,
-               options: ReadOptions, where: Provenance) -> Graph:  # fmt: skip
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
-    positions = np.zeros((int(keep.sum()), 3))
-    positions[:, : len(axes)] = grid[keep]
-    cell = np.eye(3)
-    for d, axis in enumerate(axes):
-        if periodic[d]:
-            cell[d, d] = len(axis) * float(np.diff(axis).mean())
-    box = torch.from_numpy(cell if any(periodic) else np.zeros((3, 3)))
-    pbc = torch.tensor([*periodic, *(False,) * (3 - len(axes))])
-    points = torch.from_numpy(positions)
-    edges = knn_edges(points, box, pbc, min(8, len(positions) - 1))
-    area = float(np.prod([np.diff(a).mean() for a in axes]))
-    stem = Path(where.file).stem
-    return Graph(
-        positions=points, species=torch.zeros(len(points), dtype=torch.int64), world="field", cell=box, pbc=pbc,
-        volume=torch.full((len(points),), area, dtype=torch.float64), edges={"knn": edges},
-        quantities=quantities_at(arrays, plan, 0, len(axes), len(grid), options, where, keep=np.flatnonzero(keep)),
-        conditions=conditions_at(arrays, 0, 0, options, where), level=options.level, dataset=stem, group=stem,
-        times=None if plan.times is None else torch.from_numpy(np.array(plan.times)), spacing=mean_spacing(points, edges, box),
-        provenance=where,
+    conditions = {n: k for n, k in options.map.items() if n in CONDITIONS}
+    plain = replace(options, map=conditions, targets=tuple(chosen), units={})
+    arrays = dict(with_numbers(arrays, plain, path))
+    shape = space.shape
+    plan = plan_fields(arrays, shape, space.dims, plain, path)
+    missing = _missing(arrays, plan.layouts, space, where)
+    frame = _frame(space, missing, where)
+    keep = np.flatnonzero(~missing) if missing.any() else None
+    quantities = quantities_at(arrays, plan, 0, space.dims, missing.size, plain, where, keep=keep)
+    group = path.stem if space.group is None else f"{path.stem}/{where.record}"
+    return field_graph(
+        frame, quantities, where, times=plan.times, conditions=conditions_at(arrays, 0, 0, plain, where),
+        level=options.level, dataset=path.stem, group=group,
     )  # fmt: skip
+
+
+def _frame(space: Space, missing: np.ndarray, where: Provenance) -> Frame:
+    if space.kind == "points":
+        points = np.zeros((space.shape[0], 3))
+        for d, values in enumerate(space.axes):
+            points[:, d] = values
+        return points_frame(points[~missing], space.dims, where.file)
+    full = (
+        curvilinear_frame(space.axes)
+        if space.kind == "curvilinear"
+        else grid_frame(space.axes, space.periodic)
+    )
+    if not missing.any():
+        return full
+    keep = torch.from_numpy(np.flatnonzero(~missing))
+    volume = None if full.volume is None else full.volume[keep]
+    return points_frame(
+        full.points[keep].numpy(), full.dims, where.file, cell=full.cell, pbc=full.pbc, volume=volume
+    )
+
+
+def _missing(arrays: dict[str, Any], layouts: dict[str, Any], space: Space, where: Provenance) -> np.ndarray:
+    """Points ``[N]`` where any variable is missing at any time."""
+    out = np.zeros(int(np.prod(space.shape)), dtype=bool)
+    for name, layout in layouts.items():
+        if not layout.timed and arrays[name].size < out.size:
+            continue
+        bad = ~np.isfinite(arrays[name])
+        bad = (
+            bad.any(axis=tuple(range(bad.ndim - len(layout.components), bad.ndim)))
+            if layout.components
+            else bad
+        )
+        out |= bad.reshape(-1, out.size).any(axis=0)
+    if out.mean() > _MOST_MISSING:
+        raise InputError(
+            f"{out.mean():.0%} of the points have missing values, expected most to have numbers", where
+        )
+    if out.any():
+        logger.warning(
+            "%s: %d of %d points have missing values and are left out", where.file, out.sum(), out.size
+        )
+    return out

@@ -14,7 +14,8 @@ from atomfield.data.units import factor
 from .turns import mine
 
 ROLES = (
-    "smiles", "id", "group", "structure", "x", "y", "z", "time", "periodic", "positions", "numbers", "cell",
+    "smiles", "id", "group", "structure", "x", "y", "z", "time", "periodic", "spacing", "points", "cells", "positions",
+    "numbers", "cell",
 )  # fmt: skip
 """Names that ``map`` takes besides quantities, conditions and targets: columns and arrays with a job of their own."""
 
@@ -22,7 +23,9 @@ ROLES = (
 @dataclass(frozen=True)
 class ReadOptions:
     """map: our name -> key in the file, e.g. ``{"energy": "REF_energy"}``; also the columns ``smiles``, ``id``, ``group``,
-        ``structure``, the arrays ``x``, ``y``, ``z``, ``time`` of fields and ``positions``, ``numbers``, ``cell`` of atoms.
+        ``structure``, the arrays ``x``, ``y``, ``z``, ``time``, ``points``, ``cells`` of fields and ``positions``,
+        ``numbers``, ``cell`` of atoms. For fields, conditions, ``spacing`` and ``periodic`` may be numbers:
+        ``{"viscosity": "0.01", "spacing": "0.1+0.1"}``.
     targets: quantities that must be there; a name that is not in the vocabulary becomes a scalar per graph.
     conformers: how many per SMILES, all in one group. seed: of the conformers.
     on_bad: raise at the first bad record, or skip and collect.

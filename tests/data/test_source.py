@@ -40,7 +40,7 @@ def test_missing_and_unknown(write: Write, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a.docx: suffix '.docx' is not known; supported: .xyz .extxyz"):
         open_source(write("a.docx", "text"))
     with pytest.raises(InputError, match="is a pickle, which can run code"):
-        open_source(write("a.pt", b"text"))
+        open_source(write("a.pkl", b"text"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"no file with a reader in this folder \(it is empty\)"):
         open_source(tmp_path / "empty")

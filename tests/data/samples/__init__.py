@@ -1,0 +1,1 @@
+"""Files in public layouts, written from their format documents."""
