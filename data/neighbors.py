@@ -23,6 +23,7 @@ __all__ = [
     "radius_edges",
     "radius_pairs",
     "with_edges",
+    "with_radius_edges",
 ]
 
 
@@ -96,7 +97,11 @@ def batch_of(graphs: Sequence[Graph], cutoff: float) -> GraphBatch:
     """
     if graphs[0].world == "field" or any("radius" in g.edges for g in graphs):
         return collate([g if "radius" in g.edges else with_edges(g, cutoff) for g in graphs])
-    batch = collate(list(graphs))
+    return with_radius_edges(collate(list(graphs)), cutoff)
+
+
+def with_radius_edges(batch: GraphBatch, cutoff: float) -> GraphBatch:
+    """The batch of atoms with the radius graphs of all its structures, built in one call, as its edges."""
     index, shift = radius_pairs(batch.positions, batch.nodes_per_graph(), batch.cell, batch.pbc, cutoff)
     return replace(
         batch,

@@ -20,6 +20,8 @@ column                 content
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -103,7 +105,7 @@ def encode(graph: Graph) -> Row:
         "num_nodes": graph.num_nodes,
         "num_times": graph.num_times,
         "spacing": float(graph.spacing),
-        "pbc": int(sum(2**i for i in range(3) if bool(graph.pbc[i]))),
+        "pbc": sum(bit for bit, periodic in zip((1, 2, 4), graph.pbc.tolist(), strict=True) if periodic),
     }
     _encode_points(graph, row)
     layout: dict[str, list[Any]] = {}
@@ -229,18 +231,30 @@ def _positions_of(axes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def formula(graph: Graph) -> str:
     """Element counts in Hill's order, ``"C2H6O"``; empty for a field."""
-    from ase.formula import Formula
+    return hill_formula(graph.species.numpy())
 
-    if not graph.species.any():
-        return ""
+
+def hill_formula(numbers: np.ndarray, *, reduced: bool = False) -> str:
+    """Counts of the atomic ``numbers [N]`` (0 is left out) in Hill's order; ``reduced``: divided by what they share."""
+    if len(numbers) > 200:
+        kinds, many = np.unique(numbers, return_counts=True)
+        counts = dict(zip(kinds.tolist(), many.tolist(), strict=True))
+    else:
+        counts = Counter(numbers.tolist())
+    counts.pop(0, None)
+    shared = math.gcd(*counts.values()) if reduced else 1
+    return _hill(tuple(sorted((z, n // shared) for z, n in counts.items())))
+
+
+@lru_cache(maxsize=4096)
+def _hill(counts: tuple[tuple[int, int], ...]) -> str:
+    """Carbon, hydrogen, the others by symbol: as ASE writes it, with or without carbon."""
     from ase.data import chemical_symbols
 
-    numbers, counts = np.unique(graph.species.numpy(), return_counts=True)
-    return str(
-        Formula.from_dict(
-            {chemical_symbols[z]: int(n) for z, n in zip(numbers, counts, strict=True) if z}
-        ).convert("hill")
-    )
+    of = {chemical_symbols[z]: n for z, n in counts}
+    first = [x for x in ("C", "H") if x in of]
+    order = [*first, *sorted(x for x in of if x not in first)]
+    return "".join(f"{x}{of[x] if of[x] > 1 else ''}" for x in order)
 
 
 # ---------------------------------------------------------------------- decode

@@ -1,20 +1,27 @@
-"""One shard of a store: a table in a file, written whole and read as numpy views of its columns."""
+"""The shards of a store: tables in files, each written whole and read as numpy views of its columns."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .errors import InputError
+from .graph import Graph
+from .schema import Row, encode, table_of
+
+SHARD_BYTES = 64 * 2**20
+"""A shard is closed at this size, if not earlier by the number of its records."""
+Form = Literal["arrow", "parquet"]
 
 
-def write_shard(table: pa.Table, path: Path, form: str) -> dict[str, Any]:
+def write_shard(table: pa.Table, path: Path, form: Form) -> dict[str, Any]:
     """Write ``table`` as ``"arrow"`` or ``"parquet"``; its size and sha256."""
     sink = pa.BufferOutputStream()
     if form == "arrow":
@@ -73,6 +80,34 @@ def check_digest(path: Path, content: bytes, expected: str) -> None:
         )
 
 
+class ShardWriter:
+    """Records on their way into shards ``STEM00000.arrow``, ``STEM00001.arrow``, ...: written when there are enough, so that
+    memory is bounded. ``entries`` are those of the index."""
+
+    def __init__(self, folder: Path, stem: str, form: Form, most_rows: int):
+        self._folder, self._stem, self._form, self._most_rows = folder, stem, form, most_rows
+        self._rows: list[Row] = []
+        self._bytes = 0
+        self.entries: list[dict[str, Any]] = []
+
+    def add(self, graph: Graph) -> None:
+        row = encode(graph)
+        self._rows.append(row)
+        self._bytes += sum(v.nbytes for v in row.values() if isinstance(v, np.ndarray))
+        if len(self._rows) >= self._most_rows or self._bytes >= SHARD_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is there."""
+        if not self._rows:
+            return
+        name = f"{self._stem}{len(self.entries):05d}.{self._form}"
+        written = write_shard(table_of(self._rows), self._folder / name, self._form)
+        self.entries.append({"file": name, "rows": len(self._rows), **written})
+        self._rows.clear()
+        self._bytes = 0
+
+
 class Shard:
     """One shard with numpy views of its columns."""
 
@@ -90,60 +125,100 @@ class Shard:
             raise InputError(f"shard has {table.num_rows} rows, expected {entry['rows']}", str(path))
         self.names = tuple(table.column_names)
         self.rows = table.num_rows
-        self._columns = {name: Column(table.column(name).combine_chunks()) for name in self.names}
+        self.columns = {name: Column(_one_chunk(table.column(name))) for name in self.names}
+        """Name -> column."""
+        self.quantities = tuple(
+            dict.fromkeys((n[0], n[4:]) for n in self.names if n[:4] in ("q64/", "q32/", "n64/", "n32/"))
+        )
+        """``("q" or "n" for the next state, name)`` of the quantities that some row holds."""
+        self.has_edges = any(n.startswith("e/") for n in self.names)
+        self._held: dict[tuple[str, ...], Column | list[Column]] = {}
 
     def value(self, column: str, row: int) -> Any:
-        found = self._columns.get(column)
+        found = self.columns.get(column)
         return None if found is None else found.at(row)
+
+    def held(self, names: tuple[str, ...]) -> Column | list[Column]:
+        """The columns that are there of ``names``: alone, if it is one that every row has."""
+        found = self._held.get(names)
+        if found is None:
+            there = [self.columns[name] for name in names if name in self.columns]
+            found = there[0] if len(there) == 1 and there[0].valid is None else there
+            self._held[names] = found
+        return found
 
     def numbers(self, column: str) -> np.ndarray:
         """A plain numeric column as floats or integers, NaN where null."""
-        if column not in self._columns:
+        if column not in self.columns:
             return np.full(self.rows, np.nan)
-        return self._columns[column].array.to_numpy(zero_copy_only=False)
+        return self.columns[column].flat
 
     def texts(self, column: str) -> list[str]:
-        return self._columns[column].array.to_pylist() if column in self._columns else [""] * self.rows
+        return self.some_texts(column, 0, self.rows)
+
+    def some_texts(self, column: str, start: int, stop: int) -> list[str]:
+        """The texts of rows ``start`` to ``stop``; equal ones are one object."""
+        if column not in self.columns:
+            return [""] * (stop - start)
+        held = self.columns[column]
+        known = held.flat
+        return [known[k] for k in held.offsets[start:stop].tolist()]
 
     def species_counts(self, elements: np.ndarray) -> np.ndarray:
         counts = np.zeros((self.rows, len(elements)), dtype=np.int64)
-        column = self._columns.get("species")
+        column = self.columns.get("species")
         if column is not None and len(elements):
             place = np.zeros(256, dtype=np.int64)
             place[elements] = np.arange(len(elements))
             lengths = np.diff(column.offsets)
             keep = column.flat > 0
             record = np.repeat(np.arange(self.rows), lengths)[keep]
-            np.add.at(counts, (record, place[column.flat[keep]]), 1)
+            bins = record * len(elements) + place[column.flat[keep]]
+            counts += np.bincount(bins, minlength=counts.size).reshape(counts.shape)
         return counts
 
     def graph_values(self, name: str, components: int) -> np.ndarray:
         out = np.full((self.rows, components), np.nan)
         for prefix in ("q32/", "q64/"):
-            column = self._columns.get(prefix + name)
+            column = self.columns.get(prefix + name)
             if column is not None:
                 there = np.diff(column.offsets) == components
                 out[there] = column.flat.reshape(-1, components)
         return out
 
 
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
 class Column:
-    """One Arrow column: views for lists, numpy for numbers, a dictionary for text."""
+    """One Arrow column. ``flat``: the numbers of a list or plain column, the different texts of a column of text.
+    ``offsets``: where each row of a list begins, ``[R + 1]``, or the number of each row's text, ``[R]``. ``valid [R]``: rows that
+    are not null; None if none is."""
 
     def __init__(self, array: pa.Array):
-        self.array = array
         self.valid = None if array.null_count == 0 else array.is_valid().to_numpy(zero_copy_only=False)
         self.is_list, self.is_text = pa.types.is_large_list(array.type), pa.types.is_string(array.type)
-        if self.is_list:
-            self.offsets = array.offsets.to_numpy()
-            self.flat = array.values.to_numpy()
-        elif self.is_text:
-            coded = array.dictionary_encode()
-            self.offsets, self.flat = coded.indices.to_numpy(), coded.dictionary.to_pylist()
-        else:
-            self.flat = array.to_numpy(zero_copy_only=False)
+        self._array = array
+
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        if self.is_text:
+            return self._coded.indices.to_numpy()
+        return self._array.offsets.to_numpy()
+
+    @cached_property
+    def flat(self) -> Any:
+        if self.is_text:
+            return self._coded.dictionary.to_pylist()
+        return self._array.values.to_numpy() if self.is_list else self._array.to_numpy(zero_copy_only=False)
+
+    @cached_property
+    def _coded(self) -> pa.DictionaryArray:
+        return self._array.dictionary_encode()
 
     def at(self, row: int) -> Any:
+        """The row's list (a view), text or number; None where null."""
         if self.valid is not None and not self.valid[row]:
             return None
         if self.is_list:

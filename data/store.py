@@ -7,26 +7,27 @@ for corpora that are shipped.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 
+from .batch import Run, pack_atoms, runs_of
 from .errors import InputError
-from .graph import Graph
+from .graph import Graph, GraphBatch, collate
 from .quantities import Quantity, quantity
-from .schema import Row, decode, encode, table_of
-from .shards import Shard, check_digest, check_size, write_shard, write_synced
+from .schema import decode
+from .shards import Form, Shard, ShardWriter, check_digest, check_size, write_synced
+from .tally import Tally
 
 FORMAT = "atomfield-store"
 VERSION = 1
-_SHARD_BYTES = 256 * 2**20
 
 
 def is_store(path: str | Path) -> bool:
@@ -40,7 +41,7 @@ def write_store(
     out: str | Path,
     *,
     shard_records: int = 2000,
-    form: Literal["arrow", "parquet"] = "arrow",
+    form: Form = "arrow",
     bad: Sequence[Any] = (),
 ) -> dict[str, Any]:
     """Write all ``graphs`` as a store and return its index.
@@ -53,7 +54,7 @@ def write_store(
     define one user property differently.
     """
     out = Path(out)
-    _refuse_occupied(out)
+    refuse_occupied(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.parent / f".{out.name}.partial-{os.getpid()}"
     shutil.rmtree(draft, ignore_errors=True)
@@ -73,7 +74,8 @@ def write_store(
     return index
 
 
-def _refuse_occupied(out: Path) -> None:
+def refuse_occupied(out: Path) -> None:
+    """Raise ``InputError`` unless ``out`` is free, or an empty or interrupted store."""
     if not out.exists():
         return
     if not out.is_dir():
@@ -89,89 +91,33 @@ def _refuse_occupied(out: Path) -> None:
         raise InputError(f"is a folder that holds other things ({others[0]}); give a new folder", str(out))
 
 
-def _write_draft(graphs: Iterable[Graph], draft: Path, shard_records: int, form: str) -> dict[str, Any]:
-    tally = _Tally()
-    shards: list[dict[str, Any]] = []
-    rows: list[Row] = []
-    size = 0
-
-    def flush() -> None:
-        nonlocal size
-        name = f"shard-{len(shards):05d}.{form}"
-        shards.append({"file": name, "rows": len(rows), **write_shard(table_of(rows), draft / name, form)})
-        rows.clear()
-        size = 0
-
+def _write_draft(graphs: Iterable[Graph], draft: Path, shard_records: int, form: Form) -> dict[str, Any]:
+    tally = Tally()
+    writer = ShardWriter(draft, "shard-", form, shard_records)
     for graph in graphs:
         tally.add(graph)
-        rows.append(encode(graph))
-        size += sum(v.nbytes for v in rows[-1].values() if isinstance(v, np.ndarray))
-        if len(rows) >= shard_records or size >= _SHARD_BYTES:
-            flush()
-    if rows:
-        flush()
-    if not shards:
+        writer.add(graph)
+    writer.flush()
+    if not writer.entries:
         raise InputError("there is no record to write")
-    return {"format": FORMAT, "version": VERSION, "form": form, **tally.summary(), "shards": shards}
+    return index_of(tally, writer.entries, form)
 
 
-class _Tally:
-    """Counts for the index, gathered while the records pass by."""
-
-    def __init__(self) -> None:
-        self.num_records = self.num_nodes = 0
-        self.worlds: Counter[str] = Counter()
-        self.levels: Counter[str] = Counter()
-        self.quantities: Counter[str] = Counter()
-        self.conditions: Counter[str] = Counter()
-        self.elements: set[int] = set()
-        self.definitions: dict[str, Quantity] = {}
-
-    def add(self, graph: Graph) -> None:
-        self.num_records += 1
-        self.num_nodes += graph.num_nodes
-        self.worlds[graph.world] += 1
-        self.levels[graph.level] += 1
-        self.quantities.update(graph.quantities.keys())
-        self.conditions.update(graph.conditions.keys())
-        self.elements.update(z for z in np.unique(graph.species.numpy()).tolist() if z)
-        for name in (*graph.quantities, *graph.next_quantities):
-            if name not in graph.properties:
-                continue
-            known = self.definitions.setdefault(name, graph.properties[name])
-            if known != graph.properties[name]:
-                raise InputError(
-                    f"property {name!r} is defined as {graph.properties[name]}, but an earlier record has {known}",
-                    graph.provenance,
-                )
-
-    def summary(self) -> dict[str, Any]:
-        names = sorted(self.quantities)
-        return {
-            "num_records": self.num_records,
-            "num_nodes": self.num_nodes,
-            "worlds": dict(self.worlds),
-            "levels": dict(self.levels),
-            "elements": sorted(self.elements),
-            "quantities": {
-                n: {"records": self.quantities[n], "unit": self._definition(n).unit} for n in names
-            },
-            "conditions": dict(self.conditions),
-            "properties": {n: _definition_as_json(q) for n, q in self.definitions.items()},
-        }
-
-    def _definition(self, name: str) -> Quantity:
-        return self.definitions.get(name) or quantity(name)
-
-
-def _definition_as_json(q: Quantity) -> dict[str, Any]:
+def index_of(tally: Tally, shards: list[dict[str, Any]], form: Form) -> dict[str, Any]:
+    """The index of a store. ``content``: sha256 over those of the shards, which tells one store's records from another's."""
     return {
-        "irreps": q.irreps,
-        "support": q.support,
-        "unit": q.unit,
-        "meaning": q.meaning,
-        "extensive": q.extensive,
+        "format": FORMAT,
+        "version": VERSION,
+        "form": form,
+        **tally.summary(),
+        "content": content_of(shards),
+        "shards": shards,
     }
+
+
+def content_of(shards: list[dict[str, Any]]) -> str:
+    """One sha256 for all shards."""
+    return hashlib.sha256("".join(shard["sha256"] for shard in shards).encode()).hexdigest()
 
 
 # ---------------------------------------------------------------------- read
@@ -186,7 +132,7 @@ class Store(Sequence[Graph]):
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.index = _read_index(self.path)
+        self.index = read_index(self.path)
         self.properties = {n: Quantity(name=n, **d) for n, d in self.index["properties"].items()}
         self._starts: np.ndarray = np.cumsum([0, *(s["rows"] for s in self.index["shards"])])
         self._shards: list[Shard | None] = [None] * len(self.index["shards"])
@@ -213,6 +159,26 @@ class Store(Sequence[Graph]):
 
     def __iter__(self) -> Iterator[Graph]:
         return (self[i] for i in range(len(self)))
+
+    def batch(self, ids: Sequence[int] | np.ndarray) -> GraphBatch:
+        """Records ``ids`` (0 to len - 1, in any order) packed, equal to ``collate([store[i] for i in ids])``.
+
+        Atoms come straight from the columns and have no radius edges yet (``neighbors.with_radius_edges``); fields, and what has
+        stored edges, are made one by one. Raises ``IndexError`` for a
+        record that is not there and ``InputError`` for one with a time axis.
+        """
+        wanted = np.asarray(ids, dtype=np.int64)
+        assert len(wanted), "a batch needs at least one record"
+        if wanted.min() < 0 or wanted.max() >= len(self):
+            outside = wanted[(wanted < 0) | (wanted >= len(self))][0]
+            raise IndexError(f"record {outside} of a store with {len(self)} records")
+        runs = [Run(self._shard(number), a, b) for number, a, b in runs_of(wanted, self._starts)]
+        one_by_one = "field" in self.index["worlds"] and any(
+            "field" in run.shard.some_texts("world", run.start, run.stop) for run in runs
+        )
+        if one_by_one or any(run.shard.has_edges for run in runs):
+            return collate([self[i] for i in wanted.tolist()])
+        return pack_atoms(runs, self.properties)
 
     def __reduce__(self) -> tuple[type[Store], tuple[Path]]:
         return Store, (self.path,)
@@ -258,7 +224,8 @@ class Store(Sequence[Graph]):
             check_digest(path, path.read_bytes(), entry["sha256"])
 
 
-def _read_index(path: Path) -> dict[str, Any]:
+def read_index(path: Path) -> dict[str, Any]:
+    """The content of ``index.json``; raises ``InputError`` if the folder is no store of this version."""
     file = path / "index.json"
     if not file.is_file():
         raise InputError("is not a store: it has no index.json; make one with `atomfield prepare`", str(path))

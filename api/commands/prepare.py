@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from .options import Conformers, Level, Map, OnBad, Seed, Target, Units, listed, read_options, tell_skipped
-
-if TYPE_CHECKING:
-    from atomfield.data.graph import Graph
 
 
 def prepare(
@@ -28,19 +26,33 @@ def prepare(
     conformers: Conformers = 1,
     on_bad: OnBad = "raise",
     seed: Seed = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            min=1,
+            help="Processes that read at once; default: what the size of the sources keeps busy.",
+            show_default=False,
+        ),
+    ] = None,
+    append: Annotated[
+        bool, typer.Option("--append", help="Add the records to the store that is there.")
+    ] = False,
 ) -> None:
     """Read files of any kind, check every record and write them as one Arrow store.
 
     extxyz, xyz, SDF, CSV or .smi with SMILES, CIF, POSCAR, pymatgen JSON, a folder of CIFs with a table of properties; npz, HDF5,
     NetCDF and meshes for fields. The store has an index with the sha256 of each shard, and bad_records.json where records
-    were skipped.
+    were skipped. What is written does not depend on the number of workers, and a command that was interrupted or killed goes on
+    where it stopped when it is given again.
     """
     from rich.console import Console
 
     from atomfield.data.inspect import show, summarize
-    from atomfield.data.readers import BadRecord, read
-    from atomfield.data.source import open_source, store_folder
-    from atomfield.data.store import Store, write_store
+    from atomfield.data.prepare import prepare as prepare_store
+    from atomfield.data.prepare import workers_for
+    from atomfield.data.store import Store
 
     options = read_options(
         targets=listed(target),
@@ -51,24 +63,24 @@ def prepare(
         seed=seed,
         on_bad=on_bad,
     )
-    bad: list[BadRecord] = []
-
-    def records() -> Iterator[Graph]:
-        for source in sources:
-            yield from (
-                open_source(source, options, bad) if store_folder(source) else read(source, options, bad)
-            )
-
-    write_store(_counted(records()), out, bad=bad)
-    tell_skipped(bad)
-    if bad:
+    count = workers_for(sources) if workers is None else workers
+    with _counter() as progress:
+        done = prepare_store(sources, out, options, workers=count, append=append, progress=progress)
+    tell_skipped(done.bad)
+    if done.bad:
         typer.echo(f"all of them: {out / 'bad_records.json'}", err=True)
     show(summarize(Store(out)), Console())
-    print(f"Written: {out}")
+    if not done.new_records:
+        print(f"Nothing to do: {out} holds these files already")
+    elif append:
+        print(f"Appended: {done.new_records} records to {out}")
+    else:
+        print(f"Written: {out}")
 
 
-def _counted(records: Iterator[Graph]) -> Iterator[Graph]:
-    """The same records, with a running count on the terminal."""
+@contextmanager
+def _counter() -> Iterator[Callable[[int], None]]:
+    """Shows on the terminal how many records were read."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -76,6 +88,4 @@ def _counted(records: Iterator[Graph]) -> Iterator[Graph]:
     columns = (SpinnerColumn(), TextColumn("{task.completed} records"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("prepare", total=None)
-        for record in records:
-            yield record
-            progress.advance(task)
+        yield lambda records: progress.update(task, completed=records)

@@ -12,10 +12,14 @@ import torch
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import MIN_DISTANCE, Graph
 from atomfield.data.neighbors import completed_box
+from atomfield.data.schema import hill_formula
 from atomfield.data.units import factor
 
 from .labels import labels_of
 from .options import ReadOptions
+
+_FEW_ATOMS = 40
+"""Up to this many, all pairs are looked at: faster than a tree."""
 
 
 def atoms_graph(
@@ -68,39 +72,40 @@ def atoms_graph(
 
 def _refuse_overlap(graph: Graph) -> None:
     """Two atoms on one site across a periodic border, which the plain distances of the record do not show."""
-    from scipy.spatial import cKDTree
-
     assert graph.cell is not None
-    assert graph.pbc is not None
     periodic = graph.pbc.numpy()
     box = graph.cell.numpy() if periodic.all() else completed_box(graph.cell.numpy(), periodic)
     inverse = np.linalg.inv(box)
     fractional = graph.positions.numpy() @ inverse
     fractional[:, periodic] -= np.floor(fractional[:, periodic])
     fractional[:, periodic] = np.where(fractional >= 1.0, 0.0, fractional)[:, periodic]
-    reach = min(MIN_DISTANCE * float(np.linalg.norm(inverse, 2)), 0.49)
-    tree = cKDTree(fractional, boxsize=np.where(periodic, 1.0, 0.0))
-    pairs = tree.query_pairs(reach, output_type="ndarray")
+    if len(fractional) <= _FEW_ATOMS:
+        i, j = np.triu_indices(len(fractional), 1)
+        pairs = np.stack([i, j], axis=1)
+    else:
+        pairs = _near_pairs(fractional, inverse, periodic)
     offset = fractional[pairs[:, 0]] - fractional[pairs[:, 1]]
     offset[:, periodic] -= np.round(offset[:, periodic])
-    distances = np.linalg.norm(offset @ box, axis=1)
+    distances = np.sqrt(((offset @ box) ** 2).sum(axis=1))
     if len(distances) and distances.min() < MIN_DISTANCE:
-        i, j = pairs[distances.argmin()].tolist()
+        first, second = pairs[distances.argmin()].tolist()
         raise InputError(
-            f"atoms {i} and {j} are {distances.min():.3g} angstrom apart (periodic images counted), expected at least "
+            f"atoms {first} and {second} are {distances.min():.3g} angstrom apart (periodic images counted), expected at least "
             f"{MIN_DISTANCE}: one atom per site",
             graph.provenance,
         )
 
 
-def _formula(numbers: np.ndarray, reduced: bool) -> str:
-    from ase.data import chemical_symbols
-    from ase.formula import Formula
+def _near_pairs(fractional: np.ndarray, inverse: np.ndarray, periodic: np.ndarray) -> np.ndarray:
+    """Pairs ``[P, 2]`` that may be closer than MIN_DISTANCE."""
+    from scipy.spatial import cKDTree
 
-    kinds, counts = np.unique(numbers, return_counts=True)
-    if kinds.size == 0 or kinds[0] < 1 or kinds[-1] >= len(chemical_symbols):
+    reach = min(MIN_DISTANCE * float(np.linalg.norm(inverse, 2)), 0.49)
+    tree = cKDTree(fractional, boxsize=np.where(periodic, 1.0, 0.0))
+    return tree.query_pairs(reach, output_type="ndarray")
+
+
+def _formula(numbers: np.ndarray, reduced: bool) -> str:
+    if numbers.size == 0 or numbers.min() < 1 or numbers.max() > 118:
         return ""  # the constructor of Graph says what is wrong
-    if reduced:
-        counts = counts // np.gcd.reduce(counts)
-    formula = Formula.from_dict({chemical_symbols[z]: int(n) for z, n in zip(kinds, counts, strict=True)})
-    return str(formula.convert("hill"))
+    return hill_formula(numbers, reduced=reduced)

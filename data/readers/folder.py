@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
@@ -31,19 +32,16 @@ _ID_NAMES = (
 
 def read_folder(path: Path, options: ReadOptions) -> Outcomes:
     """All graphs of the files directly in ``path``, sorted by name; numbers in names count as numbers."""
-    files = sorted(
-        (p for p in path.iterdir() if p.is_file() and not p.name.startswith(".") and kind_of(p)), key=_natural
-    )
+    files = files_of(path)
     if not files:
         others = sorted(p.name for p in path.iterdir())
         held = f"it holds {', '.join(others[:5])}" if others else "it is empty"
         raise InputError(
             f"no file with a reader in this folder ({held}); supported: {' '.join(SUFFIXES)}", str(path)
         )
-    structures = [p for p in files if kind_of(p) == "structure"]
-    tables = [p for p in files if plain_suffix(p) in (".csv", ".tsv")]
-    if structures and len(tables) == 1 and not _has_structures(tables[0]):
-        yield from _with_properties(structures, tables[0], options)
+    table = _table_beside(files)
+    if table is not None:
+        yield from _with_properties([p for p in files if kind_of(p) == "structure"], table, options)
         return
     meshes = [p for p in files if kind_of(p) == "vtk"]
     if meshes:
@@ -53,6 +51,28 @@ def read_folder(path: Path, options: ReadOptions) -> Outcomes:
     for file in files:
         if file not in meshes:
             yield from read_file(file, options)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files with a reader directly in the folder ``path``, sorted by name."""
+    found = (p for p in path.iterdir() if p.is_file() and not p.name.startswith(".") and kind_of(p))
+    return sorted(found, key=_natural)
+
+
+def read_together(path: Path) -> Literal["table", "series"] | None:
+    """Why :func:`read_folder` does not read the files of a folder one by one: structures with a table, a series of meshes, or
+    nothing to read; None if it does."""
+    files = files_of(path)
+    if files and _table_beside(files) is not None:
+        return "table"
+    return "series" if not files or any(kind_of(p) == "vtk" for p in files) else None
+
+
+def _table_beside(files: list[Path]) -> Path | None:
+    """The table of properties of the structures among ``files``, if it is that."""
+    tables = [p for p in files if plain_suffix(p) in (".csv", ".tsv")]
+    structures = any(kind_of(p) == "structure" for p in files)
+    return tables[0] if structures and len(tables) == 1 and not _has_structures(tables[0]) else None
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:

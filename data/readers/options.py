@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
 from atomfield.data.quantities import CONDITIONS, VOCABULARY
 from atomfield.data.units import factor
+
+from .turns import mine
 
 ROLES = ("smiles", "id", "group", "structure", "x", "y", "z", "time", "periodic")
 """Names that ``map`` takes besides quantities, conditions and targets: columns and arrays with a job of their own."""
@@ -65,14 +67,21 @@ class BadRecord:
     message: str
 
 
+@dataclass(frozen=True)
+class Passed(BadRecord):
+    """A record that another process builds; only there while processes share a file (:mod:`.turns`)."""
+
+
 Outcome: TypeAlias = Graph | BadRecord
 Outcomes: TypeAlias = Iterator[Graph | BadRecord]
 
 
 def attempt(where: Provenance, build: Callable[[], Graph]) -> Outcome:
-    """The graph, or what is wrong with it."""
+    """The graph, or what is wrong with it. ``where.record`` must not decrease from record to record of a file."""
+    if not mine(where):
+        return Passed(where, "")
     try:
         return build()
     except InputError as error:
         place = error.where if isinstance(error.where, Provenance) else where
-        return BadRecord(place, error.message)
+        return BadRecord(replace(place, record=where.record), error.message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ _PATIENCE = 2.0
 
 def counted(items: Sequence[Item], title: str) -> Iterator[Item]:
     """The items, with a bar on the terminal while they are consumed."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or multiprocessing.parent_process() is not None:
         yield from items
         return
     from rich.console import Console

@@ -18,9 +18,10 @@ from atomfield.data.graph import Graph
 
 from .atoms import atoms_graph
 from .labels import logger, missing_target, warn_unread
-from .options import BadRecord, Outcomes, ReadOptions
+from .options import BadRecord, Outcomes, Passed, ReadOptions
 from .smiles import canonical_smiles, embed_molecule
 from .text import read_text
+from .turns import mine
 
 _ITEM = re.compile(r"^>.*?<([^>]+)>", re.MULTILINE)
 
@@ -32,6 +33,9 @@ def read_sdf(path: Path, options: ReadOptions) -> Outcomes:
     count = 0
     for where, block in _records(path):
         count += 1
+        if not mine(where):
+            yield Passed(where, "")
+            continue
         try:
             values = _items(block)
             if set(values) - items:

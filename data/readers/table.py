@@ -7,6 +7,7 @@ no header: the SMILES, then a name. Cells that are empty are labels that are not
 from __future__ import annotations
 
 import csv
+import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,9 +19,10 @@ from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
 
 from .labels import logger, missing_target, warn_unread
-from .options import BadRecord, Outcomes, ReadOptions, attempt
+from .options import BadRecord, Outcomes, Passed, ReadOptions, attempt
 from .progress import counted
 from .text import open_text, plain_suffix
+from .turns import mine
 
 SMILES_NAMES = ("smiles", "canonical_smiles", "isomeric_smiles", "smile")
 STRUCTURE_NAMES = ("cif", "poscar", "structure")
@@ -150,9 +152,8 @@ def _embedded(lines: list[Line], column: str, options: ReadOptions, path: Path) 
     from rdkit import Chem, rdBase  # noqa: F401 (its import switches the log on, and that of the next two)
     from rdkit.Chem import rdDistGeom, rdForceFieldHelpers  # noqa: F401
 
-    workers = max(
-        1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = cores if multiprocessing.parent_process() is None else 1
     with rdBase.BlockLogs(), ThreadPoolExecutor(workers) as pool:
         ahead: list[Future[list[Graph] | BadRecord]] = []
         rows: Iterator[Line] = iter(lines)
@@ -176,6 +177,11 @@ def _submit(
 ) -> Future[list[Graph] | BadRecord]:
     """Parse here, because what RDKit's parser prints can only be caught by one thread; embed there."""
     from .smiles import embed_molecule, parse_smiles
+
+    if not mine(line.where):
+        passed: Future[list[Graph] | BadRecord] = Future()
+        passed.set_result(Passed(line.where, ""))
+        return passed
 
     values: dict[str, Any] = {k: v for k, v in line.cells.items() if k != column}
     group_key = options.map.get("group")

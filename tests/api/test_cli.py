@@ -17,7 +17,7 @@ READING = ["--map", "--units", "--level", "--conformers", "--on-bad", "--seed"]
 NETWORK = ["--device", "--dtype"]
 SURFACE = {
     "quickstart": ["--out", "--seed", "--device"],
-    "prepare": ["SOURCE...", "--out", "--target", *READING],
+    "prepare": ["SOURCE...", "--out", "--target", *READING, "--workers", "--append"],
     "inspect": ["STORE|CHECKPOINT|RUN|FILE", "--picture", "--record", "--target", *READING],
     "pretrain": ["CONFIG", "--set", "--plan", "--max-time", "--seed", "--device"],
     "finetune": ["[CONFIG]", "--from", "--train", "--valid", "--test", "--target", "--out", "--task", "--pooling", "--max-time",
