@@ -31,5 +31,12 @@ class InputError(ValueError):
 
     def __init__(self, message: str, where: Provenance | str | None = None):
         self.where = where
-        self.message = message
+        self.message = message = _printable(message)
         super().__init__(f"{where}: {message}" if where else message)
+
+
+def _printable(text: str) -> str:
+    """One line: what a file put into a message (a line break, a control character) is shown as Python would write it."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

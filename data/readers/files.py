@@ -26,6 +26,10 @@ SUFFIXES: dict[str, str] = {
 """Suffix (compression taken off) -> reader."""
 
 
+UNFORESEEN = "the file cannot be read"
+"""How a message begins where a library failed in a way that no reader expects."""
+
+
 def kind_of(path: Path) -> str | None:
     """The reader of a file, by name; None if there is none."""
     if path.name.upper().startswith(("POSCAR", "CONTCAR")):
@@ -48,7 +52,23 @@ def outcomes_of(path: Path, options: ReadOptions) -> Outcomes:
 
 
 def read_file(path: Path, options: ReadOptions) -> Outcomes:
-    """Graphs and bad records of one file."""
+    """Graphs and bad records of one file.
+
+    What a library throws at a file that is broken inside becomes an ``InputError`` too, with the library's own words.
+    """
+    try:
+        yield from _read_as_its_kind(path, options)
+    except InputError:
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise InputError(
+            f"{UNFORESEEN} ({type(error).__name__}: {reason}); is it whole, and what its name says?",
+            str(path),
+        ) from error
+
+
+def _read_as_its_kind(path: Path, options: ReadOptions) -> Outcomes:
     match kind_of(path):
         case "extxyz":
             from .extxyz import read_extxyz

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import warnings
 from collections.abc import Mapping
 from functools import partial
@@ -73,8 +74,17 @@ def graph_of_text(text: str, values: Mapping[str, Any], options: ReadOptions, wh
 
 
 def _parse_cif(text: str) -> Structure:
-    from pymatgen.io.cif import CifParser
+    from pymatgen.io.cif import CifFile, CifParser
 
+    for block in CifFile.from_str(text).data.values():
+        sites = block.data.get("_atom_site_occupancy", [])
+        labels = block.data.get("_atom_site_label", [])
+        for number, occupancy in enumerate(sites if isinstance(sites, list) else []):
+            if re.fullmatch(r"[-+]?0*\.?0*(\(\d*\))?", occupancy.strip()) and "0" in occupancy:
+                label = labels[number] if isinstance(labels, list) and number < len(labels) else number
+                raise ValueError(
+                    f"site {label} has occupancy {occupancy}, which pymatgen would leave out; delete the site or set it to 1"
+                )
     parser = CifParser.from_str(text)
     structures = parser.parse_structures(primitive=False, on_error="raise")
     return structures[0]
