@@ -19,8 +19,8 @@ _STARTER = Path(__file__).parent / "starter"
 def open_source(
     source: str | Path, options: ReadOptions | None = None, bad: list[BadRecord] | None = None
 ) -> Sequence[Graph]:
-    """A :class:`~atomfield.data.store.Store` where ``source`` is one (or ``starter/NAME``), else the list of all graphs
-    that the file or folder holds.
+    """A :class:`~atomfield.data.store.Store` where ``source`` is one (or ``starter/NAME``), else all graphs that the file or
+    folder holds: a list, or, if they are large, a store that is made once and kept (:mod:`.cache`).
 
     Raises ``InputError`` if nothing is there, nothing can be read, or a wanted target is in no record.
     """
@@ -29,12 +29,18 @@ def open_source(
     options = options or ReadOptions()
     folder = store_folder(source)
     if folder is not None:
-        store = Store(folder)
+        store: Store | None = Store(folder)
         for target in options.targets:
             if target not in store.index["quantities"]:
                 held = ", ".join(store.index["quantities"]) or "none"
                 raise InputError(f"target {target!r} is not in the store; it holds {held}", str(source))
         return store
+    from .cache import cached_store, is_large
+
+    if is_large(source):
+        store = cached_store(source, options, bad)
+        if store is not None:
+            return store
     graphs = list(read(source, options, bad))
     if not graphs:
         raise InputError("no record could be read", str(source))
