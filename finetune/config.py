@@ -29,6 +29,8 @@ class FinetuneConfig(BaseModel):
     units: dict[str, str] = {}
     conformers: int = Field(1, ge=1)
     on_bad: Literal["raise", "skip"] = "raise"
+    on_leak: Literal["report", "raise"] = "report"
+    """Test records that are in the training set: report metrics with and without them, or stop."""
     level: str = ""
     """Name of the level of theory or solver of this data; a new one gets a row of its own in every head."""
     task: Literal["auto", "regression", "classification"] = "auto"

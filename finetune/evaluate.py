@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atomfield.data.checks import Overlap, overlap
 from atomfield.data.graph import Graph
 
 from .assess import Assessment, assess
 from .baselines import describe
 from .field_errors import vrmse_rows
-from .metrics import probability
+from .metrics import flatten, measures_of, probability
 from .report import Section, Table, number, provenance_section, write_report
 from .sections import result_sections
 
@@ -117,6 +118,28 @@ def _write_predictions(assessment: Assessment, out: Path) -> Path:
     return path
 
 
+def without_overlap(assessment: Assessment, shared: Overlap) -> dict[str, float]:
+    """``test_records_shared_with_training`` and every metric of the network over the other test records, under its key with
+    ``_without_overlap``."""
+    metrics: dict[str, float] = {"test_records_shared_with_training": float(len(shared.leaked))}
+    if shared.clean:
+        graphs = [assessment.graphs[i] for i in shared.clean]
+        predictions = [assessment.predictions[i] for i in shared.clean]
+        measures = measures_of(graphs, predictions, assessment.targets, assessment.kinds)
+        metrics |= {f"{k}_without_overlap": v for k, v in flatten(measures, intervals=False).items()}
+    return metrics
+
+
+def _overlap_note(shared: Overlap) -> str:
+    kept = (
+        "metrics without them end in _without_overlap"
+        if shared.clean
+        else "no test record is left without them"
+    )
+    first = "; ".join(shared.named[:2])
+    return f"{shared.sentence()}; {kept} in metrics.json. The first: {first}"
+
+
 def evaluate(
     net: AtomFieldNet,
     test: Sequence[Graph],
@@ -126,6 +149,7 @@ def evaluate(
     train: Sequence[Graph] | None = None,
     history: list[dict] | None = None,
     control: dict[str, float] | None = None,
+    shared: Overlap | None = None,
     title: str = "",
     console: Console | None = None,
 ) -> dict[str, float]:
@@ -134,7 +158,9 @@ def evaluate(
 
     train: records that baselines are fitted on. history: rows of the training log (``step``,
     ``train_loss``, ``valid_*``) for the loss curves. control: metrics of the same network trained from
-    scratch, shown beside. Returns the flat metrics, baselines included under ``baseline_`` keys; an error
+    scratch, shown beside. shared: what ``test`` and ``train`` have in common (found here where ``train`` is
+    given): metrics without it come under keys that end in ``_without_overlap``. Returns the flat metrics, baselines
+    included under ``baseline_`` keys; an error
     that diverged is infinite. Raises ``InputError`` as ``assess`` does.
     """
     from rich.console import Console as RichConsole
@@ -144,6 +170,10 @@ def evaluate(
     out.mkdir(parents=True, exist_ok=True)
     assessment = assess(net, test, targets, train=train, console=console)
     metrics = assessment.flat()
+    shared = shared or (overlap(train, assessment.graphs, targets) if train else None)
+    if shared is not None and shared.leaked:
+        metrics |= without_overlap(assessment, shared)
+        assessment.notes.append(_overlap_note(shared))
     write_metrics(metrics, out / "metrics.json")
     predictions = _write_predictions(assessment, out)
     table = results_table(assessment, control)

@@ -12,6 +12,7 @@ import torch
 import yaml
 from rich.console import Console
 
+from atomfield.data.checks import Overlap, overlap
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 from atomfield.data.loader import Loader
@@ -70,6 +71,7 @@ def finetune(
         parts.test_is_valid,
     )
     task = task_of(config.target, parts.train)
+    shared = check_overlap(config, parts, console)
     net, notes = prepare_network(config, start, task, level, parts.train)
     check_elements(net, [*parts.valid, *parts.test], task.names)
     for note in notes:
@@ -90,6 +92,7 @@ def finetune(
         train=parts.train,
         history=history,
         control=control,
+        shared=shared,
         title=f"{', '.join(task.names)} on {len(parts.test)} {what}",
         console=console,
     )
@@ -136,6 +139,25 @@ def read_parts(config: FinetuneConfig, console: Console) -> Parts:
             ", ".join(config.train),
         )
     return Parts(train_part, valid_part, test_part or valid_part, test_is_valid=not test_part)
+
+
+def check_overlap(config: FinetuneConfig, parts: Parts, console: Console) -> Overlap:
+    """What the records that the report is about share with the training records.
+
+    Raises ``InputError`` where they are the same set, or where anything is shared and ``on_leak`` is ``raise``.
+    """
+    names = {"valid": ", ".join(config.valid) or "a part of --train", "test": ", ".join(config.test)}
+    sets = {"test": parts.test} if not parts.test_is_valid else {}
+    if config.valid or parts.test_is_valid:
+        sets["valid"] = parts.valid
+    found = {}
+    for name, graphs in sets.items():
+        found[name] = overlap(parts.train, graphs, config.target, f"--{name} {names[name]}")
+        found[name].refuse(config.on_leak if name == "test" or config.valid else "report")
+        for finding in found[name].findings():
+            if finding.severity != "note":
+                console.print(f"[yellow]{finding.line()}[/yellow]", highlight=False)
+    return found["valid"] if parts.test_is_valid else found["test"]
 
 
 def split_in_time(graph: Graph, fraction: float) -> tuple[list[Graph], list[Graph]]:

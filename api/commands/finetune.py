@@ -70,6 +70,14 @@ def finetune(
     on_bad: Annotated[
         OnBadName | None, _given("--on-bad", "raise|skip", "A bad record: stop, or skip it and report.")
     ] = None,
+    on_leak: Annotated[
+        Literal["report", "raise"] | None,
+        _given(
+            "--on-leak",
+            "report|raise",
+            "Test records that are in the training set: metrics without them too, or stop.",
+        ),
+    ] = None,
     seed: GivenSeed = None,
     device: GivenDevice = None,
     dtype: Annotated[
@@ -104,6 +112,7 @@ def finetune(
         "conformers": ("--conformers", conformers),
         "max_time": ("--max-time", seconds(max_time)),
         "on_bad": ("--on-bad", on_bad),
+        "on_leak": ("--on-leak", on_leak),
         "seed": ("--seed", seed),
         "device": ("--device", device),
         "dtype": ("--dtype", dtype),

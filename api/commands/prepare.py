@@ -73,7 +73,7 @@ def prepare(
     """
     from rich.console import Console
 
-    from atomfield.data.checks import audit, check_share
+    from atomfield.data.checks import audit, check_share, listed_bad
     from atomfield.data.inspect import show, summarize
     from atomfield.data.prepare import prepare as prepare_store
     from atomfield.data.prepare import workers_for
@@ -100,7 +100,7 @@ def prepare(
         report = audit(store, done.bad, where=out.name)
         report.write(out / "checks.json")
         report.show(console)
-    check_share(done.bad, done.new_records, max_bad, str(out))
+    check_share(done.bad or listed_bad(out), len(store), max_bad, str(out))
     if not done.new_records:
         print(f"Nothing to do: {out} holds these files already")
     elif append:

@@ -8,6 +8,6 @@ from __future__ import annotations
 from .audit import audit
 from .findings import Finding, Report
 from .overlap import Overlap, overlap
-from .refused import MAX_BAD, check_share
+from .refused import MAX_BAD, check_share, listed_bad
 
-__all__ = ["MAX_BAD", "Finding", "Overlap", "Report", "audit", "check_share", "overlap"]
+__all__ = ["MAX_BAD", "Finding", "Overlap", "Report", "audit", "check_share", "listed_bad", "overlap"]

@@ -70,7 +70,7 @@ class Overlap:
         """Raise ``InputError`` where the test set IS the training set, or has any leak with ``on_leak="raise"``."""
         if self.leaked and len(self.structures) == self.num_test and self.num_test >= 0.9 * self.num_train:
             raise InputError(
-                f"the test set is the training set: {self.sentence()}; give other records to --test",
+                f"these are the training records: {self.sentence()}; give other records",
                 self.where,
             )
         if self.leaked and on_leak == "raise":

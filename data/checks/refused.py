@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
-from atomfield.data.errors import InputError
+from atomfield.data.errors import InputError, Provenance
+from atomfield.data.readers.options import BadRecord
 
 from .findings import Finding
 
@@ -47,6 +50,17 @@ def check_refused(bad: Sequence[Refused], where: str) -> list[Finding]:
             len(records),
         )
         for reason, records in sorted(reasons.items(), key=lambda item: -len(item[1]))
+    ]
+
+
+def listed_bad(store: Path) -> list[BadRecord]:
+    """What was left out when a store was made."""
+    file = store / "bad_records.json"
+    if not file.is_file():
+        return []
+    return [
+        BadRecord(Provenance(one["where"]), one["message"])
+        for one in json.loads(file.read_text(encoding="utf-8"))
     ]
 
 

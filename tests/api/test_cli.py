@@ -17,11 +17,11 @@ READING = ["--map", "--units", "--level", "--conformers", "--on-bad", "--seed"]
 NETWORK = ["--device", "--dtype"]
 SURFACE = {
     "quickstart": ["--out", "--seed", "--device"],
-    "prepare": ["SOURCE...", "--out", "--target", *READING, "--workers", "--append"],
-    "inspect": ["STORE|CHECKPOINT|RUN|FILE", "--picture", "--record", "--verify", "--target", *READING],
+    "prepare": ["SOURCE...", "--out", "--target", *READING, "--max-bad", "--workers", "--append", "--check"],
+    "inspect": ["STORE|CHECKPOINT|RUN|FILE", "--picture", "--record", "--verify", "--check", "--target", *READING],
     "pretrain": ["CONFIG", "--set", "--plan", "--max-time", "--seed", "--device"],
     "finetune": ["[CONFIG]", "--from", "--train", "--valid", "--test", "--target", "--out", "--task", "--pooling", "--max-time",
-                 "--set", *READING, *NETWORK],
+                 "--on-leak", "--set", *READING, *NETWORK],
     "evaluate": ["CKPT", "SRC", "--out", "--target", "--train", *READING, *NETWORK],
     "predict": ["CKPT", "SRC", "--out", "--forces", *READING, *NETWORK],
     "simulate": ["CKPT", "STRUCTURE", "--out", "--mode", "--record", "--steps", "--timestep", "--temperature", "--pressure",
@@ -244,7 +244,7 @@ def test_errors_of_the_program_are_not_hidden(monkeypatch):
 def test_prepare_skips_and_reports(tmp_path, water, capsys):
     water.write_text(water.read_text().replace("H 0 0.76", "H 0 nan", 1))
     out = tmp_path / "store"
-    assert main(["prepare", str(water), "--out", str(out), "--on-bad", "skip"]) == 0
+    assert main(["prepare", str(water), "--out", str(out), "--on-bad", "skip", "--max-bad", "0.5"]) == 0
     assert "skipped 1 bad record" in capsys.readouterr().err
     assert len(json.loads((out / "bad_records.json").read_text())) == 1
     assert main(["inspect", str(out), "--picture", str(tmp_path / "one.png")]) == 0
