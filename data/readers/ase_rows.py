@@ -57,7 +57,7 @@ class Rows:
         if cell is not None and cell.size != 9:
             raise InputError(f"the cell has shape {list(cell.shape)}, expected [3, 3]", where)
         values = {k: row[k] for k in RESULTS if row.get(k) is not None}
-        if np.shape(values.get("stress")) == (6,):
+        if "stress" in values and np.shape(values["stress"]) == (6,):
             values["stress"] = full_tensor(_array(values["stress"], "the stress", where))
         values |= {k: v for k, v in _pairs(row, where).items() if k not in values}
         new = [k for k in values if k not in self.seen]
