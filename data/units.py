@@ -3,6 +3,9 @@
 A unit with a leading minus says that the file's sign is the opposite of ours: stress here is positive in tension, as
 in ASE; VASP prints it in ``-kbar``, positive in compression. ``stress=virial`` is the virial in eV,
 ``-stress * volume``, and ``stress=-virial`` its negative.
+
+Six numbers of a symmetric tensor are in ASE's order, xx yy zz yz xz xy, unless the unit names another:
+``stress=-kbar:xx-yy-zz-xy-yz-zx``, for which ``stress=vasp`` is short.
 """
 
 from __future__ import annotations
@@ -55,12 +58,34 @@ _TABLES: dict[str, dict[str, float]] = {
 }
 
 
+VOIGT = "xx-yy-zz-yz-xz-xy"
+"""ASE's order of the six components of a symmetric tensor."""
+_SHORT = {"vasp": "-kbar:xx-yy-zz-xy-yz-zx", "-vasp": "kbar:xx-yy-zz-xy-yz-zx"}
+
+
+def split_order(unit: str) -> tuple[str, str]:
+    """A unit and the order of six components that it names (empty if none): ``-kbar:xx-yy-...`` -> ``-kbar``, ``xx-yy-...``."""
+    plain, _, order = _SHORT.get(unit.lower(), unit).partition(":")
+    return plain, order.lower()
+
+
+def component_order(order: str) -> list[tuple[int, int]]:
+    """Row and column of each of the six components. Raises ``InputError`` unless each is named once."""
+    pairs = [tuple(sorted("xyz".find(c) for c in part)) for part in (order or VOIGT).split("-")]
+    if len(pairs) != 6 or len(set(pairs)) != 6 or any(len(p) != 2 or p[0] < 0 for p in pairs):
+        raise InputError(f"order of components is {order!r}, expected the six like {VOIGT}")
+    return [(p[0], p[1]) for p in pairs]
+
+
 def factor(name: str, unit: str) -> float:
     """What a file's numbers of quantity ``name`` (or ``positions``) are multiplied with to be in our unit.
 
     A user's own property has the unit it is given in: its factor is 1 (-1 with a leading minus).
     Raises ``InputError`` for an unknown unit of a known quantity.
     """
+    unit, order = split_order(unit)
+    if order:
+        component_order(order)
     sign, plain = (-1.0, unit[1:]) if unit.startswith("-") else (1.0, unit)
     table = _TABLES.get(name)
     if table is None:

@@ -20,7 +20,7 @@ from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
 
 from .atoms import atoms_graph
-from .labels import warn_unread
+from .labels import full_tensor, warn_unread
 from .options import ReadOptions
 from .parsing import parsed
 
@@ -57,6 +57,8 @@ class Rows:
         if cell is not None and cell.size != 9:
             raise InputError(f"the cell has shape {list(cell.shape)}, expected [3, 3]", where)
         values = {k: row[k] for k in RESULTS if row.get(k) is not None}
+        if "stress" in values and np.shape(values["stress"]) == (6,):
+            values["stress"] = full_tensor(_array(values["stress"], "the stress", where))
         values |= {k: v for k, v in _pairs(row, where).items() if k not in values}
         new = [k for k in values if k not in self.seen]
         if new:

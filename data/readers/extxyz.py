@@ -17,9 +17,12 @@ from atomfield.data.errors import InputError, Provenance
 from .atoms import atoms_graph
 from .labels import warn_unread
 from .options import Outcomes, ReadOptions, attempt
+from .parsing import is_number
 from .text import open_text
 
 _RESERVED = ("Properties", "Lattice", "pbc", "species", "pos", "Z", "numbers")
+_SIX = re.compile(r'(?<!\S)(stress|virials?)="([^"]*)"')
+"""Six numbers are as good as nine; ASE takes nine only."""
 _KINDS: dict[str, Any] = {"R": np.float64, "I": np.int64, "S": str, "L": str}
 
 
@@ -90,8 +93,17 @@ def _parse(comment: str, rows: list[str], where: Provenance) -> tuple[dict[str, 
 
     info: dict[str, Any] = {}
     if "=" in comment:
+        six: dict[str, Any] = {}
+
+        def aside(match: re.Match[str]) -> str:
+            words = match.group(2).replace(",", " ").split()
+            if len(words) != 6 or not all(map(is_number, words)):
+                return match.group(0)
+            six[match.group(1)] = np.array(words, dtype=np.float64)
+            return ""
+
         try:
-            info = key_val_str_to_dict(comment)
+            info = key_val_str_to_dict(_SIX.sub(aside, comment)) | six
         except (ValueError, IndexError, KeyError) as error:
             raise InputError(f"the comment line cannot be parsed ({error})", _below(where, 1)) from None
     columns = _columns(str(info.get("Properties", "species:S:1:pos:R:3")), where)
@@ -109,7 +121,7 @@ def _parse(comment: str, rows: list[str], where: Provenance) -> tuple[dict[str, 
         try:
             array = np.array(cells, dtype=_KINDS[kind]).reshape(len(rows), count)
         except ValueError:
-            i, cell = next((i, c) for i, row in enumerate(cells) for c in row if not _is_number(c))
+            i, cell = next((i, c) for i, row in enumerate(cells) for c in row if not is_number(c))
             raise InputError(
                 f"{name} of atom {i} is {cell!r}, expected a number", _below(where, 2 + i)
             ) from None
@@ -128,14 +140,6 @@ def _parse(comment: str, rows: list[str], where: Provenance) -> tuple[dict[str, 
 def _below(where: Provenance, lines: int) -> Provenance:
     assert where.line is not None
     return Provenance(where.file, where.record, where.line + lines)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _columns(properties: str, where: Provenance) -> list[tuple[str, str, int]]:

@@ -114,13 +114,13 @@ class _Frames:
     ):
         self.arrays, self.layout, self.options, self.path, self.inside = arrays, layout, options, path, inside
         shape = tuple(arrays[layout.positions].shape)
+        self.ptr: np.ndarray | None = None
         if layout.ptr is not None and len(shape) == 2:
             self.ptr = self._ptr(shape[0])
             self.count, self.atoms = len(self.ptr) - 1, shape[0]
         else:
             if shape[-1] != 3:
                 self._refuse(f"{layout.positions!r} has shape {list(shape)}, expected [T, N, 3]")
-            self.ptr = None
             self.single = len(shape) == 2
             self.count, self.atoms = (1, shape[0]) if self.single else shape[:2]
         if not self.count or not self.atoms:

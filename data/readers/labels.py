@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.quantities import CONDITIONS, VOCABULARY, Quantity, scalar_property, suggestions
-from atomfield.data.units import factor
+from atomfield.data.units import component_order, factor, split_order
 
 from .options import ReadOptions
 
@@ -22,7 +23,6 @@ logger = logging.getLogger("atomfield")
 
 _CLASSES = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 _MISSING = {"", "nan", "na", "n/a", "none", "null", "-", "?"}
-_VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 @dataclass
@@ -56,11 +56,12 @@ def labels_of(
         if number is None:
             continue
         q = scalar_property(name, options.units.get(name, ""))
-        number = _shaped(number, q, num_nodes, key, where)
         unit = options.units.get(name)
+        plain, order = split_order(unit) if unit else ("", "")
+        number = _shaped(number, q, num_nodes, key, where, order)
         if unit:
             number = number * factor(name, unit)
-            if name == "stress" and unit.lstrip("-").lower() == "virial":
+            if name == "stress" and plain.lstrip("-").lower() == "virial":
                 if not volume:
                     raise InputError(
                         "a virial is given, but the record has no periodic cell with a volume", where
@@ -118,13 +119,30 @@ def _array(value: Any, name: str, key: str, where: Provenance) -> np.ndarray | N
     return array
 
 
-def _shaped(array: np.ndarray, q: Quantity, num_nodes: int, key: str, where: Provenance) -> np.ndarray:
+def full_tensor(six: np.ndarray, order: str = "") -> np.ndarray:
+    """``[3, 3]`` of the six components of a symmetric tensor; ``order`` as in :mod:`atomfield.data.units`, default ASE's."""
+    full = np.zeros((3, 3))
+    for value, (i, j) in zip(six.reshape(-1), component_order(order), strict=True):
+        full[i, j] = full[j, i] = value
+    return full
+
+
+@lru_cache(maxsize=1000)
+def _say_order(file: str, key: str, name: str) -> None:
+    logger.warning(
+        "%s: the six numbers of %r are read in ASE's order xx, yy, zz, yz, xz, xy; another (VASP's, say) by --units "
+        "%s=UNIT:xx-yy-zz-xy-yz-zx", file, key, name,
+    )  # fmt: skip
+
+
+def _shaped(
+    array: np.ndarray, q: Quantity, num_nodes: int, key: str, where: Provenance, order: str
+) -> np.ndarray:
     expected = (num_nodes, *q.shape) if q.support == "node" else q.shape
     if q.shape == (3, 3) and array.size == 6:
-        full = np.zeros((3, 3))
-        for value, (i, j) in zip(array.reshape(-1), _VOIGT, strict=True):
-            full[i, j] = full[j, i] = value
-        array = full
+        if not order:
+            _say_order(where.file, key, q.name)
+        array = full_tensor(array, order)
     if array.size != int(np.prod(expected)) or (
         q.support == "node" and array.ndim and array.shape[0] != num_nodes
     ):

@@ -11,13 +11,13 @@ import numpy as np
 
 from atomfield.data.errors import InputError, Provenance
 
-from .labels import logger
+from .labels import full_tensor, logger
 from .parsing import atomic_number
 from .text import open_text
 from .vasp import Run, Step
 
-_KBAR = (0, 1, 2, 4, 5, 3)
-"""``in kB`` has XX YY ZZ XY YZ ZX; labels take XX YY ZZ YZ XZ XY."""
+_ORDER = "xx-yy-zz-xy-yz-zx"
+"""Of the numbers behind ``in kB``."""
 
 
 def read_steps(path: Path) -> Iterator[tuple[Run, Step]]:
@@ -76,7 +76,7 @@ class _Outcar:
             self._reading, self._rows, self.open, self._begin = "forces", [], True, self.line
         elif "in kB" in text:
             words = _words(text.split("in kB")[1])
-            self._values["stress"] = _floats([words[i] for i in _KBAR] if len(words) >= 6 else words)
+            self._values["stress"] = _stress(words)
         elif "Iteration" in text and text.lstrip().startswith("---"):
             found = re.search(r"Iteration\s+\d+\(\s*(\d+)\)", text)
             self._loops = int(found.group(1)) if found else self._loops
@@ -134,6 +134,10 @@ class _Outcar:
         self._values, self._positions, self.open, self._loops = {}, None, False, 0
         self.done += 1
         return step
+
+
+def _stress(words: list[str]) -> np.ndarray:
+    return full_tensor(_floats(words, 6), _ORDER)
 
 
 def _words(text: str) -> list[str]:

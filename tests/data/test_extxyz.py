@@ -16,6 +16,7 @@ from ase.io import write as ase_write
 
 from atomfield.data.errors import InputError
 from atomfield.data.readers import BadRecord, ReadOptions, read
+from atomfield.data.units import factor
 
 Write = Callable[[str, str], Path]
 WATER = """3
@@ -165,3 +166,18 @@ def test_partial_labels_are_kept(write: Write) -> None:
     assert ["gap" in g.quantities for g in graphs] == [True, False]
     with pytest.raises(InputError, match="no record has a value of 'spam'"):
         list(read(write("he.xyz", text), ReadOptions(targets=("energy", "spam"))))
+
+
+def test_six_numbers_of_a_stress(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    """ASE's order is taken and said; VASP's, which has xy first, and its sign are a unit."""
+    text = '1\nLattice="3 0 0 0 3 0 0 0 3" Properties=species:S:1:pos:R:3 stress="1 2 3 4 5 6"\nCu 0 0 0\n'
+    (graph,) = read(write("six.xyz", text))
+    assert graph.quantities["stress"].tolist() == [[1, 6, 5], [6, 2, 4], [5, 4, 3]]
+    assert "'stress' are read in ASE's order xx, yy, zz, yz, xz, xy" in caplog.text
+    caplog.clear()
+    (graph,) = read(write("six.xyz", text), ReadOptions(units={"stress": "vasp"}))
+    kbar = factor("stress", "kbar")
+    assert torch.allclose(
+        graph.quantities["stress"] / -kbar, torch.tensor([[1.0, 4, 6], [4, 2, 5], [6, 5, 3]]).double()
+    )
+    assert not caplog.text

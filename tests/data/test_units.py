@@ -6,7 +6,7 @@ import pytest
 from ase import units
 
 from atomfield.data.errors import InputError
-from atomfield.data.units import factor
+from atomfield.data.units import component_order, factor
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,15 @@ def test_unknown_unit() -> None:
         InputError, match="unit 'furlong' of positions is not known; expected one of angstrom"
     ):
         factor("positions", "furlong")
+
+
+def test_order_of_components() -> None:
+    assert (
+        factor("stress", "vasp") == factor("stress", "-kbar") == factor("stress", "-kbar:xx-yy-zz-xy-yz-zx")
+    )
+    assert factor("stress", "-vasp") == factor("stress", "kbar")
+    assert component_order("")[3:] == [(1, 2), (0, 2), (0, 1)]
+    assert component_order("xx-yy-zz-xy-yz-zx")[3:] == [(0, 1), (1, 2), (0, 2)]
+    for wrong in ("xx-yy-zz", "xx-yy-zz-xy-yz-yx", "xx-yy-zz-xy-yz-zw", "a-b-c-d-e-f"):
+        with pytest.raises(InputError, match="expected the six like xx-yy-zz-yz-xz-xy"):
+            factor("stress", f"GPa:{wrong}")
