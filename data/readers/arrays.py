@@ -33,6 +33,8 @@ def read_arrays(path: Path, options: ReadOptions) -> Outcomes:
         return
     import h5py
 
+    if path.stat().st_size == 0:
+        raise InputError("the file is empty", str(path))
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -70,6 +72,9 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an npz file. Nothing in it is unpickled."""
     if path.stat().st_size == 0:
         raise InputError("the file is empty", str(path))
+    with open(path, "rb") as opened:
+        if opened.read(2) != b"PK":
+            raise InputError("is not an npz file, which is a zip archive", str(path))
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {}
