@@ -16,6 +16,7 @@ import numpy as np
 
 from atomfield.data.errors import InputError
 
+from .attributes import open_hdf5
 from .grid import read_grid
 from .mesh import is_mesh, read_mesh
 from .options import Outcomes, ReadOptions
@@ -31,17 +32,7 @@ def read_arrays(path: Path, options: ReadOptions) -> Outcomes:
     if path.suffix.lower() == ".npz":
         yield from read_named(read_npz(path), path, options)
         return
-    import h5py
-
-    if path.stat().st_size == 0:
-        raise InputError("the file is empty", str(path))
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(
-            f"is not an HDF5 file ({str(error).splitlines()[0][:120]}); is it whole?", str(path)
-        ) from None
-    with file:
+    with open_hdf5(path) as file:
         if is_well(file):
             yield from read_well(file, path, options)
             return
