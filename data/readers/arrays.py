@@ -17,6 +17,7 @@ import numpy as np
 
 from atomfield.data.errors import InputError
 
+from .attributes import open_hdf5
 from .frame_files import hdf5_frames, is_frames, read_array_frames, read_hdf5_frames
 from .grid import read_grid
 from .mesh import is_mesh, read_mesh
@@ -37,15 +38,7 @@ def read_arrays(path: Path, options: ReadOptions) -> Outcomes:
         else:
             yield from read_named(arrays, path, options)
         return
-    import h5py
-
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(
-            f"is not an HDF5 file ({str(error).splitlines()[0][:120]}); is it whole?", str(path)
-        ) from None
-    with file:
+    with open_hdf5(path) as file:
         if is_well(file):
             yield from read_well(file, path, options)
             return
@@ -80,6 +73,9 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an npz file. Nothing in it is unpickled."""
     if path.stat().st_size == 0:
         raise InputError("the file is empty", str(path))
+    with open(path, "rb") as opened:
+        if opened.read(2) != b"PK":
+            raise InputError("is not an npz file, which is a zip archive", str(path))
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {}

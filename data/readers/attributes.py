@@ -1,12 +1,39 @@
-"""Attributes of HDF5 groups and arrays, checked: what is missing or of another kind raises ``InputError``."""
+"""HDF5 files and their attributes, checked: what is damaged, missing or of another kind raises ``InputError``."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from atomfield.data.errors import InputError, Provenance
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[Any]:
+    """The open file. What the library says about damage, here or while the file is being read, becomes an ``InputError``."""
+    import h5py
+
+    if path.stat().st_size == 0:
+        raise InputError("the file is empty", str(path))
+    try:
+        file = h5py.File(path, "r")
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"is not an HDF5 file ({_reason(error)}); is it whole?", str(path)) from None
+    try:
+        with file:
+            yield file
+    except (OSError, RuntimeError, KeyError, MemoryError) as error:
+        if isinstance(error, KeyError) and "Unable to" not in str(error):
+            raise  # a mistake of ours
+        raise InputError(f"is damaged or not whole ({_reason(error)})", str(path)) from None
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()).strip("'\"")[:120]
 
 
 def path_of(data: Any) -> str:

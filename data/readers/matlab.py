@@ -15,6 +15,7 @@ import numpy as np
 from atomfield.data.errors import InputError
 
 from .arrays import read_named
+from .attributes import open_hdf5
 from .fields import TIME_KEYS
 from .frame_files import is_frames, read_mat_frames
 from .options import Outcomes, ReadOptions
@@ -70,20 +71,16 @@ def _load(path: Path) -> dict[str, np.ndarray]:
 def _load_hdf5(path: Path) -> dict[str, np.ndarray]:
     import h5py
 
-    try:
-        with h5py.File(path, "r") as file:
-            arrays = {}
-            for name, item in file.items():
-                if isinstance(item, h5py.Dataset):
-                    value = np.asarray(item[()])
-                    if value.dtype.names == ("real", "imag"):
-                        value = value["real"] + 1j * value["imag"]
-                    if _is_numeric(value):
-                        arrays[name] = value.T
-            return arrays
-    except (OSError, RuntimeError, KeyError) as error:
-        text = " ".join(str(error).split())[:100]
-        raise InputError(f"is not a MATLAB file, or not a whole one ({text})", str(path)) from None
+    arrays = {}
+    with open_hdf5(path) as file:
+        for name, item in file.items():
+            if isinstance(item, h5py.Dataset):
+                value = np.asarray(item[()])
+                if value.dtype.names == ("real", "imag"):
+                    value = value["real"] + 1j * value["imag"]
+                if _is_numeric(value):
+                    arrays[name] = value.T
+    return arrays
 
 
 def _is_numeric(value: Any) -> bool:

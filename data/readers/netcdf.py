@@ -86,11 +86,15 @@ def _opened(path: Path) -> Iterator[xarray.Dataset]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of zarr, about metadata that are not consolidated
             store: Any = str(path)
+            if not is_zarr:
+                _check_size(path)
             if is_zarr and path.is_file():
                 from zarr.storage import ZipStore
 
                 store = ZipStore(path, mode="r")
             data = xarray.open_dataset(store, decode_times=False, engine="zarr" if is_zarr else None)
+    except InputError:
+        raise
     except MemoryError:
         raise InputError("asks for more memory than there is; is it whole?", str(path)) from None
     except Exception as error:  # what netCDF4, zarr and numpy run into in a wrong file is of all kinds
@@ -102,6 +106,23 @@ def _opened(path: Path) -> Iterator[xarray.Dataset]:
         ) from None
     with data:
         yield data
+
+
+def _check_size(path: Path) -> None:
+    """A classic NetCDF file says how much it holds, and the library would read zeros beyond its end."""
+    with open(path, "rb") as opened:
+        if opened.read(3) != b"CDF":
+            return
+    import netCDF4
+
+    with netCDF4.Dataset(path) as file:
+        said = sum(
+            int(np.prod(v.shape, dtype=object)) * np.dtype(v.dtype).itemsize for v in file.variables.values()
+        )
+    if said > path.stat().st_size:
+        raise InputError(
+            f"says that it holds {said} bytes, but has {path.stat().st_size}; is it whole?", str(path)
+        )
 
 
 def _chosen(data: xarray.Dataset, options: ReadOptions, path: Path) -> dict[str, str]:

@@ -54,7 +54,7 @@ def moving_points(arrays: Mapping[str, Any], options: ReadOptions) -> str | None
     num_times = arrays[clock].shape[-1] if clock in arrays and arrays[clock].shape else 0
     for role in ("positions", "points"):
         key = options.map.get(role, role)
-        shape = getattr(arrays.get(key), "shape", ())
+        shape: tuple[int, ...] = getattr(arrays.get(key), "shape", ())
         if len(shape) in (3, 4) and shape[-1] in (2, 3) and (role == "positions" or shape[-3] == num_times):
             return key
     return None
@@ -162,7 +162,7 @@ def _box(arrays: dict[str, Any], dims: int, path: Path) -> np.ndarray | None:
 
 def _per_time(array: Any, num_trajectories: int, num_nodes: int) -> Any:
     """A single trajectory's ``[1, T, N, ...]`` without its first axis."""
-    shape = getattr(array, "shape", ())
+    shape: tuple[int, ...] = getattr(array, "shape", ())
     if num_trajectories == 1 and len(shape) >= 3 and shape[0] == 1 and shape[2] == num_nodes:
         return array[0]
     return array

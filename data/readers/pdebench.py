@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ def _seeded(file: Any, path: Path, options: ReadOptions) -> _Parts:
     arrays: dict[str, Any] = dict(grid)
     names = ["data"] if channels == 1 else [f"data{c}" for c in range(channels)]
     for c, name in enumerate(names):
-        arrays[name] = Lazy(lead, lambda k, c=c: file[groups[k]]["data"][..., c])
+        arrays[name] = Lazy(lead, partial(_channel, file, groups, c))
     if channels == 1:
         return arrays, {"solution": "data"}, {}
     mapped = set(options.map.values())
@@ -185,6 +186,10 @@ def _seeded(file: Any, path: Path, options: ReadOptions) -> _Parts:
             path, channels, ", ".join(own), names[0],
         )  # fmt: skip
     return arrays, {}, own
+
+
+def _channel(file: Any, groups: list[str], c: int, k: int) -> np.ndarray:
+    return file[groups[k]]["data"][..., c]
 
 
 def _incompressible(file: Any, path: Path, options: ReadOptions) -> _Parts:

@@ -45,6 +45,9 @@ def _load(path: Path) -> Any:
 
     if path.stat().st_size == 0:
         raise InputError("the file is empty", str(path))
+    with open(path, "rb") as opened:
+        if opened.read(2) not in (b"PK", b"\x80\x02"):  # a zip archive, or the format before torch 1.6
+            raise InputError("is not a PyTorch file", str(path))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, about old storages and about sharing memory

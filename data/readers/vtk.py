@@ -185,11 +185,11 @@ def _snapshot(mesh: Any, path: Path, time: float | None = None) -> Snapshot:
     blocks = [(mesh.cells[i].type, np.asarray(mesh.cells[i].data)) for i in kept]
     inner = interior(blocks)
     filling = [i for i in kept if any(mesh.cells[i].type == kind for kind, _ in inner)]
-    on_nodes = {name: np.asarray(value) for name, value in mesh.point_data.items()}
+    on_nodes = {name: np.asarray(v) for name, v in mesh.point_data.items() if not name.startswith("gmsh:")}
     on_cells = {
         name: np.concatenate([np.asarray(value[i]) for i in filling])
         for name, value in mesh.cell_data.items()
-        if filling and len({np.shape(value[i])[1:] for i in filling}) == 1
+        if filling and not name.startswith("gmsh:") and len({np.shape(value[i])[1:] for i in filling}) == 1
     }
     for name, value in on_nodes.items():
         if value.ndim < 1 or len(value) != len(points):
