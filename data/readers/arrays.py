@@ -26,6 +26,11 @@ from .particles import moving_points, read_particles
 from .pdebench import is_pdebench, read_pdebench
 from .well import is_well, read_well
 
+_BROKEN = (
+    zipfile.BadZipFile, zlib.error, EOFError, OSError, AttributeError, NotImplementedError, RuntimeError, MemoryError,
+    SyntaxError,
+)  # fmt: skip
+"""What zipfile and numpy raise for an archive that is damaged, encrypted or packed in an unknown way."""
 _NOT_PICKLED = "holds Python objects, which are not loaded because they can run code; save plain arrays"
 
 
@@ -90,7 +95,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     except ValueError as error:
         reason = _NOT_PICKLED if "allow_pickle" in str(error) else f"is not an npz file ({error})"
         raise InputError(reason, str(path)) from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, AttributeError) as error:
+    except _BROKEN as error:
         raise InputError(f"is not an npz file, or not a whole one ({error})", str(path)) from None
     return arrays
 

@@ -31,6 +31,8 @@ from .grid import axis_keys, trajectories
 from .labels import logger
 from .options import Outcomes, ReadOptions
 
+LARGEST = 1e100
+"""Coordinates beyond this are noise, whose squares overflow."""
 _KINDS = {2: "line", 3: "triangle", 4: "quad", 8: "hexahedron"}
 
 
@@ -201,7 +203,7 @@ def mesh_points(values: np.ndarray, path: Path) -> tuple[np.ndarray, int]:
         raise InputError(
             f"points have shape {list(values.shape)}, expected [N, 2] or [N, 3] with N > 1", str(path)
         )
-    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    bad = np.flatnonzero(~(np.abs(values) < LARGEST).all(axis=1))
     if len(bad):
         raise InputError(f"point {bad[0]} is {values[bad[0]].tolist()}, expected finite numbers", str(path))
     points = np.zeros((len(values), 3))
