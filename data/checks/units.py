@@ -18,7 +18,7 @@ from .findings import Finding
 from .frames import Pairs, Sample
 from .scales import Bonds, energy_ratios, hydrogen_stiffness, shortest_bonds
 
-MARGIN = 8.0
+MARGIN = 6.0
 """How much cheaper (in chi square) another combination must be than ours."""
 LEAST_AGREEMENT = 0.35
 """Of dE and -F.dx, below which the slope says nothing."""
@@ -108,13 +108,14 @@ def gather(sample: Sample, pairs: Pairs) -> Evidence:
     """All evidence of one sample."""
     graphs = sample.graphs()
     fixed = pairs.usable()
-    rest = np.where(pairs.strained, pairs.stretch, 0.0)
+    rest = np.where(pairs.strained, pairs.stretch, 0.0) * _stress_factor(pairs, fixed)
     second = np.abs(pairs.turn) + np.where(pairs.strained, np.abs(rest) + np.abs(pairs.stretch_turn), 0.0)
     slope, uncertainty, agreement = slope_of((pairs.energy - rest)[fixed], pairs.work[fixed], second[fixed])
     spread = pairs.square / pairs.num_atoms
     restoring = np.isfinite(pairs.turn) & (spread > 1e-4) & (spread < 0.25) & (pairs.turn != 0)
     stiffness = float("nan")
-    if restoring.sum() >= _MIN_PAIRS:
+    share = float((pairs.turn[restoring] > 0).mean()) if restoring.sum() >= _MIN_PAIRS else 0.5
+    if abs(share - 0.5) > 0.25:  # else forces know nothing of displacements
         stiffness = float(pairs.turn[restoring].sum() / pairs.square[restoring].sum())
     bonds = shortest_bonds(graphs)
     length = 1.0 if not bonds.ratio > 1.5 else factor("positions", "bohr")
@@ -133,10 +134,23 @@ def gather(sample: Sample, pairs: Pairs) -> Evidence:
         hydrogen_agreement=hydrogen_agreement,
         stiffness=stiffness,
         totals=energy_ratios(sample),
-        restoring=float((pairs.turn[restoring] > 0).mean()) if restoring.sum() >= 50 else float("nan"),
+        restoring=share if restoring.sum() >= 50 else float("nan"),
         is_crystal=is_crystal,
         has_forces=any("forces" in g.quantities for g in graphs),
     )
+
+
+def _stress_factor(pairs: Pairs, used: np.ndarray) -> float:
+    """What the stress is multiplied with in ``dE = a (-F.dx) + b V sigma:strain``, fitted: its unit may be wrong, too."""
+    strained = used & pairs.strained
+    if strained.sum() < _MIN_PAIRS:
+        return 1.0
+    turn = np.abs(pairs.turn[strained])
+    weight = 1.0 / (turn + 0.1 * np.median(turn) + 1e-12)
+    design = np.stack([pairs.work[strained], pairs.stretch[strained]], axis=1) * weight[:, None]
+    size = np.maximum(np.abs(design).max(axis=0), 1e-300)
+    fit, *_ = np.linalg.lstsq(design / size, pairs.energy[strained] * weight, rcond=None)
+    return float(fit[1] / size[1])
 
 
 def slope_of(change: np.ndarray, work: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
@@ -179,7 +193,9 @@ def cost(evidence: Evidence, c: Combination) -> float:
     length, energy, force = c.factors
     total = _LENGTHS[c.length] + _ENERGIES[c.energy] + 4.0 * (c.energy_sign < 0) + 4.0 * (c.force_sign < 0)
     unit, _, per = c.force.rpartition("/")
-    if unit == c.energy == "eV" and per != "angstrom":
+    if (c.length, c.energy, c.force) == ("bohr", "hartree", "hartree/bohr"):
+        total -= 4.0  # one slip, not two
+    if unit == c.energy == "eV" and per == c.length != "angstrom":
         total += 4.0
     if (unit, per) != (c.energy, c.length):
         total += (
