@@ -7,9 +7,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from atomfield.data.errors import InputError
-from atomfield.data.sampler import shares_of
-
 Objective = Literal["supervised", "denoise", "next_step"]
 
 
@@ -57,6 +54,9 @@ class StreamConfig(_Frozen):
 
     @model_validator(mode="after")
     def _mixture_fits(self) -> StreamConfig:
+        from atomfield.data.errors import InputError
+        from atomfield.data.sampler import shares_of  # numpy, which --help does without
+
         if not self.sources:
             raise ValueError("source is empty, expected at least one")
         try:

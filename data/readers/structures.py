@@ -80,7 +80,11 @@ def _parse_cif(text: str) -> Structure:
         sites = block.data.get("_atom_site_occupancy", [])
         labels = block.data.get("_atom_site_label", [])
         for number, occupancy in enumerate(sites if isinstance(sites, list) else []):
-            if re.fullmatch(r"[-+]?0*\.?0*(\(\d*\))?", occupancy.strip()) and "0" in occupancy:
+            try:
+                present = float(re.sub(r"\(.*", "", occupancy)) > 0
+            except ValueError:  # "." and "?" are no numbers; pymatgen says what it does not understand
+                present = True
+            if not present:
                 label = labels[number] if isinstance(labels, list) and number < len(labels) else number
                 raise ValueError(
                     f"site {label} has occupancy {occupancy}, which pymatgen would leave out; delete the site or set it to 1"

@@ -167,7 +167,7 @@ def seeds(folder: Path) -> list[Seed]:
         Seed("md17.npz", as_npz(frames), arrays=frames, container="npz", units={"energy": "kcal/mol"}),
         Seed("frames.h5", as_hdf5(_spice()), arrays=_spice(), container="hdf5"),
         Seed("mesh.xdmf", _xdmf()),
-        Seed("mesh.msh", _mesh(folder, ".msh", file_format="gmsh22", binary=False)),
+        Seed("mesh.msh", _mesh(folder, ".msh", file_format="gmsh22", binary=True)),
         Seed("water.mol2", _MOL2),
         Seed("peptide.pdb", _pdb()),
         Seed("frames.traj", _ase([water(), salt()], "traj")),
