@@ -201,7 +201,7 @@ def main() -> None:
 `python benchmarks/large_store.py --records {options.records} --parsed {options.parsed} --workers {options.workers}`,
 {os.cpu_count()} cores shared with other work.
 
-{size:.2f} GB of extended XYZ became a store of {options.parsed:,} records, and that, {repeats} times over, one of {stored:.1f} GB.
+{size:.2f} GB of extended XYZ became a store of {options.parsed:,} records, and {repeats} times that one of {stored:.1f} GB.
 Memory is the highest sum over the process and its workers: *anonymous* is what it cannot do without; *resident* counts
 the pages of mapped shards too, which the system takes back when it needs them (and pages shared by processes more than once).
 
