@@ -29,7 +29,7 @@ def open_source(
     options = options or ReadOptions()
     folder = store_folder(source)
     if folder is not None:
-        store: Store | None = Store(folder)
+        store = Store(folder)
         for target in options.targets:
             if target not in store.index["quantities"]:
                 held = ", ".join(store.index["quantities"]) or "none"
@@ -38,9 +38,9 @@ def open_source(
     from .cache import cached_store, is_large
 
     if is_large(source):
-        store = cached_store(source, options, bad)
-        if store is not None:
-            return store
+        kept = cached_store(source, options, bad)
+        if kept is not None:
+            return kept
     graphs = list(read(source, options, bad))
     if not graphs:
         raise InputError("no record could be read", str(source))
