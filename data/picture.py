@@ -50,11 +50,14 @@ def _draw_atoms(graph: Graph, axes: Axes) -> None:
     radii = covalent_radii[numbers]
     if graph.cell is not None and graph.pbc is not None and bool(graph.pbc.any()):
         _draw_cell(graph, axes, view, positions.mean(axis=0))
-    distances = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
-    for i, j in zip(*np.nonzero(np.triu(distances < _BOND * (radii[:, None] + radii[None]), 1)), strict=True):
-        order = 2 + float(depth[i] + depth[j]) / 2 - 0.5 + 100
+    for i, j in _bonds(positions, radii):
         axes.plot(
-            flat[[i, j], 0], flat[[i, j], 1], color="0.45", linewidth=3, zorder=order, solid_capstyle="round"
+            flat[[i, j], 0],
+            flat[[i, j], 1],
+            color="0.45",
+            linewidth=3,
+            zorder=102 + float(min(depth[i], depth[j])) - 1e-3,
+            solid_capstyle="round",
         )
     for i in np.argsort(depth):
         color = jmol_colors[numbers[i]] * (0.65 + 0.35 * shade[i])
@@ -70,6 +73,15 @@ def _draw_atoms(graph: Graph, axes: Axes) -> None:
     if "energy" in graph.quantities:
         title += f"   E = {float(graph.quantities['energy']):.3f} eV"
     axes.set_title(title, fontsize=10)
+
+
+def _bonds(positions: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """Pairs ``[B, 2]`` of atoms that are close enough to be drawn as bound."""
+    from scipy.spatial import cKDTree
+
+    pairs = cKDTree(positions).query_pairs(2 * _BOND * float(radii.max()), output_type="ndarray")
+    distances = np.linalg.norm(positions[pairs[:, 0]] - positions[pairs[:, 1]], axis=1)
+    return pairs[distances < _BOND * radii[pairs].sum(axis=1)]
 
 
 def _widest(positions: np.ndarray) -> np.ndarray:

@@ -39,6 +39,8 @@ def main() -> None:
     count = 0
     with ase.db.connect(str(path), type="aselmdb") as database:
         for atoms in ase.io.iread(options.frames, index=":"):
+            if not atoms.pbc.any():
+                atoms.center(vacuum=20.0)  # its neighbour search needs a cell that can be inverted
             database.write(atoms, data={})
             count += 1
     out["prepare"] = count / (time.process_time() - begun)
