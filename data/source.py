@@ -1,4 +1,4 @@
-"""SRC of the command line: a store, a part of the packaged starter corpus, a file or a folder of files."""
+"""SRC of the command line: a store or its part (``STORE:train``), the packaged starter corpus, a file or a folder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .errors import InputError
 from .graph import Graph
+from .partition import part_of
 from .store import Store, is_store
 
 if TYPE_CHECKING:
@@ -27,18 +28,28 @@ def open_source(
     from .readers import ReadOptions, read
 
     options = options or ReadOptions()
-    folder = store_folder(source)
+    text, part = split_part(source)
+    folder = store_folder(text)
     if folder is not None:
         store = Store(folder)
         for target in options.targets:
             if target not in store.index["quantities"]:
                 held = ", ".join(store.index["quantities"]) or "none"
                 raise InputError(f"target {target!r} is not in the store; it holds {held}", str(source))
-        return store
+        return part_of(store, folder, part) if part else store
     graphs = list(read(source, options, bad))
     if not graphs:
         raise InputError("no record could be read", str(source))
     return graphs
+
+
+def split_part(source: str | Path) -> tuple[str, str]:
+    """``STORE:train`` -> the store and the name of its part; a source without a part, or whose name has the colon, as it is."""
+    text = str(source)
+    base, colon, name = text.rpartition(":")
+    if colon and base and not Path(text).exists() and (is_store(base) or base.startswith("starter/")):
+        return base, name
+    return text, ""
 
 
 def store_folder(source: str | Path) -> Path | None:

@@ -87,12 +87,10 @@ def near_pairs(sample: Sample) -> Pairs:
         if len(frames) > 1 and (graph := frames[0][1]).num_nodes > 1:
             rows += _molecule_rows(frames) if graph.world == "molecule" else _crystal_rows(frames)
     table = np.array(rows, dtype=np.float64).reshape(-1, 11)
+    energy, work, turn, square, stretch, stretch_turn, strained, num_atoms, volume = table[:, :9].T
+    records = table[:, 9:].astype(np.int64)
     return Pairs(
-        *table[:, :6].T,
-        strained=table[:, 6].astype(bool),
-        num_atoms=table[:, 7],
-        volume=table[:, 8],
-        records=table[:, 9:].astype(np.int64),
+        energy, work, turn, square, stretch, stretch_turn, strained.astype(bool), num_atoms, volume, records
     )
 
 
@@ -131,7 +129,7 @@ def _molecule_rows(frames: Sequence[tuple[int, Graph]]) -> list[tuple[float, ...
     square = np.zeros((count, count))
     square[left, right] = square[right, left] = distance
     place = {(int(i), int(j)): p for p, (i, j) in enumerate(zip(left, right, strict=True))}
-    rows = []
+    rows: list[tuple[float, ...]] = []
     for i, j in _nearest(square, positions.shape[1]).tolist():
         p = place[i, j]
         step = moved[p] - positions[i]
@@ -194,7 +192,7 @@ def _crystal_rows(frames: Sequence[tuple[int, Graph]]) -> list[tuple[float, ...]
     same = np.where(strain < _SAME_CELL, total, np.inf)
     other = np.where(strain >= _SAME_CELL, total, np.inf)
     chosen = {tuple(p) for table in (same, other) for p in _nearest(table, frames[0][1].num_nodes).tolist()}
-    rows = []
+    rows: list[tuple[float, ...]] = []
     for i, j in sorted(chosen):
         step = fractional[j] - fractional[i]
         step -= np.round(step)

@@ -222,9 +222,9 @@ def cost(evidence: Evidence, c: Combination) -> float:
             miss = _log_miss(stiffness, *_STIFFNESS) / 0.6
         total += min(40.0, miss**2)
     if len(evidence.totals):
-        miss = np.abs(evidence.totals * energy - 1.0)
-        if np.median(miss) < 0.02 and c.energy != "rydberg":  # valence energies of light atoms come near it
-            total -= 8.0 if len(miss) > 2 else 5.0
+        off = np.abs(evidence.totals * energy - 1.0)
+        if np.median(off) < 0.02 and c.energy != "rydberg":  # valence energies of light atoms come near it
+            total -= 8.0 if len(off) > 2 else 5.0
     return total
 
 
