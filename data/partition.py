@@ -12,7 +12,7 @@ import csv
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -152,9 +152,10 @@ def _space_group(graph: Graph) -> int:
         return 0
     cell = graph.cell.numpy()
     fractional = graph.positions.numpy() @ np.linalg.inv(cell)
+    crystal: Any = (cell, fractional, graph.species.numpy())
     with warnings.catch_warnings():  # spglib announces its next way to report errors
         warnings.simplefilter("ignore", DeprecationWarning)
-        found = spglib.get_symmetry_dataset((cell, fractional, graph.species.numpy()), symprec=_SYMPREC)
+        found = spglib.get_symmetry_dataset(crystal, symprec=_SYMPREC)
     return 0 if found is None else int(found.number)
 
 
@@ -238,7 +239,7 @@ class Part(Sequence[Graph]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, i):  # type: ignore[no-untyped-def, override]
+    def __getitem__(self, i):
         if isinstance(i, slice):
             return [self.source[k] for k in self.records[i]]
         return self.source[self.records[i]]
