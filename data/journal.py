@@ -17,11 +17,15 @@ JOURNAL, LOCK = "journal.jsonl", "lock"
 Entry = dict[str, Any]
 
 
+class Busy(InputError):
+    """Another process is writing the same store."""
+
+
 class Journal:
     """``chunks``: (part, chunk) -> entry of what is done; ``ends``: part -> number of its chunks, where it was read to
     its end. Opening it continues a draft that has the same ``recipe`` and begins anew otherwise.
 
-    Raises ``InputError`` if another process is writing the draft.
+    Raises :class:`Busy` if another process is writing the draft.
     """
 
     def __init__(self, draft: Path, recipe: str):
@@ -109,7 +113,7 @@ def _locked(path: Path, draft: Path) -> int | None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
-        raise InputError(
+        raise Busy(
             "another process is writing here; wait for it, or give another --out", str(draft)
         ) from None
     return descriptor

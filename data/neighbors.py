@@ -1,64 +1,41 @@
-"""Edges: radius graphs (vesin, any mix of periodic directions), grid stencils, mesh edges and nearest neighbours."""
+"""Edges: radius graphs (``radius.py``), nearest neighbours (``knn.py``), grid stencils and mesh edges."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
-import vesin
 from torch import Tensor
 
-from .graph import EdgeKind, Edges, Graph
+from .graph import Edges, Graph, GraphBatch, collate
+from .knn import knn_edges
+from .radius import completed_box, in_order, radius_pairs
+
+__all__ = [
+    "batch_of",
+    "completed_box",
+    "grid_edges",
+    "knn_edges",
+    "mean_spacing",
+    "mesh_edges",
+    "radius_edges",
+    "radius_pairs",
+    "with_edges",
+    "with_radius_edges",
+]
 
 
 def _sorted_by_receiver(senders: np.ndarray, receivers: np.ndarray, shift: np.ndarray) -> Edges:
-    order = np.lexsort((shift[:, 2], shift[:, 1], shift[:, 0], senders, receivers))
-    index = np.stack([senders[order], receivers[order]]).astype(np.int64)
-    return Edges(torch.from_numpy(index), torch.from_numpy(shift[order].astype(np.int64)))
+    j, i, s = (torch.from_numpy(np.array(x, dtype=np.int64)) for x in (senders, receivers, shift))
+    return Edges(*in_order(j, i, s, int(max(j.max(), i.max())) + 1 if len(j) else 0))
 
 
 def radius_edges(positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float) -> Edges:
     """All pairs closer than ``cutoff`` (same unit as positions), both directions, periodic images included."""
-    box = cell.detach().cpu().numpy().astype(np.float64)
-    periodic = pbc.cpu().numpy().astype(bool)
-    if periodic.any() and not periodic.all():
-        box = completed_box(box, periodic)
-    finder = vesin.NeighborList(cutoff=cutoff, full_list=True)
-    points = positions.detach().cpu().numpy().astype(np.float64)
-    receivers, senders, shift = finder.compute(points=points, box=box, periodic=periodic, quantities="ijS")
-    return _sorted_by_receiver(senders.astype(np.int64), receivers.astype(np.int64), shift.astype(np.int64))
-
-
-def completed_box(box: np.ndarray, periodic: np.ndarray) -> np.ndarray:
-    """A full-rank box: rows of directions that are not periodic become unit vectors orthogonal to the periodic ones."""
-    box = box.copy()
-    kept = [box[i] for i in range(3) if periodic[i]]
-    for i in range(3):
-        if periodic[i]:
-            continue
-        _, _, vt = np.linalg.svd(np.array(kept))
-        direction = vt[len(kept)]
-        box[i] = direction
-        kept.append(direction)
-    return box
-
-
-def knn_edges(positions: Tensor, cell: Tensor, pbc: Tensor, num_neighbors: int) -> Edges:
-    """Edges from the ``num_neighbors`` nearest points (periodic images included) to each point."""
-    from scipy.spatial import cKDTree
-
-    points = positions.numpy()
-    axes = [range(-1, 2) if bool(p) else range(1) for p in pbc]
-    shifts = np.array([(a, b, c) for a in axes[0] for b in axes[1] for c in axes[2]], dtype=np.int64)
-    images = np.concatenate([points + s @ cell.numpy() for s in shifts])
-    _, neighbor = cKDTree(images).query(points, k=num_neighbors + 1)
-    num_nodes = len(points)
-    home = int(np.flatnonzero((shifts == 0).all(axis=1))[0])
-    receivers = np.repeat(np.arange(num_nodes), num_neighbors + 1)
-    flat = neighbor.reshape(-1)
-    keep = flat != home * num_nodes + receivers
-    return _sorted_by_receiver(flat[keep] % num_nodes, receivers[keep], shifts[flat[keep] // num_nodes])
+    sizes = torch.tensor([len(positions)])
+    return Edges(*radius_pairs(positions, sizes, cell[None], pbc[None], cutoff))
 
 
 def grid_edges(shape: tuple[int, ...], pbc: tuple[bool, ...]) -> Edges:
@@ -101,15 +78,34 @@ def mean_spacing(positions: Tensor, edges: Edges, cell: Tensor) -> float:
 
 
 def with_edges(graph: Graph, cutoff: float, num_neighbors: int = 8) -> Graph:
-    """The graph with edges: atoms get a fresh radius graph, fields keep the edges they have or get nearest neighbours."""
+    """The graph with edges: atoms get a fresh radius graph (and keep their bonds), fields keep the edges they have or get nearest
+    neighbours."""
     if graph.world != "field":
         edges = radius_edges(graph.positions, graph.cell, graph.pbc, cutoff)
-        return _with(graph, "radius", edges)
+        return graph.changed(edges={**graph.edges, "radius": edges})
     if graph.edges:
         return graph
     edges = knn_edges(graph.positions, graph.cell, graph.pbc, num_neighbors)
-    return replace(_with(graph, "knn", edges), spacing=mean_spacing(graph.positions, edges, graph.cell))
+    spacing = mean_spacing(graph.positions, edges, graph.cell)
+    return graph.changed(edges={"knn": edges}, spacing=spacing)
 
 
-def _with(graph: Graph, kind: EdgeKind, edges: Edges) -> Graph:
-    return replace(graph, edges={kind: edges})
+def batch_of(graphs: Sequence[Graph], cutoff: float) -> GraphBatch:
+    """``collate`` of ``with_edges`` of each graph, with the radius graphs of all atoms built in one call.
+
+    Graphs that bring radius edges keep them.
+    """
+    if graphs[0].world == "field" or any("radius" in g.edges for g in graphs):
+        return collate([g if "radius" in g.edges else with_edges(g, cutoff) for g in graphs])
+    return with_radius_edges(collate(list(graphs)), cutoff)
+
+
+def with_radius_edges(batch: GraphBatch, cutoff: float) -> GraphBatch:
+    """The batch of atoms with the radius graphs of all its structures, built in one call, as its edges."""
+    index, shift = radius_pairs(batch.positions, batch.nodes_per_graph(), batch.cell, batch.pbc, cutoff)
+    return replace(
+        batch,
+        edge_index=index,
+        edge_shift=shift.to(torch.float64),
+        edge_is_radius=torch.ones(index.shape[1], dtype=torch.bool),
+    )

@@ -1,62 +1,174 @@
-"""Which records make which micro-batch: planned once from a seed, packed by edges, the same on every rank and after a resume."""
+"""Which items make which micro-batch: planned from a seed and a number alone, packed by nodes and edges.
+
+Micro-batch ``k``, counted from the start of training, is the same on every rank, for any number of ranks and workers, and after a
+resume: there is no state to save. A step is a fixed list of micro-batches that :func:`share_of` deals to ranks.
+
+Shapes: ``I`` items, ``B`` micro-batches of an epoch. Plans are flat numpy arrays: two million items take some 100 MB and
+about a second an epoch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from .errors import InputError
 
-def pack(order: Sequence[int], sizes: np.ndarray, max_size: int, max_items: int) -> list[list[int]]:
-    """Cut ``order`` into consecutive groups of at most ``max_items`` whose sizes add up to at most ``max_size``.
+Mixture = Literal["natural", "balanced"] | float | tuple[float, ...]
+"""How often data sets are seen: ``"natural"``, each item once an epoch; ``"balanced"``, each data set equally often; a
+temperature t >= 1, in proportion to size**(1/t) (1 is natural, infinity is balanced); or a weight for each data set."""
+UNLIMITED = 1 << 60
 
-    An item larger than ``max_size`` makes a group of its own. Each item appears exactly once.
+
+@dataclass(frozen=True)
+class Plan:
+    """The micro-batches of one epoch: number ``b`` is ``items[starts[b]:starts[b + 1]]``. items ``[I]``, starts ``[B + 1]``."""
+
+    items: np.ndarray
+    starts: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        return self.items[self.starts[number] : self.starts[number + 1]]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a micro-batch may hold. One item that is larger makes a micro-batch of its own."""
+
+    nodes: int = UNLIMITED
+    edges: int = UNLIMITED
+    items: int = UNLIMITED
+
+
+def pack(order: np.ndarray, nodes: np.ndarray, edges: np.ndarray, budget: Budget) -> Plan:
+    """Cut ``order`` into consecutive micro-batches, each as long as ``budget`` allows.
+
+    nodes, edges ``[I]``: sizes by item number. Every entry of ``order`` appears exactly once.
     """
-    groups: list[list[int]] = []
-    current: list[int] = []
-    total = 0
-    for item in order:
-        size = int(sizes[item])
-        if current and (total + size > max_size or len(current) >= max_items):
-            groups.append(current)
-            current, total = [], 0
-        current.append(int(item))
-        total += size
-    if current:
-        groups.append(current)
-    return groups
+    count = len(order)
+    number = np.arange(count)
+    end = np.minimum(number + min(budget.items, count), count)
+    for sizes, limit in ((nodes, budget.nodes), (edges, budget.edges)):
+        if limit < UNLIMITED:
+            total = np.concatenate([[0], np.cumsum(sizes[order])])
+            np.minimum(end, np.searchsorted(total, total[:-1] + limit, side="right") - 1, out=end)
+    following = np.maximum(end, number + 1).tolist()
+    starts, place = [0], 0
+    while place < count:
+        place = following[place]
+        starts.append(place)
+    return Plan(np.asarray(order, dtype=np.int64), np.array(starts, dtype=np.int64))
 
 
 class EpochSampler:
-    """Micro-batch number ``k`` (counted from the start of training) as a list of item numbers.
+    """Micro-batch number ``k`` (counted from the start of training) as item numbers.
 
-    Each epoch is a fresh permutation from ``(seed, epoch)``, so the answer depends on ``k`` alone: no state to save.
+    nodes, edges: sizes of the items ``[I]``. parts ``[I]``: the data set of each item (numbers from 0), for ``mixture``.
+    An epoch has as many items as there are. Of each data set it takes the share that ``mixture`` says, from the data
+    set's own endless sequence of permutations, so that no item is seen twice before all others of its data set were seen once.
     """
 
     def __init__(
-        self, sizes: Sequence[int] | np.ndarray, max_size: int, *, seed: int, max_items: int = 1 << 30
+        self,
+        nodes: Sequence[int] | np.ndarray,
+        edges: Sequence[int] | np.ndarray,
+        budget: Budget,
+        *,
+        seed: int,
+        parts: np.ndarray | None = None,
+        mixture: Mixture = "natural",
     ):
-        self.sizes = np.asarray(sizes, dtype=np.int64)
-        if len(self.sizes) == 0:
+        self.nodes, self.edges = np.asarray(nodes, dtype=np.int64), np.asarray(edges, dtype=np.int64)
+        if len(self.nodes) == 0:
             raise ValueError("a sampler needs at least one item")
-        self.max_size, self.max_items, self.seed = max_size, max_items, seed
+        self.budget, self.seed = budget, seed
+        parts = np.zeros(len(self.nodes), dtype=np.int64) if parts is None else np.asarray(parts)
+        self._members = np.split(np.argsort(parts, kind="stable"), np.cumsum(np.bincount(parts))[:-1])
+        self.shares = shares_of([len(m) for m in self._members], mixture)
         self._first: list[int] = [0]
-        self._epoch: tuple[int, list[list[int]]] = (-1, [])
+        self._epoch: tuple[int, Plan] | None = None
 
-    def epoch(self, number: int) -> list[list[int]]:
-        """All groups of one epoch."""
-        if self._epoch[0] != number:
-            order = np.random.default_rng([self.seed, number]).permutation(len(self.sizes))
-            self._epoch = (number, pack(order.tolist(), self.sizes, self.max_size, self.max_items))
+    def epoch(self, number: int) -> Plan:
+        """The micro-batches of one epoch."""
+        if self._epoch is None or self._epoch[0] != number:
+            chosen = [self._drawn(part, number) for part in range(len(self._members))]
+            order = np.concatenate(chosen)
+            order = order[np.random.default_rng([self.seed, number]).permutation(len(order))]
+            self._epoch = (number, pack(order, self.nodes, self.edges, self.budget))
         return self._epoch[1]
 
-    def batch(self, k: int) -> list[int]:
+    def _drawn(self, part: int, epoch: int) -> np.ndarray:
+        """What the epoch takes of one data set: a window of its sequence of permutations."""
+        members, share = self._members[part], self.shares[part]
+        if share == len(members):
+            return members  # all of it; the epoch's own permutation orders it
+        window = np.arange(epoch * share, (epoch + 1) * share)
+        rounds, place = np.divmod(window, max(len(members), 1))
+        drawn = np.empty(share, dtype=np.int64)
+        for number in np.unique(rounds):
+            here = rounds == number
+            order = np.random.default_rng([self.seed, part, int(number), 1]).permutation(len(members))
+            drawn[here] = members[order[place[here]]]
+        return drawn
+
+    def batch(self, k: int) -> np.ndarray:
         """Item numbers of micro-batch ``k``."""
         while self._first[-1] <= k:
             number = len(self._first) - 1
             self._first.append(self._first[-1] + len(self.epoch(number)))
         number = int(np.searchsorted(self._first, k, side="right")) - 1
         return self.epoch(number)[k - self._first[number]]
+
+
+def shares_of(sizes: Sequence[int], mixture: Mixture) -> list[int]:
+    """How many items of each data set make an epoch of ``sum(sizes)`` items.
+
+    Raises ``InputError`` for weights that are negative, not finite, all zero, or not one for each data set, and for a temperature
+    below 1.
+    """
+    count = np.asarray(sizes, dtype=np.float64)
+    if isinstance(mixture, tuple):
+        weights = np.asarray(mixture, dtype=np.float64)
+        if len(weights) != len(count):
+            raise InputError(
+                f"the mixture has {len(weights)} weights, expected {len(count)}, one for each data set"
+            )
+        if not (np.isfinite(weights).all() and (weights >= 0).all() and weights[count > 0].sum() > 0):
+            raise InputError(
+                f"the mixture's weights are {list(mixture)}, expected numbers of at least 0, not all 0"
+            )
+    elif mixture == "natural":
+        return [int(n) for n in sizes]
+    elif mixture == "balanced":
+        weights = np.ones(len(count))
+    else:
+        if not float(mixture) >= 1:
+            raise InputError(f"the mixture's temperature is {mixture}, expected at least 1")
+        weights = count ** (1 / float(mixture))
+    exact = np.where(count > 0, weights, 0.0)
+    exact *= count.sum() / exact.sum()
+    shares = np.floor(exact).astype(np.int64)
+    missing = int(count.sum() - shares.sum())
+    shares[np.argsort(shares - exact, kind="stable")[:missing]] += 1  # largest remainders first
+    return shares.tolist()
+
+
+def share_of(step: int, micro_batches: int, rank: int, world_size: int) -> range:
+    """The numbers of the micro-batches of ``step`` that ``rank`` computes: every ``world_size``-th of a fixed list.
+
+    Raises ``InputError`` unless every rank gets the same number of them.
+    """
+    if micro_batches % world_size:
+        raise InputError(
+            f"{micro_batches} micro-batches per step, expected a multiple of the {world_size} processes"
+        )
+    return range(step * micro_batches + rank, (step + 1) * micro_batches, world_size)
 
 
 def estimated_edges(world: str, num_nodes: np.ndarray) -> np.ndarray:

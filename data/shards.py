@@ -71,9 +71,13 @@ def check_size(path: Path, expected: int) -> None:
         )
 
 
-def check_digest(path: Path, content: bytes, expected: str) -> None:
-    """Raise ``InputError`` if the sha256 of ``content`` is another."""
-    found = hashlib.sha256(content).hexdigest()
+def check_digest(path: Path, expected: str, content: bytes | None = None) -> None:
+    """Raise ``InputError`` if the sha256 of the file, or of its ``content`` where that has been read, is another."""
+    if content is None:
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    else:
+        found = hashlib.sha256(content).hexdigest()
     if found != expected:
         raise InputError(
             f"sha256 is {found[:12]}..., expected {expected[:12]}...; the shard is altered", str(path)
@@ -117,7 +121,7 @@ class Shard:
                 table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
             else:
                 content = path.read_bytes()
-                check_digest(path, content, entry["sha256"])
+                check_digest(path, entry["sha256"], content)
                 table = pq.read_table(pa.BufferReader(content))
         except (pa.ArrowInvalid, OSError) as error:
             raise InputError(f"shard cannot be read ({error}); copy the store again", str(path)) from None
@@ -131,6 +135,7 @@ class Shard:
             dict.fromkeys((n[0], n[4:]) for n in self.names if n[:4] in ("q64/", "q32/", "n64/", "n32/"))
         )
         """``("q" or "n" for the next state, name)`` of the quantities that some row holds."""
+        self.has_edges = any(n.startswith("e/") for n in self.names)
         self._held: dict[tuple[str, ...], Column | list[Column]] = {}
 
     def value(self, column: str, row: int) -> Any:

@@ -20,8 +20,8 @@ _STARTER = Path(__file__).parent / "starter"
 def open_source(
     source: str | Path, options: ReadOptions | None = None, bad: list[BadRecord] | None = None
 ) -> Sequence[Graph]:
-    """A :class:`~atomfield.data.store.Store` where ``source`` is one (or ``starter/NAME``), else the list of all graphs
-    that the file or folder holds.
+    """A :class:`~atomfield.data.store.Store` where ``source`` is one (or ``starter/NAME``), else all graphs that the file or
+    folder holds: a list, or, if they are large, a store that is made once and kept (:mod:`.cache`).
 
     Raises ``InputError`` if nothing is there, nothing can be read, or a wanted target is in no record.
     """
@@ -31,12 +31,18 @@ def open_source(
     text, part = split_part(source)
     folder = store_folder(text)
     if folder is not None:
-        store = Store(folder)
+        held_store = Store(folder)
         for target in options.targets:
-            if target not in store.index["quantities"]:
-                held = ", ".join(store.index["quantities"]) or "none"
+            if target not in held_store.index["quantities"]:
+                held = ", ".join(held_store.index["quantities"]) or "none"
                 raise InputError(f"target {target!r} is not in the store; it holds {held}", str(source))
-        return part_of(store, folder, part) if part else store
+        return part_of(held_store, folder, part) if part else held_store
+    from .cache import cached_store, is_large
+
+    if is_large(source):
+        store = cached_store(source, options, bad)
+        if store is not None:
+            return store
     graphs = list(read(source, options, bad))
     if not graphs:
         raise InputError("no record could be read", str(source))

@@ -163,7 +163,8 @@ class Store(Sequence[Graph]):
     def batch(self, ids: Sequence[int] | np.ndarray) -> GraphBatch:
         """Records ``ids`` (0 to len - 1, in any order) packed, equal to ``collate([store[i] for i in ids])``.
 
-        Atoms come straight from the columns and have no edges yet; fields are made one by one. Raises ``IndexError`` for a
+        Atoms come straight from the columns and have no radius edges yet (``neighbors.with_radius_edges``); fields, and what has
+        stored edges, are made one by one. Raises ``IndexError`` for a
         record that is not there and ``InputError`` for one with a time axis.
         """
         wanted = np.asarray(ids, dtype=np.int64)
@@ -172,9 +173,10 @@ class Store(Sequence[Graph]):
             outside = wanted[(wanted < 0) | (wanted >= len(self))][0]
             raise IndexError(f"record {outside} of a store with {len(self)} records")
         runs = [Run(self._shard(number), a, b) for number, a, b in runs_of(wanted, self._starts)]
-        if "field" in self.index["worlds"] and any(
+        one_by_one = "field" in self.index["worlds"] and any(
             "field" in run.shard.some_texts("world", run.start, run.stop) for run in runs
-        ):
+        )
+        if one_by_one or any(run.shard.has_edges for run in runs):
             return collate([self[i] for i in wanted.tolist()])
         return pack_atoms(runs, self.properties)
 
@@ -219,7 +221,7 @@ class Store(Sequence[Graph]):
         for entry in self.index["shards"]:
             path = self.path / entry["file"]
             check_size(path, entry["bytes"])
-            check_digest(path, path.read_bytes(), entry["sha256"])
+            check_digest(path, entry["sha256"])
 
 
 def read_index(path: Path) -> dict[str, Any]:

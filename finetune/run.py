@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from rich.console import Console
 from atomfield.data.checks import Overlap, overlap
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
+from atomfield.data.loader import Loader
 from atomfield.data.readers import BadRecord, ReadOptions
 from atomfield.data.source import open_source
 from atomfield.data.splits import split_groups
@@ -219,9 +221,9 @@ def fit(
     try:
         engine = TorchEngine(net, parameter_groups(net, optimizer.weight_decay), optimizer)
         schedule = Schedule(steps, config.max_time, rate)
-        return train(
-            net, engine, Ema(net, optimizer.ema_decay), stream, valid, schedule, config.loss, record, device
-        )
+        ema = Ema(net, optimizer.ema_decay)
+        with Loader(stream.batch, itertools.count(), pin=device.startswith("cuda")) as batches:
+            return train(net, engine, ema, stream, batches, valid, schedule, config.loss, record, device)
     finally:
         record.close()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from atomfield.data.graph import GraphBatch
 from atomfield.models.network import AtomFieldNet
 from atomfield.pretrain.config import LossWeights
 from atomfield.pretrain.ema import Ema
@@ -40,13 +42,15 @@ def train(
     engine: TorchEngine,
     ema: Ema,
     stream: Stream,
+    batches: Iterator[GraphBatch],
     valid: Stream,
     schedule: Schedule,
     weights: LossWeights,
     record: Record,
     device: str,
 ) -> list[dict[str, float]]:
-    """Train, leave the best averaged weights in ``net``, return the history (rows of metrics.jsonl)."""
+    """Train on ``batches`` of ``stream``, leave the best averaged weights in ``net``, return the history (rows of
+    metrics.jsonl)."""
     progress = Progress(schedule.steps, schedule.max_time)
     history: list[dict[str, float]] = []
     best_score, best = float("inf"), {k: v.clone() for k, v in ema.average.items()}
@@ -55,7 +59,7 @@ def train(
     while (fraction := progress.at(step)) < 1.0:
         factor = learning_rate_factor(fraction, schedule.warmup_fraction, schedule.final_fraction)
         set_learning_rate(engine.optimizer, schedule.learning_rate * factor)
-        share = [MicroBatch(stream.batch(step).to(device), stream.targets)]
+        share = [MicroBatch(next(batches).to(device), stream.targets)]
         terms = training_step(engine, net, share, weights)
         ema.update()
         step += 1

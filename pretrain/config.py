@@ -7,6 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from atomfield.data.errors import InputError
+from atomfield.data.sampler import shares_of
+
 Objective = Literal["supervised", "denoise", "next_step"]
 
 
@@ -31,16 +34,36 @@ class NetworkSize(_Frozen):
 class StreamConfig(_Frozen):
     """One data set under one objective."""
 
-    source: str
-    """A store, a folder or a file; ``starter/molecules``, ``starter/crystals``, ``starter/fields`` ship with the package."""
+    source: str | tuple[str, ...]
+    """A store, a folder or a file; ``starter/molecules``, ``starter/crystals``, ``starter/fields`` ship with the package. Several
+    of one kind (atoms or fields) are mixed as ``mixture`` says."""
+    mixture: Literal["natural", "balanced"] | float | tuple[float, ...] = "natural"
+    """How often several sources are seen: ``natural`` (each record once an epoch), ``balanced`` (each source equally often), a
+    temperature t >= 1 (in proportion to size**(1/t)), or one weight for each source."""
     objective: Objective = "supervised"
     micro_batches: int = Field(2, ge=1)
     """Micro-batches per step, over all ranks: a multiple of the number of processes."""
     max_edges: int = Field(4000, ge=1)
     """Edge budget of a micro-batch."""
+    max_nodes: int | None = Field(None, ge=1)
+    """Node budget of a micro-batch; None: no limit."""
     weight: float = Field(1.0, gt=0)
     noise: float = Field(0.0, ge=0)
     """denoise: standard deviation in angstrom. next_step: input noise relative to the RMS of each quantity."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.source,) if isinstance(self.source, str) else self.source
+
+    @model_validator(mode="after")
+    def _mixture_fits(self) -> StreamConfig:
+        if not self.sources:
+            raise ValueError("source is empty, expected at least one")
+        try:
+            shares_of([1] * len(self.sources), self.mixture)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return self
 
 
 class LossWeights(_Frozen):
@@ -80,6 +103,8 @@ class PretrainConfig(_Frozen):
     """Seconds; the schedule is stretched or cut to end in time. None: exactly ``steps``."""
     zero_stage: Literal[0, 1, 2, 3] = 1
     seed: int = 0
+    workers: int = Field(0, ge=0)
+    """Processes per rank that make batches ahead of the training step; 0: one thread. The batches are the same."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     save_every: int = Field(500, ge=1)
     keep_last: int = Field(2, ge=1)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch.distributed as dist
 
+from atomfield.data.graph import GraphBatch
+from atomfield.data.loader import Loader
+from atomfield.data.sampler import share_of
 from atomfield.models.network import AtomFieldNet
 
 from . import checkpoint
@@ -16,7 +21,7 @@ from .engine import DeepSpeedEngine, set_learning_rate
 from .record import Record
 from .schedule import Progress, learning_rate_factor
 from .step import MicroBatch, distributed, training_step
-from .streams import Stream
+from .streams import Batches, Stream
 from .validate import validate
 
 
@@ -39,18 +44,38 @@ class Run:
         return self.config.out / "checkpoints"
 
 
-def micro_batches_of(run: Run, step: int) -> list[MicroBatch]:
-    """This rank's share of the fixed list of step ``step``: every world_size-th of each stream, so that all ranks meet the same
-    objective at the same time."""
-    share = []
-    for stream in run.streams:
-        for place in range(run.rank, stream.micro_batches, run.world_size):
-            batch = stream.batch(step * stream.micro_batches + place).to(run.device)
-            share.append(MicroBatch(batch, stream.targets, stream.weight, stream.name))
-    return share
+def keys_from(run: Run, start: int) -> Iterator[tuple[int, int]]:
+    """(stream, number) of this rank's micro-batches from step ``start`` on: every world_size-th of each stream's fixed list, so
+    that all ranks meet the same objective at the same time."""
+    for step in itertools.count(start):
+        for which, stream in enumerate(run.streams):
+            for number in share_of(step, stream.micro_batches, run.rank, run.world_size):
+                yield which, number
 
 
-def train(run: Run, record: Record, start: int, spent: float) -> int:
+def micro_batches_of(run: Run, batches: Iterator[GraphBatch]) -> list[MicroBatch]:
+    """The next step's micro-batches of this rank, in the order of :func:`keys_from`."""
+    return [
+        MicroBatch(next(batches).to(run.device), stream.targets, stream.weight, stream.name)
+        for stream in run.streams
+        for _ in share_of(0, stream.micro_batches, run.rank, run.world_size)
+    ]
+
+
+def loader_of(run: Run, start: int) -> Loader[tuple[int, int]]:
+    """This rank's batches from step ``start`` on; the next two steps' are made while one is computed."""
+    per_step = sum(s.micro_batches for s in run.streams) // run.world_size
+    workers = run.config.workers
+    return Loader(
+        Batches(tuple(run.streams)),
+        keys_from(run, start),
+        workers=workers,
+        ahead=max(2, -(-2 * per_step // max(1, workers))),
+        pin=run.device.startswith("cuda"),
+    )
+
+
+def train(run: Run, record: Record, start: int, spent: float, batches: Iterator[GraphBatch]) -> int:
     """Train from step ``start`` to the end of the schedule; returns the number of steps done."""
     config = run.config
     progress = Progress(config.steps, config.max_time, spent)
@@ -60,7 +85,7 @@ def train(run: Run, record: Record, start: int, spent: float) -> int:
             fraction, config.optimizer.warmup_fraction, config.optimizer.final_fraction
         )
         set_learning_rate(run.engine.optimizer, config.optimizer.learning_rate * factor)
-        terms = training_step(run.engine, run.net, micro_batches_of(run, step), config.loss)
+        terms = training_step(run.engine, run.net, micro_batches_of(run, batches), config.loss)
         run.ema.update()
         step += 1
         loss = sum(terms.values())

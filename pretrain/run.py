@@ -18,8 +18,10 @@ from rich.table import Table
 
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
+from atomfield.data.sampler import UNLIMITED
 from atomfield.data.source import open_source
 from atomfield.data.splits import split_of
+from atomfield.data.subset import Joined, Subset, columns_of
 from atomfield.models import checkpoint as public
 from atomfield.models.config import NetworkConfig
 from atomfield.models.network import AtomFieldNet
@@ -28,7 +30,7 @@ from . import checkpoint
 from .config import PretrainConfig
 from .ema import Ema
 from .engine import DeepSpeedEngine, prepare_environment
-from .loop import Run, train
+from .loop import Run, loader_of, train
 from .losses import Targets
 from .normalize import Statistics, normalize, reference_table
 from .record import Record
@@ -42,7 +44,7 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
     prepare_environment(device)
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     _check_world_size(config, world_size)
-    sources = {s.source: open_source(s.source) for s in config.streams}
+    sources = {name: open_source(name) for s in config.streams for name in s.sources}
     train_sets = {name: select(graphs, "train") for name, graphs in sources.items()}
     valid_sets = {name: select(graphs, "valid") for name, graphs in sources.items()}
     net, fits = build(config, list(train_sets.values()))
@@ -72,7 +74,8 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
         [
             _stream(config, number, valid_sets, noise=False)
             for number in range(len(config.streams))
-            if config.streams[number].objective != "denoise" and valid_sets[config.streams[number].source]
+            if config.streams[number].objective != "denoise"
+            and any(len(valid_sets[name]) for name in config.streams[number].sources)
         ],
         rank,
         world_size,
@@ -89,7 +92,8 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
         start=start,
     )
     try:
-        steps = train(run, record, start, spent)
+        with loader_of(run, start) as batches:
+            steps = train(run, record, start, spent, batches)
     finally:
         record.close()
     if rank == 0:
@@ -124,9 +128,11 @@ def pick_device(wanted: str) -> str:
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
 
 
-def select(graphs: Sequence[Graph], part: str) -> list[Graph]:
-    """Records of one part of the standing split by group (molecule, composition and prototype, trajectory)."""
-    return [g for g in graphs if split_of(g.group or str(g.provenance)) == part]
+def select(graphs: Sequence[Graph], part: str) -> Subset:
+    """Records of one part of the standing split by group (molecule, composition and prototype, trajectory); not read yet."""
+    groups = columns_of(graphs)["group"]
+    names = [group or str(graphs[i].provenance) for i, group in enumerate(groups)]
+    return Subset(graphs, [i for i, name in enumerate(names) if split_of(name) == part])
 
 
 def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> tuple[AtomFieldNet, list[Any]]:
@@ -151,19 +157,24 @@ def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> tuple[At
     return net, normalize(net, statistics)
 
 
-def _stream(config: PretrainConfig, number: int, sets: dict[str, list[Graph]], noise: bool = True) -> Stream:
+def _stream(config: PretrainConfig, number: int, sets: dict[str, Subset], noise: bool = True) -> Stream:
     s = config.streams[number]
+    joined = Joined([sets[name] for name in s.sources])
+    title = "+".join(Path(name).name for name in s.sources)
     sigma = s.noise if noise else 0.0
     return Stream(
-        sets[s.source],
+        joined,
         Targets(s.objective, noise=sigma),
         cutoff=config.network.cutoff,
         max_edges=s.max_edges,
+        max_nodes=s.max_nodes or UNLIMITED,
+        parts=joined.parts,
+        mixture=s.mixture,
         seed=config.seed * 1000 + number,
         noise=sigma,
         micro_batches=s.micro_batches,
         weight=s.weight,
-        name=f"{Path(s.source).name}-{s.objective}" if s.objective == "denoise" else Path(s.source).name,
+        name=f"{title}-{s.objective}" if s.objective == "denoise" else title,
     )
 
 
@@ -225,7 +236,7 @@ def _plan_table(config: PretrainConfig, net: AtomFieldNet, streams: list[Stream]
 
 def card(config: PretrainConfig, net: AtomFieldNet, steps: int) -> str:
     """The README of the public checkpoint."""
-    sources = "\n".join(f"- `{s.source}`: {s.objective}" for s in config.streams)
+    sources = "\n".join(f"- `{'`, `'.join(s.sources)}`: {s.objective}" for s in config.streams)
     return f"""---
 library_name: atomfield
 license: apache-2.0

@@ -30,10 +30,17 @@ Record = Annotated[
 ]
 
 
+Verify = Annotated[
+    bool,
+    typer.Option("--verify", help="Compare every shard of a store with its sha256 before anything else."),
+]
+
+
 def inspect(
     what: Anything,
     picture: Picture = None,
     record: Record = 0,
+    verify: Verify = False,
     target: Target = None,
     map: Map = None,
     units: Units = None,
@@ -69,6 +76,7 @@ def inspect(
     from atomfield.data.inspect import show, summarize
     from atomfield.data.readers import BadRecord
     from atomfield.data.source import open_source
+    from atomfield.data.store import Store
 
     options = read_options(
         targets=listed(target),
@@ -82,6 +90,13 @@ def inspect(
     bad: list[BadRecord] = []
     graphs = open_source(what, options, bad)
     tell_skipped(bad)
+    if verify:
+        if not isinstance(graphs, Store):
+            raise InputError("--verify is for a store, and this is none", what)
+        graphs.verify()
+        shards = graphs.index["shards"]
+        size = sum(shard["bytes"] for shard in shards)
+        print(f"Verified: {len(shards)} shards, {size / 1e6:.1f} MB, every sha256 as in the index")
     show(summarize(graphs), console)
     if check:
         from atomfield.data.checks import audit

@@ -19,7 +19,7 @@ SURFACE = {
     "quickstart": ["--out", "--seed", "--device"],
     "prepare": ["SOURCE...", "--out", "--target", *READING, "--max-bad", "--workers", "--append",
                 "--split", "--fractions", "--check"],
-    "inspect": ["STORE|CHECKPOINT|RUN|FILE", "--picture", "--record", "--check", "--target", *READING],
+    "inspect": ["STORE|CHECKPOINT|RUN|FILE", "--picture", "--record", "--check", "--verify", "--target", *READING],
     "pretrain": ["CONFIG", "--set", "--plan", "--max-time", "--seed", "--device"],
     "finetune": ["[CONFIG]", "--from", "--train", "--valid", "--test", "--target", "--out", "--task", "--pooling", "--max-time",
                  "--on-leak", "--set", *READING, *NETWORK],

@@ -1,30 +1,14 @@
-"""Which records are seen: every one once per epoch, the same again after a resume, the same on any number of processes."""
+"""What a stream makes of the records that the sampler chose."""
 
 import numpy as np
+import pytest
+import torch
 
-from atomfield.data.sampler import EpochSampler, pack
+from atomfield.data.errors import InputError
+from atomfield.data.loader import Loader
 from atomfield.pretrain.losses import Targets
-from atomfield.pretrain.streams import Stream
-from tests.small import waves
-
-
-def test_packing_keeps_the_budget_and_every_item():
-    sizes = np.random.default_rng(0).integers(1, 60, 200)
-    groups = pack(list(range(200)), sizes, 100, 7)
-    assert sorted(i for g in groups for i in g) == list(range(200))
-    assert all(sizes[g].sum() <= 100 and len(g) <= 7 for g in groups)
-    assert pack([0], np.array([500]), 100, 7) == [[0]]
-
-
-def test_an_epoch_sees_every_item_once_and_batches_depend_on_the_number_alone():
-    sizes = np.random.default_rng(1).integers(1, 60, 50)
-    sampler = EpochSampler(sizes, 100, seed=5)
-    seen = [sampler.batch(k) for k in range(200)]
-    length = len(sampler.epoch(0))
-    assert sorted(i for b in seen[:length] for i in b) == list(range(50))
-    assert seen[:length] != seen[length : 2 * length]
-    again = EpochSampler(sizes, 100, seed=5)
-    assert again.batch(137) == seen[137] and again.batch(3) == seen[3]
+from atomfield.pretrain.streams import Batches, Stream
+from tests.small import morse_clusters, waves
 
 
 def test_pairs_of_a_trajectory_are_consecutive_states_with_step_conditions():
@@ -48,3 +32,45 @@ def test_noise_stays_in_the_plane():
     clean = graphs[0].quantities["concentration"][stream.items[stream.sampler.batch(0)[0]].time]
     difference = batch.quantities["concentration"][: graphs[0].num_nodes] - clean
     assert 0.03 < float(difference.std()) < 0.15
+
+
+def test_atoms_and_fields_in_one_stream_are_refused():
+    with pytest.raises(InputError, match="of atoms and field, expected one kind"):
+        Stream(
+            [*waves(1), *morse_clusters(1)],
+            Targets("supervised"),
+            cutoff=5.0,
+            max_edges=600,
+            seed=0,
+            name="both",
+        )
+
+
+def test_kept_and_fresh_edges_give_the_same_batches(monkeypatch):
+    options = {"cutoff": 5.0, "max_edges": 60, "seed": 0}
+    kept = Stream(morse_clusters(9), Targets("supervised"), **options)
+    monkeypatch.setattr("atomfield.pretrain.streams.CACHE_EDGES", 0)
+    fresh = Stream(morse_clusters(9), Targets("supervised"), **options)
+    for number in range(6):
+        a, b = kept.batch(number), fresh.batch(number)
+        assert torch.equal(a.edge_index, b.edge_index) and torch.equal(a.positions, b.positions)
+
+
+def test_a_record_that_cannot_be_read_is_named():
+    stream = Stream(morse_clusters(3), Targets("supervised"), cutoff=5.0, max_edges=20, seed=0, name="pes")
+    del stream.graphs[2]
+    with pytest.raises(InputError, match=r"^pes: record 2 \(time 0\) could not be made ready: IndexError"):
+        [stream.batch(number) for number in range(3)]
+
+
+def test_worker_processes_make_what_the_thread_makes():
+    streams = (
+        Stream(morse_clusters(5), Targets("supervised"), cutoff=5.0, max_edges=60, seed=0),
+        Stream(waves(2), Targets("next_step"), cutoff=5.0, max_edges=600, seed=0, noise=0.1),
+    )
+    keys = [(0, 0), (1, 0), (1, 5), (0, 7), (1, 6)]
+    with Loader(Batches(streams), keys, workers=2) as processes, Loader(Batches(streams), keys) as thread:
+        for a, b in zip(processes, thread, strict=True):
+            assert torch.equal(a.edge_index, b.edge_index) and torch.equal(a.positions, b.positions)
+            for name in a.quantities:
+                assert torch.equal(a.quantities[name], b.quantities[name])

@@ -1,0 +1,168 @@
+"""Micro-batches: every item once, within every budget, the same for any number of ranks and after any resume; mixtures."""
+
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atomfield.data.errors import InputError
+from atomfield.data.sampler import Budget, EpochSampler, Plan, pack, share_of, shares_of
+from atomfield.data.store import Store, write_store
+from atomfield.data.subset import Joined, Subset, columns_of, edges_of
+from tests.data.conftest import crystal, flow, molecule
+
+
+def as_lists(plan: Plan):
+    return [plan[b].tolist() for b in range(len(plan))]
+
+
+def greedy(order, nodes, edges, budget):
+    """The definition, one item after the other."""
+    groups: list[list[int]] = []
+    for item in order:
+        inside = groups[-1] if groups else []
+        fits = (
+            nodes[[*inside, item]].sum() <= budget.nodes
+            and edges[[*inside, item]].sum() <= budget.edges
+            and len(inside) < budget.items
+        )
+        if inside and fits:
+            inside.append(item)
+        else:
+            groups.append([item])
+    return groups
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 30), st.integers(0, 90)), min_size=1, max_size=60),
+    st.integers(1, 60),
+    st.integers(1, 150),
+    st.integers(1, 9),
+)
+@settings(max_examples=150, deadline=None)
+def test_packing_is_greedy_within_every_budget(sizes, max_nodes, max_edges, max_items):
+    nodes, edges = np.array(sizes).T
+    order = np.random.default_rng(len(sizes)).permutation(len(sizes))
+    budget = Budget(max_nodes, max_edges, max_items)
+    assert as_lists(pack(order, nodes, edges, budget)) == greedy(order.tolist(), nodes, edges, budget)
+    unlimited = pack(order, nodes, edges, Budget())
+    assert as_lists(unlimited) == [order.tolist()]
+
+
+def sampler(**options):
+    rng = np.random.default_rng(1)
+    return EpochSampler(
+        rng.integers(1, 60, 50), rng.integers(1, 300, 50), Budget(100, 500), seed=5, **options
+    )
+
+
+def test_an_epoch_sees_every_item_once_and_batches_depend_on_the_number_alone():
+    first = sampler()
+    seen = [first.batch(k).tolist() for k in range(200)]
+    length = len(first.epoch(0))
+    assert sorted(i for b in seen[:length] for i in b) == list(range(50))
+    assert seen[:length] != seen[length : 2 * length]
+    again = sampler()
+    assert again.batch(137).tolist() == seen[137] and again.batch(3).tolist() == seen[3]
+    assert [sampler().batch(k).tolist() for k in (199, 0, 64)] == [seen[199], seen[0], seen[64]]
+
+
+@given(st.integers(0, 300), st.sampled_from([1, 2, 3, 4, 6, 12]))
+@settings(max_examples=40, deadline=None)
+def test_a_step_is_the_same_list_for_any_number_of_ranks(step, world_size):
+    shares = [list(share_of(step, 12, rank, world_size)) for rank in range(world_size)]
+    assert {len(s) for s in shares} == {12 // world_size}
+    assert sorted(k for s in shares for k in s) == list(range(12 * step, 12 * step + 12))
+
+
+def test_an_unequal_deal_is_refused():
+    with pytest.raises(InputError, match="12 micro-batches per step, expected a multiple of the 5 processes"):
+        share_of(0, 12, 0, 5)
+
+
+# ---------------------------------------------------------------------- mixtures
+def test_shares_follow_the_rule_and_fill_the_epoch():
+    sizes = [900, 90, 10]
+    assert shares_of(sizes, "natural") == shares_of(sizes, 1.0) == sizes
+    assert shares_of(sizes, "balanced") == shares_of(sizes, float("inf")) == [334, 333, 333]
+    assert shares_of(sizes, (3.0, 1.0, 0.0)) == [750, 250, 0]
+    tempered = shares_of(sizes, 2.0)
+    roots = np.sqrt(sizes)
+    assert sum(tempered) == 1000 and np.abs(tempered - 1000 * roots / roots.sum()).max() < 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ((1.0,), "1 weights, expected 2"),
+        ((1.0, -1.0), "at least 0"),
+        ((0.0, 0.0), "not all 0"),
+        ((1.0, float("nan")), "at least 0"),
+        (0.5, "temperature is 0.5, expected at least 1"),
+    ],
+)
+def test_senseless_mixtures_are_refused(rule, message):
+    with pytest.raises(InputError, match=message):
+        shares_of([10, 20], rule)
+
+
+@pytest.mark.parametrize("rule", ["balanced", 2.0, (1.0, 5.0, 2.0)])
+def test_items_of_a_data_set_are_seen_equally_often(rule):
+    parts = np.repeat([0, 1, 2], [41, 7, 2])
+    mixed = EpochSampler(np.ones(50), np.ones(50), Budget(items=4), seed=3, parts=parts, mixture=rule)
+    seen = np.zeros(50, dtype=int)
+    for epoch in range(9):
+        items = mixed.epoch(epoch).items
+        assert np.bincount(parts[items], minlength=3).tolist() == shares_of([41, 7, 2], rule)
+        seen += np.bincount(items, minlength=50)
+    for part in range(3):
+        assert np.ptp(seen[parts == part]) <= 1
+    again = EpochSampler(np.ones(50), np.ones(50), Budget(items=4), seed=3, parts=parts, mixture=rule)
+    assert again.batch(101).tolist() == mixed.batch(101).tolist()
+
+
+def test_two_million_items_are_planned_in_seconds_and_bounded_memory():
+    rng = np.random.default_rng(0)
+    nodes = rng.integers(2, 60, 2_000_000)
+    tracemalloc.start()
+    began = time.process_time()
+    plan = EpochSampler(nodes, nodes * 20, Budget(2048, 30_000), seed=0).epoch(0)
+    spent, peak = time.process_time() - began, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert spent < 20 and peak < 400e6
+    assert len(plan.items) == 2_000_000 and nodes[plan[7]].sum() <= 2048
+
+
+# ---------------------------------------------------------------------- parts of a store
+def test_a_part_of_a_store_is_planned_without_reading_it(tmp_path, monkeypatch):
+    graphs = [*(molecule(i) for i in range(6)), *(crystal(i) for i in range(3)), flow(0), flow(1)]
+    write_store(graphs, tmp_path / "store", shard_records=4)
+    part = Subset(Store(tmp_path / "store"), [9, 0, 7, 10])
+    assert [g.world for g in part] == ["field", "molecule", "crystal", "field"]
+    assert torch.equal(part[1].positions, graphs[0].positions) and len(part[1:3]) == 2
+    reads = []
+    original = Store.__getitem__
+    monkeypatch.setattr(Store, "__getitem__", lambda self, i: reads.append(i) or original(self, i))
+    columns = columns_of(part)
+    assert columns["num_nodes"].tolist() == [48, graphs[0].num_nodes, 4, 48]
+    assert columns["num_times"].tolist() == [3, 1, 1, 3] and columns["group"][1] == "molecule 0"
+    assert edges_of(part)[[0, 2, 3]].tolist() == [graphs[9].num_edges, 180, graphs[9].num_edges]
+    assert reads == [9]
+    listed = columns_of([graphs[0], graphs[9]])
+    assert listed["num_times"].tolist() == [1, 3]
+
+
+def test_joined_sets_are_one_after_the_other(tmp_path):
+    graphs = [molecule(i) for i in range(5)]
+    write_store(graphs, tmp_path / "store")
+    joined = Joined([Subset(Store(tmp_path / "store"), [4, 2]), graphs[:2], [flow(0)]])
+    expected = [graphs[4], graphs[2], graphs[0], graphs[1], flow(0)]
+    assert [g.group for g in joined] == [g.group for g in expected] and joined[-1].world == "field"
+    assert joined.parts.tolist() == [0, 0, 1, 1, 2]
+    assert columns_of(joined)["num_nodes"].tolist() == [g.num_nodes for g in expected]
+    assert [g.group for g in joined[1:4]] == [g.group for g in expected[1:4]]
+    assert edges_of(joined)[-1] == flow(0).num_edges
