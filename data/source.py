@@ -1,4 +1,4 @@
-"""SRC of the command line: a store, a part of the packaged starter corpus, a file or a folder of files."""
+"""SRC of the command line: a store or its part (``STORE:train``), the packaged starter corpus, a file or a folder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .errors import InputError
 from .graph import Graph
+from .partition import part_of
 from .store import Store, is_store
 
 if TYPE_CHECKING:
@@ -27,24 +28,34 @@ def open_source(
     from .readers import ReadOptions, read
 
     options = options or ReadOptions()
-    folder = store_folder(source)
+    text, part = split_part(source)
+    folder = store_folder(text)
     if folder is not None:
-        store = Store(folder)
+        held_store = Store(folder)
         for target in options.targets:
-            if target not in store.index["quantities"]:
-                held = ", ".join(store.index["quantities"]) or "none"
+            if target not in held_store.index["quantities"]:
+                held = ", ".join(held_store.index["quantities"]) or "none"
                 raise InputError(f"target {target!r} is not in the store; it holds {held}", str(source))
-        return store
+        return part_of(held_store, folder, part) if part else held_store
     from .cache import cached_store, is_large
 
     if is_large(source):
-        kept = cached_store(source, options, bad)
-        if kept is not None:
-            return kept
+        store = cached_store(source, options, bad)
+        if store is not None:
+            return store
     graphs = list(read(source, options, bad))
     if not graphs:
         raise InputError("no record could be read", str(source))
     return graphs
+
+
+def split_part(source: str | Path) -> tuple[str, str]:
+    """``STORE:train`` -> the store and the name of its part; a source without a part, or whose name has the colon, as it is."""
+    text = str(source)
+    base, colon, name = text.rpartition(":")
+    if colon and base and not Path(text).exists() and (is_store(base) or base.startswith("starter/")):
+        return base, name
+    return text, ""
 
 
 def store_folder(source: str | Path) -> Path | None:

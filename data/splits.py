@@ -10,7 +10,7 @@ from typing import Literal
 logger = logging.getLogger("atomfield")
 
 
-def _fraction_of(group: str, seed: int) -> float:
+def fraction_of(group: str, seed: int) -> float:
     """A number in [0, 1) that depends on nothing but the group's name and the seed."""
     digest = hashlib.sha256(f"{seed}\0{group}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
@@ -20,7 +20,7 @@ def split_of(
     group: str, *, valid: float = 0.05, test: float = 0.10, seed: int = 0
 ) -> Literal["train", "valid", "test"]:
     """The side of one group. The same name is on the same side in every corpus, machine and order of reading."""
-    place = _fraction_of(group, seed)
+    place = fraction_of(group, seed)
     if place < test:
         return "test"
     return "valid" if place < test + valid else "train"
@@ -43,7 +43,7 @@ def split_groups(groups: Sequence[str], fraction: float, seed: int) -> tuple[lis
         members = {f"\0record {i}": [i] for i in range(count)}
     wanted = min(max(1, round(fraction * count)), count - 1)
     held: list[int] = []
-    order = sorted(members, key=lambda name: _fraction_of(name, seed))
+    order = sorted(members, key=lambda name: fraction_of(name, seed))
     for name in order:
         if len(held) >= wanted:
             break

@@ -2,7 +2,7 @@
 
 Isotropic only: one RMS per quantity and level, no mean is taken from anything with l > 0 (per-component
 statistics break equivariance).
-Energies are referenced per element and level by least squares; the table is printed and a nonsensical fit is refused.
+Energies are referenced per element and level (``atomfield.data.references``); the table is printed.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 from atomfield.data.quantities import FIELD_INPUTS, FIELD_STATES
+from atomfield.data.references import NUM_SPECIES, ReferenceFit, fit_references, reference_table
 from atomfield.models.network import AtomFieldNet
 
-NUM_SPECIES = 119
-WORST_RESIDUAL = 20.0
-"""eV/atom: a reference fit that leaves more than this RMS is refused (mixed units, or a wrong energy key)."""
+__all__ = ["ReferenceFit", "Statistics", "fit_references", "normalize", "reference_table"]
 
 
 @dataclass
@@ -63,41 +61,6 @@ class Statistics:
                     change = graph.quantities[name][1:].double() - graph.quantities[name][:last].double()
                     squares = change.square().sum(-1) if graph.definition(name).shape else change.square()
                     self.increment_squares[graph.level, name].append(float(squares.mean()))
-
-
-@dataclass(frozen=True)
-class ReferenceFit:
-    """Per-element energies of one level: ``energies`` eV by atomic number, RMS of what they leave in eV/atom."""
-
-    level: str
-    energies: dict[int, float]
-    residual: float
-    num_records: int
-
-
-def fit_references(statistics: Statistics) -> list[ReferenceFit]:
-    """Ridge-regularised least squares of the energy on the element counts, per level (a tiny ridge towards the mean energy per
-    atom settles elements that never vary on their own)."""
-    fits = []
-    for level, rows in statistics.counts.items():
-        counts, energies = np.array(rows, dtype=np.float64), np.array(statistics.energies[level])
-        present = np.flatnonzero(counts.sum(0))
-        atoms = counts.sum(1)
-        mean = float((energies / atoms).mean())
-        design = counts[:, present] / atoms[:, None]
-        target = energies / atoms - mean
-        ridge = 1e-8 * len(rows)
-        solution = np.linalg.solve(design.T @ design + ridge * np.eye(len(present)), design.T @ target) + mean
-        residual = float(np.sqrt(np.mean((design @ solution - energies / atoms) ** 2)))
-        if not np.isfinite(residual) or residual > WORST_RESIDUAL:
-            raise InputError(
-                f"per-element references leave {residual:.1f} eV/atom RMS, expected below {WORST_RESIDUAL}: the energies are "
-                "in another unit than eV (declare it with --units), or the wrong key was read",
-                f"level {level!r}",
-            )
-        table = {int(z): float(e) for z, e in zip(present, solution, strict=True)}
-        fits.append(ReferenceFit(level, table, residual, len(rows)))
-    return fits
 
 
 def apply_references(net: AtomFieldNet, fits: list[ReferenceFit]) -> None:
@@ -142,16 +105,3 @@ def normalize(net: AtomFieldNet, statistics: Statistics) -> list[ReferenceFit]:
         apply_energy_scale(net, statistics)
         apply_field_scales(net, statistics)
     return fits
-
-
-def reference_table(fits: list[ReferenceFit]) -> str:
-    """The fits as text: one line per level."""
-    from ase.data import chemical_symbols
-
-    lines = []
-    for fit in fits:
-        energies = ", ".join(f"{chemical_symbols[z]} {e:.3f}" for z, e in fit.energies.items())
-        lines.append(
-            f"{fit.level}: {energies} eV (leaves {fit.residual * 1000:.0f} meV/atom RMS over {fit.num_records} records)"
-        )
-    return "\n".join(lines)

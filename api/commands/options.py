@@ -28,7 +28,7 @@ Source = Annotated[
     str,
     typer.Argument(
         metavar="SRC",
-        help="A file, a folder, a store, or starter/NAME of the shipped corpus.",
+        help="A file, a folder, a store, STORE:PART (made by prepare --split), or starter/NAME of the shipped corpus.",
         show_default=False,
     ),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,9 @@ from .options import (
     read_options,
     tell_skipped,
 )
+
+if TYPE_CHECKING:
+    from atomfield.data.store import Store
 
 
 def prepare(
@@ -52,6 +55,22 @@ def prepare(
     append: Annotated[
         bool, typer.Option("--append", help="Add the records to the store that is there.")
     ] = False,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split",
+            metavar="RULE|FILE",
+            help="Parts of the store, used as STORE:train: random, group, scaffold, composition, prototype, spacegroup, "
+            "trajectory, time, or a file of record numbers (JSON, CSV, text).",
+            show_default=False,
+        ),
+    ] = None,
+    fractions: Annotated[
+        str,
+        typer.Option(
+            "--fractions", metavar="A,B,C", help="Shares of train, valid and test, or of train and test."
+        ),
+    ] = "0.8,0.1,0.1",
     check: Annotated[
         bool,
         typer.Option(
@@ -75,6 +94,7 @@ def prepare(
 
     from atomfield.data.checks import audit, check_share, listed_bad
     from atomfield.data.inspect import show, summarize
+    from atomfield.data.partition import write_parts
     from atomfield.data.prepare import prepare as prepare_store
     from atomfield.data.prepare import workers_for
     from atomfield.data.store import Store
@@ -100,6 +120,10 @@ def prepare(
         report = audit(store, done.bad, where=out.name)
         report.write(out / "checks.json")
         report.show(console)
+    if split:
+        parts = _split(store, split, fractions, seed)
+        write_parts(out, parts)
+        print("Parts: " + ", ".join(f"{out}:{name} {len(its)}" for name, its in parts.items()))
     check_share(done.bad or listed_bad(out), len(store), max_bad, str(out))
     if not done.new_records:
         print(f"Nothing to do: {out} holds these files already")
@@ -107,6 +131,24 @@ def prepare(
         print(f"Appended: {done.new_records} records to {out}")
     else:
         print(f"Written: {out}")
+
+
+def _split(store: Store, rule: str, fractions: str, seed: int) -> dict[str, list[int]]:
+    """Record numbers of each part, by a rule or a file."""
+    from atomfield.data.errors import InputError
+    from atomfield.data.partition import RULES, partition, read_parts_file
+
+    if rule not in RULES:
+        if not Path(rule).is_file():
+            raise InputError(f"found {rule!r}, expected one of {', '.join(RULES)}, or a file", "--split")
+        return read_parts_file(rule, store)
+    try:
+        shares = [float(word) for word in fractions.split(",")]
+    except ValueError:
+        raise InputError(
+            f"found {fractions!r}, expected numbers such as 0.8,0.1,0.1", "--fractions"
+        ) from None
+    return partition(store, rule, shares, seed)  # type: ignore[arg-type]
 
 
 @contextmanager

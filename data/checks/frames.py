@@ -87,18 +87,10 @@ def near_pairs(sample: Sample) -> Pairs:
         if len(frames) > 1 and (graph := frames[0][1]).num_nodes > 1:
             rows += _molecule_rows(frames) if graph.world == "molecule" else _crystal_rows(frames)
     table = np.array(rows, dtype=np.float64).reshape(-1, 11)
-    energy, work, turn, square, stretch, stretch_turn = table[:, :6].T
+    energy, work, turn, square, stretch, stretch_turn, strained, num_atoms, volume = table[:, :9].T
+    records = table[:, 9:].astype(np.int64)
     return Pairs(
-        energy,
-        work,
-        turn,
-        square,
-        stretch,
-        stretch_turn,
-        strained=table[:, 6].astype(bool),
-        num_atoms=table[:, 7],
-        volume=table[:, 8],
-        records=table[:, 9:].astype(np.int64),
+        energy, work, turn, square, stretch, stretch_turn, strained.astype(bool), num_atoms, volume, records
     )
 
 

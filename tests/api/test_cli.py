@@ -17,8 +17,9 @@ READING = ["--map", "--units", "--level", "--conformers", "--on-bad", "--seed"]
 NETWORK = ["--device", "--dtype"]
 SURFACE = {
     "quickstart": ["--out", "--seed", "--device"],
-    "prepare": ["SOURCE...", "--out", "--target", *READING, "--max-bad", "--workers", "--append", "--check"],
-    "inspect": ["STORE|CHECKPOINT|RUN|FILE", "--picture", "--record", "--verify", "--check", "--target", *READING],
+    "prepare": ["SOURCE...", "--out", "--target", *READING, "--max-bad", "--workers", "--append",
+                "--split", "--fractions", "--check"],
+    "inspect": ["STORE|CHECKPOINT|RUN|FILE", "--picture", "--record", "--check", "--verify", "--target", *READING],
     "pretrain": ["CONFIG", "--set", "--plan", "--max-time", "--seed", "--device"],
     "finetune": ["[CONFIG]", "--from", "--train", "--valid", "--test", "--target", "--out", "--task", "--pooling", "--max-time",
                  "--on-leak", "--set", *READING, *NETWORK],

@@ -55,6 +55,29 @@ def test_a_surface_beats_the_trivial_baseline_and_loads_again(tmp_path):
     assert checkpoint.load(tmp_path / "run").config.levels == ("morse",)
 
 
+def test_overlap_is_named_and_metrics_come_without_it(tmp_path):
+    graphs = morse_clusters(30)
+    parts = Parts(graphs[:20], graphs[20:26], [*graphs[26:], graphs[0]])
+    options = {
+        "from": "scratch",
+        "train": ("memory",),
+        "target": ("energy", "forces"),
+        "network": SMALL,
+        "steps": 5,
+    }
+    said = io.StringIO()
+    config = FinetuneConfig(**options, out=tmp_path / "run", test=("memory",))
+    metrics = finetune(config, parts, console=Console(file=said, width=200))
+    assert metrics["test_records_shared_with_training"] == 1.0
+    assert metrics["forces_mae_eV_per_A_without_overlap"] != metrics["forces_mae_eV_per_A"]
+    assert "1 of 5 test records have the structure of a training record" in said.getvalue()
+    strict = FinetuneConfig(**options, out=tmp_path / "strict", test=("memory",), on_leak="raise")
+    with pytest.raises(InputError, match="1 of 5 test records"):
+        finetune(strict, parts, console=Console(file=io.StringIO()))
+    with pytest.raises(InputError, match="these are the training records"):
+        finetune(config, Parts(graphs[:20], graphs[20:], graphs[:20]), console=Console(file=io.StringIO()))
+
+
 def test_a_field_beats_persistence(tmp_path):
     metrics = run(tmp_path, ("concentration",), waves(12), steps=150, learning_rate=1e-2)
     assert (
