@@ -109,13 +109,14 @@ def test_each_room_tells_ruff_its_walls(room):
 
 @in_a_checkout
 def test_nothing_that_executes_what_it_reads():
-    """No pickle, eval, exec or torch.load in the package: a file of a stranger is data, never a program."""
+    """No pickle, eval or exec in the package, and no torch.load but with ``weights_only=True``: a file of a stranger is data,
+    never a program."""
     found = []
     for file in sorted(f for room in (*ROOMS, "api") for f in (ROOT / room).rglob("*.py")):
         calls = [
             node
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-            if isinstance(node, ast.Call)
+            if isinstance(node, ast.Call) and "weights_only=True" not in map(ast.unparse, node.keywords)
         ]
         used = [(call.lineno, name) for call in calls if (name := ast.unparse(call.func)) in UNSAFE_CALLS]
         used += [(line, name) for line, name in imports(file) if name.split(".")[0] in UNSAFE_MODULES]
