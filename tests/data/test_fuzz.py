@@ -2,7 +2,6 @@
 they are or refused in one clear line."""
 
 import signal
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -20,8 +19,7 @@ CASES = 6
 @pytest.fixture(scope="module")
 def known(tmp_path_factory):
     folder = tmp_path_factory.mktemp("seeds")
-    later = () if find_spec("atomfield.data.readers.frame_files") else ("md17.npz", "frames.h5")
-    return [s for s in seeds(folder) if kind_of(folder / s.name) and s.name not in later]
+    return [s for s in seeds(folder) if kind_of(folder / s.name)]
 
 
 @pytest.fixture
