@@ -29,6 +29,7 @@ def main() -> None:
     import ase.db
     import ase.io
     import torch
+    from ase.calculators.singlepoint import SinglePointCalculator
     from fairchem.core.datasets import AseDBDataset
     from fairchem.core.datasets.atomic_data import atomicdata_list_to_batch
 
@@ -40,7 +41,9 @@ def main() -> None:
     with ase.db.connect(str(path), type="aselmdb") as database:
         for atoms in ase.io.iread(options.frames, index=":"):
             if not atoms.pbc.any():
+                labels = atoms.calc.results
                 atoms.center(vacuum=20.0)  # its neighbour search needs a cell that can be inverted
+                atoms.calc = SinglePointCalculator(atoms, **labels)
             database.write(atoms, data={})
             count += 1
     out["prepare"] = count / (time.process_time() - begun)
