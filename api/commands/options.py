@@ -45,7 +45,8 @@ Map = Annotated[
     typer.Option(
         "--map",
         metavar="OURS=KEY,...",
-        help="Keys of the file, e.g. energy=REF_energy,forces=REF_forces or smiles=SMILES.",
+        help="Keys of the file, e.g. energy=REF_energy,forces=REF_forces or smiles=SMILES; numbers for what a file of fields "
+        "lacks, e.g. dt=0.1,viscosity=0.01.",
     ),
 ]
 Units = Annotated[

@@ -81,10 +81,11 @@ def prepare(
 ) -> None:
     """Read files of any kind, check every record and write them as one Arrow store.
 
-    extxyz, xyz, SDF, CSV or .smi with SMILES, CIF, POSCAR, pymatgen JSON, a folder of CIFs with a table of properties; npz, HDF5,
-    NetCDF and meshes for fields. The store has an index with the sha256 of each shard, and bad_records.json where records
-    were skipped. What is written does not depend on the number of workers, and a command that was interrupted or killed goes on
-    where it stopped when it is given again.
+    SMILES tables, SDF, MOL2, PDB, mmCIF, extxyz, ASE databases, CIF, POSCAR, VASP, pymatgen, JARVIS and DeePMD files; The
+    Well, PDEBench, npz, HDF5, MATLAB, PyTorch, NetCDF, Zarr and meshes for fields; Arrow, Parquet and Hugging Face data sets.
+    The store has an index with the sha256 of each shard, and bad_records.json where records were skipped. What is written
+    does not depend on the number of workers, and a command that was interrupted or killed goes on where it stopped when it
+    is given again.
 
     Then the whole store is checked: units and signs of energies, forces, stress and positions against each other and against
     nature, net forces, energies that cannot be totals, duplicates. The findings are shown and are in checks.json; they change

@@ -27,6 +27,8 @@ _RELAX_STEPS = 200
 _STRATEGIES = ((10, False, True), (4, True, True), (4, True, False))
 """Attempts, random starting coordinates, keep to the stereochemistry. An attempt with random coordinates takes seconds
 for a hundred atoms."""
+_MOST_ATOMS = 300
+"""Hydrogens included; beyond it the distance geometry of one molecule takes from ten seconds to hours."""
 _GAP = 2.5
 """Between the fragments of a salt before they are relaxed, angstrom."""
 
@@ -152,6 +154,12 @@ def _embed(full: Mol, name: str, conformers: int, seed: int, where: Provenance) 
 
         full.RemoveAllConformers()
         return [full.AddConformer(Conformer(1), assignId=True)]
+    if full.GetNumAtoms() > _MOST_ATOMS:
+        raise InputError(
+            f"the molecule has {full.GetNumAtoms()} atoms with its hydrogens, and a geometry is made from SMILES up to "
+            f"{_MOST_ATOMS}; give one as SDF, PDB or xyz",
+            where,
+        )
     number = int.from_bytes(hashlib.sha256(f"{seed}\0{name}".encode()).digest()[:4], "big") & 0x7FFFFFFF
     for attempts, random_coordinates, chiral in _STRATEGIES:
         parameters = rdDistGeom.ETKDGv3()

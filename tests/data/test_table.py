@@ -139,3 +139,12 @@ def test_target_is_suggested_by_its_name(write: Write) -> None:
         InputError, match=r"column 'spam' \(for smiles\) is not in the table; columns: name, SMILES, log S"
     ):
         list(read(write("a.csv", CSV), ReadOptions(map={"smiles": "spam"})))
+
+
+def test_a_molecule_too_large_to_embed_is_refused(write: Write) -> None:
+    path = write("mols.csv", f"smiles,y\nCCO,1\n{'C' * 120},2\n")
+    bad: list[BadRecord] = []
+    graphs = list(read(path, ReadOptions(targets=("y",), on_bad="skip"), bad))
+    assert len(graphs) == 1
+    assert "362 atoms" in bad[0].message
+    assert bad[0].where.line == 3
