@@ -164,6 +164,8 @@ def _refuse(
         missing = [target for target in options.targets if target not in held]
         if missing:
             raise InputError(f"no record has a value of {', '.join(map(repr, missing))}", source)
+    if lacking := options.nowhere({name for entry in entries for name in entry["tally"]["quantities"]}):
+        raise InputError(lacking, ", ".join(sources))  # a key may be that of one source and not of another
 
 
 def _bad(entry: Entry) -> BadRecord:

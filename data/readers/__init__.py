@@ -50,9 +50,8 @@ def read(
             else "no records found"
         )
         raise InputError(why, str(source))
-    missing = [t for t in options.targets if t not in seen]
-    if missing:
-        raise InputError(f"no record has a value of {', '.join(map(repr, missing))}", Provenance(str(source)))
+    if lacking := options.nowhere(seen):
+        raise InputError(lacking, Provenance(str(source)))
 
 
 def _with_advice(message: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
@@ -58,6 +58,17 @@ class ReadOptions:
                 )
         for name, unit in self.units.items():
             factor(name, unit)
+
+    def nowhere(self, found: Collection[str]) -> str:
+        """What is asked for and is in no record, as the text of an error; empty if ``found`` has all of it."""
+        lacking = [t for t in self.targets if t not in found]
+        if lacking:
+            return f"no record has a value of {', '.join(map(repr, lacking))}"
+        mapped = [n for n in self.map if n in VOCABULARY and n not in found]
+        if mapped:
+            keys = ", ".join(f"{self.map[n]!r} (for {n})" for n in mapped)
+            return f"no record has {keys}; see the keys of the file, and name them with --map"
+        return ""
 
     def key(self, name: str) -> str:
         """The file's key for one of our names."""

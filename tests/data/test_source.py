@@ -12,6 +12,7 @@ import pytest
 
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
+from atomfield.data.prepare import prepare
 from atomfield.data.readers import ReadOptions, read
 from atomfield.data.readers.files import SUFFIXES
 from atomfield.data.source import open_source
@@ -129,3 +130,16 @@ def test_cut_short_files(tmp_path: Path) -> None:
         path.write_bytes(whole[: len(whole) * 2 // 3])
         with pytest.raises(InputError, match=name):
             list(read(path))
+
+
+def test_a_mapped_key_that_is_nowhere_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "water.xyz"
+    file.write_text(
+        "3\nProperties=species:S:1:pos:R:3 REF_energy=-1.0\nO 0 0 0\nH 0 0 0.96\nH 0.93 0 -0.24\n"
+    )
+    options = ReadOptions(map={"energy": "DFT_energy"})
+    with pytest.raises(InputError, match="no record has 'DFT_energy' \\(for energy\\)"):
+        list(read(file, options))
+    with pytest.raises(InputError, match="'DFT_energy'"):
+        prepare([str(file)], tmp_path / "store", options)
+    assert next(iter(read(file, ReadOptions(map={"energy": "REF_energy"})))).quantities["energy"] == -1.0
