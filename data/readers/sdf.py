@@ -103,8 +103,7 @@ def _molecules(
 ) -> list[Graph]:
     from rdkit import Chem, rdBase
 
-    missing = [t for t in options.targets if options.key(t) in values]
-    if options.targets and not missing:
+    if options.targets and not any(options.key(t) in values for t in options.targets):
         raise InputError(missing_target(options.targets, values, options), where)
     _check_v3000(block, where)
     with rdBase.BlockLogs():

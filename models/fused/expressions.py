@@ -1,4 +1,4 @@
-"""Polynomials as graphs of shared nodes, with gradients and tangents: what the generated kernels compute.
+"""Expressions as graphs of shared nodes, with gradients and tangents of polynomials: what the generated kernels compute.
 
 A node is an integer; equal expressions are one node, so that what two derivatives have in common is computed once. Sums hold
 (coefficient, node) pairs, products two nodes, and the only other operation is the reciprocal.
@@ -91,6 +91,10 @@ class Expressions:
                 a, b = node.factors
                 adjoint.setdefault(a, []).append((1.0, self.mul(own, b)))
                 adjoint.setdefault(b, []).append((1.0, self.mul(own, a)))
+            else:
+                assert node.kind != "inverse", (
+                    "directions are inputs: nothing is differentiated through a reciprocal"
+                )
         return [found.get(w, self.zero) for w in wanted]
 
     def tangent(self, outputs: Sequence[int], directions: Mapping[int, int]) -> list[int]:
@@ -107,6 +111,7 @@ class Expressions:
                     a, b = node.factors
                     memo[number] = self.sum([(1.0, self.mul(memo[a], b)), (1.0, self.mul(a, memo[b]))])
                 case _:
+                    assert node.kind != "inverse", "nothing is differentiated through a reciprocal"
                     memo[number] = self.zero
         return [memo[out] for out in outputs]
 
