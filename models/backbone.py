@@ -13,7 +13,7 @@ from atomfield.data.graph import GraphBatch
 from .config import NetworkConfig
 from .convolution import EdgeConvolution, EdgeGeometry
 from .embedding import ConditionEmbedding, NodeEmbedding
-from .fused import EdgeList
+from .fused import EdgeList, PowerShape, powers, powers_available
 from .layers import EquivariantLinear, EquivariantNorm, GatedUpdate
 from .product import NodeProduct
 from .radial import bessel_basis, polynomial_envelope
@@ -37,6 +37,9 @@ class Layer(nn.Module):
         self.products = nn.ModuleList(NodeProduct(config) for _ in range(config.correlation - 1))
         self.mixes = nn.ModuleList(EquivariantLinear(config, gain=0.5) for _ in range(config.correlation))
         self.update = GatedUpdate(config)
+        self.shape = PowerShape(config.lmax, config.channels, config.channels_unnatural, config.correlation)
+        self.fused = True
+        """Use compiled kernels where there are any; False is the reference."""
 
     def forward(
         self, x_NMK: Tensor, geometry: EdgeGeometry, condition_NC: Tensor, *, scalars_only: bool
@@ -48,11 +51,22 @@ class Layer(nn.Module):
         x = x_NMK + self.mixes[0](a)
         # dense crystals gather several times more than molecules: bounded factors keep cubes of sums in range
         a = self.bound(a)
-        power = a
-        for product, mix in zip(self.products, list(self.mixes)[1:], strict=True):
-            power = product(power, a)
+        for power, mix in zip(self.powers(a), list(self.mixes)[1:], strict=True):
             x = x + mix(power)
         return self.update(x, condition_NC)
+
+
+    def powers(self, a_NMK: Tensor) -> list[Tensor]:
+        """The products of two and three factors, as far as the correlation goes."""
+        if not self.products:
+            return []
+        if self.fused and powers_available(a_NMK, self.shape):
+            weights = [w for product in self.products for w in product.flat_weights()]
+            return list(powers(a_NMK, torch.cat(weights), self.shape).unbind(0))
+        found = [a_NMK]
+        for product in self.products:
+            found.append(product(found[-1], a_NMK))
+        return found[1:]
 
 
 class Backbone(nn.Module):

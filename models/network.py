@@ -15,6 +15,7 @@ from atomfield.physics_priors.mechanics import forces_and_stress
 
 from .backbone import Backbone
 from .config import NetworkConfig
+from .fused import fixed_weights
 from .heads import AtomHead, FieldHead, PropertyHead, sum_by_graph
 
 
@@ -89,7 +90,8 @@ class AtomFieldNet(nn.Module):
         def energies(positions: Tensor, cell: Tensor) -> dict[str, Tensor]:
             return self._atoms(batch, positions, cell, level_G, denoise=denoise, properties=properties)
 
-        return forces_and_stress(energies, batch.positions, batch.cell, batch.graph_index, stress=stress)
+        with fixed_weights():
+            return forces_and_stress(energies, batch.positions, batch.cell, batch.graph_index, stress=stress)
 
     def embed(self, batch: GraphBatch) -> dict[str, Tensor]:
         """Pooled features: ``invariant [G, C]`` and, for lmax > 0, ``vector [G, 3, C]`` (means over nodes)."""

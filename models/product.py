@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .clebsch import clebsch_gordan
 from .config import NetworkConfig
+from .fused import paths
 
 
 class _ChannelwiseProduct(nn.Module):
@@ -24,34 +24,16 @@ class _ChannelwiseProduct(nn.Module):
 
     def __init__(self, lmax: int, channels: int, both_classes: bool):
         super().__init__()
-        size = (lmax + 1) ** 2
-        self.dim = 2 * size if both_classes else size
-        index, path, value, fan_in = [], [], [], []
-        classes = (0, 1) if both_classes else (0,)
-        inputs = [(k, l) for k in classes for l in range(lmax + 1)]
-        num_paths = 0
-        for k1, l1 in inputs:
-            for k2, l2 in inputs:
-                for l3 in range(abs(l1 - l2), min(lmax, l1 + l2) + 1):
-                    k3 = (k1 + k2 + l1 + l2 + l3) % 2
-                    if k3 not in classes:
-                        continue
-                    table = clebsch_gordan(l1, l2, l3) * (2 * l3 + 1) ** 0.5
-                    nonzero = (table.abs() > 1e-12).nonzero()
-                    i, j, k = (
-                        nonzero
-                        + torch.tensor([k1 * size + l1 * l1, k2 * size + l2 * l2, k3 * size + l3 * l3])
-                    ).T
-                    index.append((i * self.dim + j) * self.dim + k)
-                    value.append(table[tuple(nonzero.T)])
-                    path.append(torch.full((len(nonzero),), num_paths))
-                    fan_in.append((k3, l3))
-                    num_paths += 1
-        self.register_buffer("index", torch.cat(index))
-        self.register_buffer("path", torch.cat(path))
-        self.register_buffer("value", torch.cat(value).double())
-        gain = torch.tensor([fan_in.count(f) ** -0.5 for f in fan_in])
-        self.weight = nn.Parameter(torch.randn(num_paths, channels) * gain[:, None])
+        self.dim = (2 if both_classes else 1) * (lmax + 1) ** 2
+        known = paths(lmax, both_classes)
+        terms = [(number, *term) for number, path in enumerate(known) for term in path.terms]
+        index = [(i * self.dim + j) * self.dim + k for _, i, j, k, _ in terms]
+        self.register_buffer("index", torch.tensor(index))
+        self.register_buffer("path", torch.tensor([number for number, *_ in terms]))
+        self.register_buffer("value", torch.tensor([value for *_, value in terms], dtype=torch.float64))
+        targets = [path.target for path in known]
+        gain = torch.tensor([targets.count(target) ** -0.5 for target in targets])
+        self.weight = nn.Parameter(torch.randn(len(known), channels) * gain[:, None])
 
     def forward(self, a_CND: Tensor, b_CND: Tensor) -> Tensor:
         channels, num_nodes, dim = a_CND.shape
@@ -87,3 +69,7 @@ class NodeProduct(nn.Module):
         if tail is not None:
             parts.append(tail)
         return torch.cat(parts).permute(1, 2, 0)
+
+    def flat_weights(self) -> list[Tensor]:
+        """As the compiled kernels take them: of the channels in both classes, then of the others."""
+        return [product.weight.flatten() for product in (self.doubled, self.natural) if product is not None]

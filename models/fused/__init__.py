@@ -1,6 +1,19 @@
-"""Edge convolutions as one compiled pass over the edges, with first and second derivatives."""
+"""Edge convolutions and node products as compiled passes, with first and second derivatives."""
 
 from .edges import EdgeList, available, convolve
+from .mode import fixed_weights
+from .powers import PowerShape, paths
+from .product import powers, powers_available
 from .programs import Shape
 
-__all__ = ["EdgeList", "Shape", "available", "convolve"]
+__all__ = [
+    "EdgeList",
+    "PowerShape",
+    "Shape",
+    "available",
+    "convolve",
+    "fixed_weights",
+    "paths",
+    "powers",
+    "powers_available",
+]

@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .library import library
+from .library import compiled
 from .programs import Shape
+from .source import KERNELS, source
 
 _REAL = {torch.float32: "float", torch.float64: "double"}
 
 
+@lru_cache(maxsize=64)
+def _library(shape: Shape, real: str) -> ctypes.CDLL | None:
+    arguments = (ctypes.c_int64, *[ctypes.c_void_p] * 13, ctypes.c_int)
+    return compiled(lambda: source(shape, real), {kernel.name: arguments for kernel in KERNELS})
+
+
 def available(x: Tensor, shape: Shape) -> bool:
     """Whether there are kernels for this tensor: on a CPU, in float32 or float64, where a compiler was found."""
-    return x.device.type == "cpu" and x.dtype in _REAL and library(shape, _REAL[x.dtype]) is not None
+    return x.device.type == "cpu" and x.dtype in _REAL and _library(shape, _REAL[x.dtype]) is not None
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ _TENSORS = ("x", "g", "w", "d", "ax", "aw", "ad", "out_node", "out_w", "out_d")
 
 
 def _run(name: str, shape: Shape, order: _Order, **tensors: Tensor) -> None:
-    kernels = library(shape, _REAL[tensors["w"].dtype])
+    kernels = _library(shape, _REAL[tensors["w"].dtype])
     assert kernels is not None
     null = ctypes.c_void_p(None)
     places = [tensors[k].data_ptr() if k in tensors else null for k in _TENSORS]

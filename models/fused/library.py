@@ -1,6 +1,6 @@
 """Compiled once per shape, precision and machine, kept in a cache folder and loaded with ctypes.
 
-Only source that this package writes is compiled; nothing of a checkpoint enters it beyond three small integers.
+Only source that this package writes is compiled; nothing of a checkpoint enters it beyond a few small integers.
 """
 
 from __future__ import annotations
@@ -13,11 +13,8 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from functools import lru_cache
+from collections.abc import Callable, Mapping
 from pathlib import Path
-
-from .programs import Shape
-from .source import KERNELS, source
 
 logger = logging.getLogger("atomfield")
 
@@ -43,30 +40,29 @@ def compiler() -> str | None:
     )
 
 
-@lru_cache(maxsize=64)
-def library(shape: Shape, real: str) -> ctypes.CDLL | None:
-    """The kernels of ``shape`` for ``float`` or ``double``; None, said once, where they cannot be compiled."""
+def compiled(source: Callable[[], str], functions: Mapping[str, tuple[type, ...]]) -> ctypes.CDLL | None:
+    """The functions of ``source()``, each with its argument types; None, said once, where they cannot be compiled."""
     cc = compiler()
     if cc is None:
-        logger.info("no C compiler found: edges run in eager mode, which is slower")
+        logger.info("no C compiler found: the network runs in eager mode, which is slower")
         return None
-    code = source(shape, real)
+    code = source()
     key = hashlib.sha256("\0".join([_VERSION, code, cc, *_FLAGS, _machine()]).encode()).hexdigest()[:24]
     file = cache_folder() / "kernels" / f"{key}.so"
     try:
         loaded = _load(file) or _load(_compile(cc, code, file))
     except (OSError, subprocess.SubprocessError) as error:
         logger.warning(
-            "kernels could not be compiled (%s): edges run in eager mode, which is slower", _reason(error)
+            "kernels could not be compiled (%s): the network runs in eager mode, which is slower", _reason(error)
         )
         return None
     if loaded is None:
-        logger.warning("%s cannot be loaded: edges run in eager mode, which is slower", file)
+        logger.warning("%s cannot be loaded: the network runs in eager mode, which is slower", file)
         return None
-    for kernel in KERNELS:
-        function = getattr(loaded, kernel.name)
+    for name, arguments in functions.items():
+        function = getattr(loaded, name)
         function.restype = None
-        function.argtypes = [ctypes.c_int64, *[ctypes.c_void_p] * 13, ctypes.c_int]
+        function.argtypes = arguments
     return loaded
 
 
