@@ -55,7 +55,6 @@ class Layer(nn.Module):
             x = x + mix(power)
         return self.update(x, condition_NC)
 
-
     def powers(self, a_NMK: Tensor) -> list[Tensor]:
         """The products of two and three factors, as far as the correlation goes."""
         if not self.products:

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import NetworkConfig
-from .fused import EdgeList, Shape, available, convolve
+from .fused import EdgeList, Radial, Shape, available, convolve
 from .rotation import FrameRotation, edge_frames
 
 
@@ -66,15 +66,22 @@ class EdgeConvolution(nn.Module):
 
     def forward(self, x_NMK: Tensor, geometry: EdgeGeometry, *, scalars_only: bool) -> Tensor:
         """``scalars_only``: the input is zero beyond natural l=0 (first layer on atoms), which is far cheaper."""
+        shape = Shape(
+            self.lmax,
+            self.channels,
+            self.unnatural,
+            scalars_only,
+            self.basis.in_features,
+            self.basis.out_features,
+        )
+        if self.fused and available(x_NMK, shape):
+            return self._fused(x_NMK, geometry, shape)
         scalars = x_NMK[:, 0, : self.channels]
         edges = geometry.edges
         hidden = self.basis(geometry.basis_EB)
         hidden = hidden + self.sender(scalars)[edges.sender_E] + self.receiver(scalars)[edges.receiver_E]
         # the envelope comes after the last non-linearity, so a message and two derivatives vanish at the cutoff
         hidden = F.silu(hidden) * (geometry.envelope_E * self.norm).unsqueeze(1)
-        shape = Shape(self.lmax, self.channels, self.unnatural, scalars_only)
-        if self.fused and available(x_NMK, shape):
-            return self._fused(x_NMK, hidden, geometry, shape)
         message = (
             self._from_scalars(scalars, hidden, geometry)
             if scalars_only
@@ -82,14 +89,22 @@ class EdgeConvolution(nn.Module):
         )
         return torch.zeros_like(x_NMK).index_add(0, edges.receiver_E, message)
 
-    def _fused(self, x_NMK: Tensor, hidden_EH: Tensor, geometry: EdgeGeometry, shape: Shape) -> Tensor:
-        if shape.scalars_only:
-            weight = hidden_EH @ self._scalar_weight()
-            scalars = x_NMK[:, 0, : self.channels]
-            out = convolve(scalars, weight, geometry.direction_E3, geometry.edges, shape)
-            return F.pad(out, (0, self.unnatural))
-        weight = hidden_EH @ torch.cat([self.same.flatten(1), self.cross.flatten(1)], dim=1)
-        return convolve(x_NMK, weight, geometry.direction_E3, geometry.edges, shape)
+    def _fused(self, x_NMK: Tensor, geometry: EdgeGeometry, shape: Shape) -> Tensor:
+        scalars = x_NMK[:, 0, : self.channels]
+        first = shape.scalars_only
+        second = (
+            self._scalar_weight()
+            if first
+            else torch.cat([self.same.flatten(1), self.cross.flatten(1)], dim=1)
+        )
+        radial = Radial(
+            self.sender(scalars), F.linear(scalars, self.receiver.weight, self.basis.bias), geometry.basis_EB,
+            geometry.envelope_E, self.basis.weight.T, second * self.norm,
+        )  # fmt: skip
+        out = convolve(
+            scalars if first else x_NMK, radial, geometry.direction_E3, geometry.edges, shape, fixed=first
+        )
+        return F.pad(out, (0, self.unnatural)) if first else out
 
     def _scalar_weight(self) -> Tensor:
         """``[H, (lmax + 1) C]``: the maps from degree 0 to every degree at m = 0."""

@@ -1,6 +1,6 @@
 """Edge convolutions and node products as compiled passes, with first and second derivatives."""
 
-from .edges import EdgeList, available, convolve
+from .edges import EdgeList, Radial, available, convolve
 from .mode import fixed_weights
 from .powers import PowerShape, paths
 from .product import powers, powers_available
@@ -9,6 +9,7 @@ from .programs import Shape
 __all__ = [
     "EdgeList",
     "PowerShape",
+    "Radial",
     "Shape",
     "available",
     "convolve",

@@ -9,21 +9,25 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .library import compiled
+from .mode import weights_are_fixed
 from .programs import Shape
-from .source import KERNELS, source
+from .source import KERNELS, OUTPUTS, TENSORS, source
 
 _REAL = {torch.float32: "float", torch.float64: "double"}
+_MOST_CHUNKS = 32
+"""Parts that threads share; each keeps sums of its own for the weights."""
 
 
 @lru_cache(maxsize=64)
 def _library(shape: Shape, real: str) -> ctypes.CDLL | None:
-    arguments = (ctypes.c_int64, *[ctypes.c_void_p] * 13, ctypes.c_int)
+    arguments = (ctypes.c_int64, *[ctypes.c_void_p] * (4 + len(TENSORS) + len(OUTPUTS)), ctypes.c_int)
     return compiled(lambda: source(shape, real), {kernel.name: arguments for kernel in KERNELS})
 
 
@@ -39,6 +43,12 @@ class _Order:
     start: Tensor
     order: Tensor
     other: Tensor
+    bounds: Tensor
+    """Nodes ``bounds[k]`` to ``bounds[k + 1]`` are chunk k; chunks have about as many edges each."""
+
+    @property
+    def num_chunks(self) -> int:
+        return len(self.bounds) - 1
 
 
 @dataclass(frozen=True)
@@ -65,80 +75,160 @@ def _grouped(near: Tensor, far: Tensor, num_nodes: int) -> _Order:
         raise IndexError(f"an edge names a node outside 0 to {num_nodes - 1}")
     start = torch.zeros(num_nodes + 1, dtype=torch.int64)
     torch.cumsum(torch.bincount(near, minlength=num_nodes), 0, out=start[1:])
-    return _Order(start, torch.argsort(near, stable=True), far.contiguous())
+    chunks = max(1, min(_MOST_CHUNKS, num_nodes // 4))
+    targets = torch.arange(1, chunks) * (near.numel() // chunks)
+    inner = torch.searchsorted(start, targets, right=True) - 1
+    bounds = torch.cat([inner.new_zeros(1), inner, inner.new_full((1,), num_nodes)])
+    return _Order(start, torch.argsort(near, stable=True), far.contiguous(), bounds)
 
 
-def convolve(x: Tensor, weights_EP: Tensor, direction_E3: Tensor, edges: EdgeList, shape: Shape) -> Tensor:
+class Radial(NamedTuple):
+    """What the radial weights of edges are made of: ``silu(sender[j] + receiver[i] + basis W1) envelope W2``."""
+
+    sender_NH: Tensor
+    receiver_NH: Tensor
+    basis_EB: Tensor
+    envelope_E: Tensor
+    first_BH: Tensor
+    second_HP: Tensor
+    """``[H, P]``, see :attr:`Shape.num_weights`."""
+
+
+def convolve(
+    x: Tensor, radial: Radial, direction_E3: Tensor, edges: EdgeList, shape: Shape, *, fixed: bool = False
+) -> Tensor:
     """``[N, M, K]`` (``[N, M, C]`` with ``scalars_only``): the sum over the edges of each receiver.
 
-    x: ``[N, M, K]`` (``[N, C]``). weights_EP: see :attr:`Shape.num_weights`. direction_E3: unit vectors.
+    x: ``[N, M, K]`` (``[N, C]``). direction_E3: unit vectors. fixed: node features follow from weights alone, so that a pass that
+    wants forces only leaves their derivatives out.
     """
-    return _Convolution.apply(
-        x.contiguous(), weights_EP.contiguous(), direction_E3.contiguous(), edges, shape
-    )
+    tensors = [x, *radial, direction_E3]
+    return _Convolution.apply(*[t.contiguous() for t in tensors], edges, shape, fixed)
 
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, w, d, edges, shape):
-        ctx.save_for_backward(x, w, d)
-        ctx.edges, ctx.shape = edges, shape
+    def forward(ctx, x, sender, receiver, basis, envelope, w1, w2, d, edges, shape, fixed):
+        ctx.save_for_backward(x, sender, receiver, basis, envelope, w1, w2, d)
+        ctx.edges, ctx.shape, ctx.fixed = edges, shape, fixed
+        given = _Given(edges, shape, x, sender, receiver, basis, envelope, w1, w2, d)
         out = x.new_empty(edges.num_nodes, shape.components, shape.width)
-        _run("forward", shape, edges.by_receiver, x=x, w=w, d=d, out_node=out)
+        given.run("forward", out_node=out)
         return out
 
     @staticmethod
     def backward(ctx, g):
-        x, w, d = ctx.saved_tensors
-        return *_Gradient.apply(x, w, d, g, ctx.edges, ctx.shape, ctx.needs_input_grad[:3]), None, None
+        wanted = ctx.needs_input_grad
+        weights = (wanted[5] or wanted[6]) and not weights_are_fixed()
+        nodes = any(wanted[:3]) and not (ctx.fixed and weights_are_fixed())
+        edges = any(wanted[i] for i in (1, 2, 3, 4, 7)) or weights
+        found = _Gradient.apply(*ctx.saved_tensors, g, ctx.edges, ctx.shape, (nodes, edges, weights))
+        return *found, None, None, None
 
 
 class _Gradient(torch.autograd.Function):
-    """Derivatives of ``<g, out>`` with respect to x, w and d."""
+    """Derivatives of ``<g, out>`` with respect to the eight tensors."""
 
     @staticmethod
-    def forward(ctx, x, w, d, g, edges, shape, needs):
+    def forward(ctx, x, sender, receiver, basis, envelope, w1, w2, d, g, edges, shape, wanted):
         g = g.contiguous()
-        ctx.save_for_backward(x, w, d, g)
+        ctx.save_for_backward(x, sender, receiver, basis, envelope, w1, w2, d, g)
         ctx.edges, ctx.shape = edges, shape
         ctx.set_materialize_grads(False)
-        gx = gw = gd = None
-        if needs[0]:
+        given = _Given(edges, shape, x, sender, receiver, basis, envelope, w1, w2, d, g=g)
+        nodes, on_edges, weights = wanted
+        gx = gs = gr = gb = ge = gd = gw1 = gw2 = pre = None
+        if on_edges:
+            pre = x.new_empty(len(envelope), shape.hidden)
+            gr, gb, ge, gd = (torch.empty_like(t) for t in (receiver, basis, envelope, d))
+            gw1, gw2 = given.weight_sums(weights)
+            given.run(
+                "first_by_receiver",
+                pre=pre,
+                out_near=gr,
+                out_basis=gb,
+                out_envelope=ge,
+                out_d=gd,
+                out_W1=gw1,
+                out_W2=gw2,
+            )
+        if nodes:
             gx = torch.empty_like(x)
-            _run("first_by_sender", shape, edges.by_sender, x=x, g=g, w=w, d=d, out_node=gx)
-        if needs[1] or needs[2]:
-            gw, gd = torch.empty_like(w), torch.empty_like(d)
-            _run("first_by_receiver", shape, edges.by_receiver, x=x, g=g, w=w, d=d, out_w=gw, out_d=gd)
-        return gx, gw, gd
+            gs = torch.empty_like(sender) if pre is not None else None
+            given.run("first_by_sender", pre=pre, out_node=gx, out_near=gs)
+        return gx, gs, gr, gb, ge, _total(gw1), _total(gw2), gd
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, ax, aw, ad):
-        x, w, d, g = ctx.saved_tensors
-        ax = torch.zeros_like(x) if ax is None else ax.contiguous()
-        aw = torch.zeros_like(w) if aw is None else aw.contiguous()
-        ad = torch.zeros_like(d) if ad is None else ad.contiguous()
-        given = {"x": x, "g": g, "w": w, "d": d, "ax": ax, "aw": aw, "ad": ad}
-        tx, tg, tw, td = torch.empty_like(x), torch.empty_like(g), torch.empty_like(w), torch.empty_like(d)
-        edges = ctx.edges
-        _run("second_by_receiver", ctx.shape, edges.by_receiver, **given, out_node=tg, out_w=tw, out_d=td)
-        _run("second_by_sender", ctx.shape, edges.by_sender, **given, out_node=tx)
-        return tx, tw, td, tg, None, None, None
+    def backward(ctx, ax, asender, areceiver, abasis, aenvelope, aw1, aw2, ad):
+        if aw1 is not None or aw2 is not None:
+            raise NotImplementedError(
+                "second derivatives through the derivative with respect to radial weights"
+            )
+        *inputs, g = ctx.saved_tensors
+        x, sender, receiver, basis, envelope, _, _, d = inputs
+        shape = ctx.shape
+
+        def filled(value, like):
+            return torch.zeros_like(like) if value is None else value.contiguous()
+
+        given = _Given(
+            ctx.edges, shape, *inputs, g=g, ax=filled(ax, x), asender=filled(asender, sender),
+            areceiver=filled(areceiver, receiver), abasis=filled(abasis, basis), aenvelope=filled(aenvelope, envelope),
+            ad=filled(ad, d),
+        )  # fmt: skip
+        pre = x.new_empty(len(envelope), shape.hidden)
+        tx, ts, tr, tb, te, td, tg = (
+            torch.empty_like(t) for t in (x, sender, receiver, basis, envelope, d, g)
+        )
+        tw1, tw2 = given.weight_sums(ctx.needs_input_grad[5] or ctx.needs_input_grad[6])
+        given.run(
+            "second_by_receiver", pre=pre, out_node=tg, out_near=tr, out_basis=tb, out_envelope=te, out_d=td,
+            out_W1=tw1, out_W2=tw2,
+        )  # fmt: skip
+        given.run("second_by_sender", pre=pre, out_node=tx, out_near=ts)
+        return tx, ts, tr, tb, te, _total(tw1), _total(tw2), td, tg, None, None, None
 
 
-_TENSORS = ("x", "g", "w", "d", "ax", "aw", "ad", "out_node", "out_w", "out_d")
+def _total(parts: Tensor | None) -> Tensor | None:
+    return None if parts is None else parts.sum(0)
 
 
-def _run(name: str, shape: Shape, order: _Order, **tensors: Tensor) -> None:
-    kernels = _library(shape, _REAL[tensors["w"].dtype])
-    assert kernels is not None
-    null = ctypes.c_void_p(None)
-    places = [tensors[k].data_ptr() if k in tensors else null for k in _TENSORS]
-    getattr(kernels, name)(
-        len(order.start) - 1,
-        order.start.data_ptr(),
-        order.order.data_ptr(),
-        order.other.data_ptr(),
-        *places,
-        torch.get_num_threads(),
-    )
+class _Given:
+    """The inputs of the kernels, and calls of them."""
+
+    def __init__(
+        self, edges: EdgeList, shape: Shape, x, sender, receiver, basis, envelope, w1, w2, d, *,
+        g=None, ax=None, asender=None, areceiver=None, abasis=None, aenvelope=None, ad=None,
+    ):  # fmt: skip
+        self.edges, self.shape, self.x = edges, shape, x
+        self.sides = {
+            True: (receiver, sender, areceiver, asender),
+            False: (sender, receiver, asender, areceiver),
+        }
+        self.tensors = {
+            "x": x, "g": g, "basis": basis, "envelope": envelope, "d": d, "W1": w1, "W2": w2,
+            "W2T": None if g is None else w2.T.contiguous(), "ax": ax, "abasis": abasis, "aenvelope": aenvelope, "ad": ad,
+        }  # fmt: skip
+        kernels = _library(shape, _REAL[x.dtype])
+        assert kernels is not None
+        self.kernels = kernels
+
+    def weight_sums(self, wanted: bool) -> tuple[Tensor | None, Tensor | None]:
+        """One row for each chunk of nodes."""
+        if not wanted:
+            return None, None
+        chunks, shape = self.edges.by_receiver.num_chunks, self.shape
+        return (
+            self.x.new_empty(chunks, shape.num_bases, shape.hidden),
+            self.x.new_empty(chunks, shape.hidden, shape.num_weights),
+        )
+
+    def run(self, name: str, **outputs: Tensor | None) -> None:
+        by_receiver = name == "forward" or name.endswith("receiver")
+        order = self.edges.by_receiver if by_receiver else self.edges.by_sender
+        sides = dict(zip(("near", "far", "anear", "afar"), self.sides[by_receiver], strict=True))
+        known = self.tensors | sides | outputs
+        places = [None if (t := known.get(n)) is None else t.data_ptr() for n in (*TENSORS, *OUTPUTS)]
+        index = [t.data_ptr() for t in (order.bounds, order.start, order.order, order.other)]
+        getattr(self.kernels, name)(order.num_chunks, *index, *places, torch.get_num_threads())

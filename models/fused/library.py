@@ -53,7 +53,8 @@ def compiled(source: Callable[[], str], functions: Mapping[str, tuple[type, ...]
         loaded = _load(file) or _load(_compile(cc, code, file))
     except (OSError, subprocess.SubprocessError) as error:
         logger.warning(
-            "kernels could not be compiled (%s): the network runs in eager mode, which is slower", _reason(error)
+            "kernels could not be compiled (%s): the network runs in eager mode, which is slower",
+            _reason(error),
         )
         return None
     if loaded is None:

@@ -17,7 +17,7 @@ typedef {real} T;
 #define CHUNKS {chunks}
 """
 
-# a [N, M, K], w flat, p and g [powers, N, M, K], t [N, M, K]; out_a [N, M, K], out_g [powers, N, M, K], out_w [CHUNKS, weights] or null
+# a, t and out_a [N, M, K], g and out_g [powers, N, M, K], w flat, out_w [CHUNKS, weights]
 _FUNCTION = """
 void {name}(int64_t N, const T *restrict a, const T *restrict w, const T *restrict g, const T *restrict t,
     T *restrict out_a, T *restrict out_g, T *restrict out_w, int threads)
@@ -99,13 +99,19 @@ def _loop(shape: PowerShape, name: str, group: int, channel: PowerChannel) -> st
         case "forward":
             outputs += [(f"q{place(v)} =", node) for v, node in zip(channel.g, channel.products, strict=True)]
         case "first" | "first_with_weights":
-            outputs += [(f"q{place(v)} =", node) for v, node in zip(channel.a, channel.first(channel.a), strict=True)]
+            outputs += [
+                (f"q{place(v)} =", node) for v, node in zip(channel.a, channel.first(channel.a), strict=True)
+            ]
             if name == "first_with_weights":
                 outputs += [
-                    (f"q{place(v)} +=", node) for v, node in zip(channel.w, channel.first(channel.w), strict=True)
+                    (f"q{place(v)} +=", node)
+                    for v, node in zip(channel.w, channel.first(channel.w), strict=True)
                 ]
         case "second":
             for names, sign in ((channel.a, "="), (channel.g, "="), (channel.w, "+=")):
-                outputs += [(f"q{place(v)} {sign}", node) for v, node in zip(names, channel.second(names), strict=True)]
+                outputs += [
+                    (f"q{place(v)} {sign}", node)
+                    for v, node in zip(names, channel.second(names), strict=True)
+                ]
     body = statements(channel.e, outputs, load)
     return "\n".join(["#pragma omp simd", f"for (int c = 0; c < {count}; c++) {{", *body, "}"])

@@ -97,8 +97,8 @@ class PowerShape:
 
 
 class PowerChannel:
-    """One channel of a group. Variables: ``a<i>`` the features, ``w<power>_<path>``, ``g<power>_<k>`` cotangents of the products and
-    ``t<i>`` the cotangents of the first derivative; F = sum of g P, and the second derivative is that of t . dF/da."""
+    """One channel of a group. Variables: ``a<i>`` the features, ``w<power>_<path>``, ``g<power>_<k>`` cotangents of the products
+    and ``t<i>`` the cotangents of the first derivative; F = sum of g P, and the second derivative is that of t . dF/da."""
 
     def __init__(self, lmax: int, both: bool, correlation: int):
         e = self.e = Expressions()

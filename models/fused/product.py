@@ -25,7 +25,8 @@ def _library(shape: PowerShape, real: str) -> ctypes.CDLL | None:
     if terms * (shape.correlation - 1) > _LARGEST:
         return None
     return compiled(
-        lambda: power_source(shape, real), dict.fromkeys(FUNCTIONS, (ctypes.c_int64, *[ctypes.c_void_p] * 7, ctypes.c_int))
+        lambda: power_source(shape, real),
+        dict.fromkeys(FUNCTIONS, (ctypes.c_int64, *[ctypes.c_void_p] * 7, ctypes.c_int)),
     )
 
 
@@ -35,7 +36,7 @@ def powers_available(a: Tensor, shape: PowerShape) -> bool:
 
 
 def powers(a: Tensor, weights: Tensor, shape: PowerShape) -> Tensor:
-    """``[correlation - 1, N, M, K]``: P2(a, a) and P(P2, a) of ``a [N, M, K]``; ``weights`` flat, see :attr:`PowerShape.num_weights`."""
+    """``[correlation - 1, N, M, K]``: P2(a, a) and P(P2, a) of ``a [N, M, K]``; ``weights`` as :attr:`PowerShape.num_weights`."""
     return _Powers.apply(a.contiguous(), weights.contiguous(), shape)
 
 
@@ -74,7 +75,9 @@ class _Gradient(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, ta, tw):
         if tw is not None:
-            raise NotImplementedError("second derivatives through the derivative with respect to path weights")
+            raise NotImplementedError(
+                "second derivatives through the derivative with respect to path weights"
+            )
         a, w, g = ctx.saved_tensors
         if ta is None:
             return None, None, None, None, None

@@ -26,16 +26,24 @@ from .expressions import Expressions
 @dataclass(frozen=True)
 class Shape:
     """One kernel library. ``scalars_only``: the input is ``x [N, channels]``, natural l = 0, and the output has natural channels
-    only; otherwise input and output are ``[N, (lmax+1)^2, channels + unnatural]``."""
+    only; otherwise input and output are ``[N, (lmax+1)^2, channels + unnatural]``. The radial weights come from ``num_bases``
+    functions of the distance through ``hidden`` units."""
 
     lmax: int
     channels: int
     unnatural: int
     scalars_only: bool
+    num_bases: int
+    hidden: int
 
     @property
     def components(self) -> int:
         return (self.lmax + 1) ** 2
+
+    @property
+    def lanes(self) -> int:
+        """Edges that are computed at once; their radial weights stay in the cache."""
+        return 16 if self.num_weights <= 1500 else 8
 
     @property
     def width(self) -> int:

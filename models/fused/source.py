@@ -1,8 +1,11 @@
 """C source of the kernels of one shape: loops over nodes, blocks of edges and channels around the expressions.
 
-All five functions have one signature. Edges are visited node by node, receivers or senders, so that every sum has one owner
-and one order: no atomic additions, and the same bits for any number of threads. What depends on the direction alone is
-computed for a block of edges at once, so that both parts fill vector registers.
+All functions have one signature. Edges are visited node by node, receivers or senders, so that every sum over the edges of a
+node has one owner and one order: no atomic additions. Sums over all edges (derivatives of the radial network) are kept apart for
+each chunk of nodes, and chunks depend on the graph alone: the same bits for any number of threads. What depends on the direction
+alone, and the radial weights, are computed for a block of edges at once and never leave the cache.
+
+The radial network of an edge: ``p = near + far + basis W1``, ``h = silu(p) envelope``, ``w = h W2`` (see ``radial.py``).
 """
 
 from __future__ import annotations
@@ -11,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .expressions import Expressions
+from .gemm import VECTORS, WIDTH, add_outer, rows_times
 from .programs import Channel, Shape, entry, rotation
-
-LANES = 16
+from .radial import EXPONENTIAL, after, before
 
 HEADER = """#include <stdint.h>
 #include <string.h>
@@ -21,12 +24,11 @@ typedef {real} T;
 #define LANES {lanes}
 """
 
-SIGNATURE = """
-void {name}(int64_t num_nodes, const int64_t *restrict start, const int64_t *restrict order, const int64_t *restrict other,
-    const T *restrict x, const T *restrict g, const T *restrict w, const T *restrict d,
-    const T *restrict ax, const T *restrict aw, const T *restrict ad,
-    T *restrict out_node, T *restrict out_w, T *restrict out_d, int threads)
-"""
+TENSORS = (
+    "x", "g", "near", "far", "basis", "envelope", "d", "W1", "W2", "W2T",
+    "ax", "anear", "afar", "abasis", "aenvelope", "ad",
+)  # fmt: skip
+OUTPUTS = ("pre", "out_node", "out_near", "out_basis", "out_envelope", "out_d", "out_W1", "out_W2")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,12 @@ class Kernel:
     node_output: str
     """``x``, ``g`` or nothing: with respect to which features the sum over edges is written."""
     edge_outputs: bool
-    """Whether derivatives with respect to weights and directions are written."""
+    """Whether derivatives with respect to the radial network's inputs and weights and to directions are written."""
+
+    @property
+    def sums_pre(self) -> bool:
+        """Whether the derivatives ``pre`` of the radial network, known from the pass by receiver, are summed at the sender."""
+        return not self.by_receiver
 
 
 KERNELS = (
@@ -53,7 +60,13 @@ KERNELS = (
 
 def source(shape: Shape, real: str) -> str:
     """The whole file; ``real`` is ``float`` or ``double``."""
-    parts = [HEADER.format(real=real, lanes=LANES)]
+    width = WIDTH[real]
+    parts = [HEADER.format(real=real, lanes=shape.lanes), VECTORS, EXPONENTIAL[real]]
+    parts += [
+        rows_times("weights_of", shape.hidden, shape.num_weights, 4, width),
+        rows_times("hidden_of", shape.num_weights, shape.hidden, 8, width),
+        add_outer("add_outer", shape.hidden, shape.num_weights, width),
+    ]
     channels = []
     if shape.unnatural and not shape.scalars_only:
         channels.append((Channel(shape, True), 0, shape.unnatural))
@@ -64,9 +77,16 @@ def source(shape: Shape, real: str) -> str:
     return "\n".join(parts)
 
 
+def _signature(name: str) -> str:
+    tensors = [f"const T *restrict {t}" for t in TENSORS] + [f"T *restrict {t}" for t in OUTPUTS]
+    integers = [f"const int64_t *restrict {t}" for t in ("bounds", "start", "order", "other")]
+    return f"void {name}(int64_t chunks, {', '.join(integers)},\n{', '.join(tensors)}, int threads)"
+
+
 def _function(shape: Shape, kernel: Kernel, channels: list[tuple[Channel, int, int]]) -> str:
     size_x = shape.channels if shape.scalars_only else shape.components * shape.width
     size_g = shape.components * shape.width
+    p, h = shape.num_weights, shape.hidden
     loops, entries, reduced = [], set(), set()
     for channel, start, stop in channels:
         text, used, sums = _channel_loop(shape, kernel, channel, start, stop)
@@ -76,28 +96,54 @@ def _function(shape: Shape, kernel: Kernel, channels: list[tuple[Channel, int, i
     size_out = {"x": size_x, "g": size_g, "": 0}[kernel.node_output]
     own, far = ("g", "x") if kernel.by_receiver else ("x", "g")
     sizes = {"x": size_x, "g": size_g}
+    buffers = [("w", p), ("h", h)]
+    if kernel.second:
+        buffers += [("aw", p), ("ah", h)]
+    if kernel.edge_outputs:
+        buffers += [("tw", p), ("th", h), ("silu", h), ("slope", h)]
+        if kernel.second:
+            buffers += [("gw", p), ("gh", h), ("bend", h), ("ap", h)]
     lines = [
-        SIGNATURE.format(name=kernel.name).rstrip(),
+        _signature(kernel.name),
         "{",
-        "#pragma omp parallel for schedule(dynamic, 8) num_threads(threads)",
+        "#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)",
     ]
-    lines += ["for (int64_t n = 0; n < num_nodes; n++) {"]
+    lines += ["for (int64_t chunk = 0; chunk < chunks; chunk++) {"]
+    lines += [f"T {name}_[LANES * {size}] __attribute__((aligned(64)));" for name, size in buffers]
+    lines += [f"memset({name}_, 0, sizeof {name}_);" for name, _ in buffers]
+    if kernel.edge_outputs:
+        lines += [f"T *restrict qW1 = out_W2 ? out_W1 + chunk * {shape.num_bases * h} : 0;"]
+        lines += [f"T *restrict qW2 = out_W2 ? out_W2 + chunk * {h * p} : 0;"]
+        lines += [f"if (out_W2) {{ memset(qW1, 0, {shape.num_bases * h} * sizeof(T));"]
+        lines += [f"memset(qW2, 0, {h * p} * sizeof(T)); }}"]
+    lines += ["for (int64_t n = bounds[chunk]; n < bounds[chunk + 1]; n++) {"]
     if size_out:
         lines += [f"T acc[{size_out}]; memset(acc, 0, sizeof acc);"]
+    sums_hidden = kernel.edge_outputs or kernel.sums_pre
+    if sums_hidden:
+        lines += [f"T sum_near[{h}]; memset(sum_near, 0, sizeof sum_near);"]
     lines += ["for (int64_t first = start[n]; first < start[n + 1]; first += LANES) {"]
     lines += ["const int count = start[n + 1] - first < LANES ? (int)(start[n + 1] - first) : LANES;"]
     lines += [_rotation_block(shape, kernel, sorted(entries))]
+    lines += [before(shape.num_bases, h, kernel.second, kernel.edge_outputs)]
+    lines += ["weights_of(h_, W2, w_, count);"]
+    if kernel.second:
+        lines += ["weights_of(ah_, W2, aw_, count);"]
     lines += [f"T sum_{name}[LANES];" for name in sorted(reduced)]
     lines += ["for (int b = 0; b < count; b++) {", "const int64_t e = order[first + b];"]
     lines += [
         f"const T *restrict p{own} = {own} + n * {sizes[own]}, *restrict p{far} = {far} + other[e] * {sizes[far]};"
     ]
-    lines += [f"const T *restrict pw = w + e * {shape.num_weights};"]
+    lines += [f"const T *restrict pw = w_ + b * {p};"]
     if kernel.second:
         lines += [f"const T *restrict pax = ax + {'other[e]' if kernel.by_receiver else 'n'} * {size_x};"]
-        lines += [f"const T *restrict paw = aw + e * {shape.num_weights};"]
+        lines += [f"const T *restrict paw = aw_ + b * {p};"]
     if kernel.edge_outputs:
-        lines += [f"T *restrict qw = out_w + e * {shape.num_weights};"]
+        lines += [f"T *restrict qw = tw_ + b * {p};"]
+        if kernel.second:
+            lines += [f"T *restrict qaw = gw_ + b * {p};"]
+    if kernel.sums_pre:
+        lines += [f"if (pre) for (int c = 0; c < {h}; c++) sum_near[c] += pre[e * {h} + c];"]
     lines += [f"const T {name} = rot_{name}[b];" for name in sorted(entries)]
     lines += [f"T s_{name} = 0;" for name in sorted(reduced)]
     lines += loops
@@ -105,10 +151,16 @@ def _function(shape: Shape, kernel: Kernel, channels: list[tuple[Channel, int, i
     lines += ["}"]
     if kernel.edge_outputs:
         lines += [_direction_block(shape, kernel, sorted(reduced))]
+        lines += ["hidden_of(tw_, W2T, th_, count);", "if (qW2) add_outer(h_, tw_, qW2, count);"]
+        if kernel.second:
+            lines += ["hidden_of(gw_, W2T, gh_, count);", "if (qW2) add_outer(ah_, gw_, qW2, count);"]
+        lines += [after(shape.num_bases, h, kernel.second)]
     lines += ["}"]
     if size_out:
         lines += [f"memcpy(out_node + n * {size_out}, acc, sizeof acc);"]
-    return "\n".join([*lines, "}", "}"])
+    if sums_hidden:
+        lines += [f"if (out_near) memcpy(out_near + n * {h}, sum_near, sizeof sum_near);"]
+    return "\n".join([*lines, "}", "}", "}"])
 
 
 # ---------------------------------------------------------------------- channels
@@ -128,6 +180,9 @@ def _channel_loop(
     if kernel.edge_outputs:
         for name, node in zip(channel.w, derivatives(channel.w), strict=True):
             outputs.append((f"qw[{_weight(shape, name)}] =", node))
+        if kernel.second:
+            for name, node in zip(channel.w, derivatives([f"a{w}" for w in channel.w]), strict=True):
+                outputs.append((f"qaw[{_weight(shape, name)}] =", node))
         turning = channel.tangent_turning if kernel.second else channel.turning
         sums = [(f"t{axis}", node) for axis, node in turning.items()]
         if kernel.second:
