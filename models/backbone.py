@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from atomfield.data.graph import GraphBatch
 
+from .blocks import BOUND_EPS, NORM_EPS, blocks
 from .config import NetworkConfig
 from .convolution import EdgeConvolution, EdgeGeometry
 from .embedding import ConditionEmbedding, NodeEmbedding
-from .fused import EdgeList, PowerShape, powers, powers_available
+from .fused import EdgeList, NodeBlock, PowerShape, powers, powers_available
 from .layers import EquivariantLinear, EquivariantNorm, GatedUpdate
 from .product import NodeProduct
 from .radial import bessel_basis, polynomial_envelope
@@ -25,7 +26,8 @@ class Layer(nn.Module):
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
-        self.norm = EquivariantNorm(config)
+        self.config = config
+        self.norm = EquivariantNorm(config, NORM_EPS)
         self.before = EquivariantLinear(config)
         self.convolution = EdgeConvolution(config)
         self.neighbors = EquivariantLinear(config)
@@ -33,7 +35,7 @@ class Layer(nn.Module):
         self.element = nn.Linear(config.channels, config.width)
         nn.init.zeros_(self.element.weight)
         nn.init.ones_(self.element.bias)
-        self.bound = EquivariantNorm(config, eps=1.0)
+        self.bound = EquivariantNorm(config, BOUND_EPS)
         self.products = nn.ModuleList(NodeProduct(config) for _ in range(config.correlation - 1))
         self.mixes = nn.ModuleList(EquivariantLinear(config, gain=0.5) for _ in range(config.correlation))
         self.update = GatedUpdate(config)
@@ -44,6 +46,9 @@ class Layer(nn.Module):
     def forward(
         self, x_NMK: Tensor, geometry: EdgeGeometry, condition_NC: Tensor, *, scalars_only: bool
     ) -> Tensor:
+        """``scalars_only``: the input is zero beyond natural l = 0."""
+        if self.fused and self.convolution.fused and self._compiled(x_NMK, scalars_only):
+            return self._fused(x_NMK, geometry, condition_NC, scalars_only)
         h = self.norm(x_NMK)
         gathered = self.convolution(self.before(h), geometry, scalars_only=scalars_only)
         a = self.neighbors(gathered) + self.itself(h)
@@ -54,6 +59,46 @@ class Layer(nn.Module):
         for power, mix in zip(self.powers(a), list(self.mixes)[1:], strict=True):
             x = x + mix(power)
         return self.update(x, condition_NC)
+
+    def _compiled(self, x_NMK: Tensor, scalars_only: bool) -> bool:
+        known = blocks(self.config, scalars_only)
+        return (
+            self.convolution.compiled(x_NMK, scalars_only)
+            and known.before.available(x_NMK)
+            and known.gather.available(x_NMK)
+            and known.after.available(x_NMK)
+        )
+
+    def _fused(
+        self, x_NMK: Tensor, geometry: EdgeGeometry, condition_NC: Tensor, scalars_only: bool
+    ) -> Tensor:
+        known, named = blocks(self.config, scalars_only), self._named()
+
+        def call(block: NodeBlock, *inputs: Tensor) -> tuple[Tensor, ...]:
+            return block(inputs, [named[p.name] for p in block.parameters])
+
+        y, sender, receiver = call(known.before, x_NMK)
+        gathered = self.convolution.convolve(y, sender, receiver, geometry, scalars_only=scalars_only)
+        x, *factors = call(known.gather, x_NMK, gathered)
+        powers = self.powers(factors[0]) if factors else []
+        (out,) = call(known.after, x, *powers, condition_NC)
+        return out
+
+    def _named(self) -> dict[str, Tensor]:
+        """Parameters by their names in ``blocks.py``."""
+        convolution, update = self.convolution, self.update
+        named = {
+            "norm": self.norm.scale, "bound": self.bound.scale, "to_sender": convolution.sender.weight,
+            "to_receiver": convolution.receiver.weight, "basis_bias": convolution.basis.bias,
+            "element": self.element.weight, "element_bias": self.element.bias, "up": update.up.weight,
+            "up_bias": update.up.bias, "condition_up": update.condition.weight, "gates": update.gates.weight,
+            "gates_bias": update.gates.bias, "down": update.down.weight, "down_bias": update.down.bias,
+        }  # fmt: skip
+        mixes = {f"mix{number}": mix for number, mix in enumerate(self.mixes)}
+        linears = {"before": self.before, "neighbors": self.neighbors, "itself": self.itself} | mixes
+        for name, linear in linears.items():
+            named[f"{name}_n"], named[f"{name}_u"] = linear.natural, linear.unnatural
+        return named
 
     def powers(self, a_NMK: Tensor) -> list[Tensor]:
         """The products of two and three factors, as far as the correlation goes."""

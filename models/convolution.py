@@ -66,17 +66,11 @@ class EdgeConvolution(nn.Module):
 
     def forward(self, x_NMK: Tensor, geometry: EdgeGeometry, *, scalars_only: bool) -> Tensor:
         """``scalars_only``: the input is zero beyond natural l=0 (first layer on atoms), which is far cheaper."""
-        shape = Shape(
-            self.lmax,
-            self.channels,
-            self.unnatural,
-            scalars_only,
-            self.basis.in_features,
-            self.basis.out_features,
-        )
-        if self.fused and available(x_NMK, shape):
-            return self._fused(x_NMK, geometry, shape)
         scalars = x_NMK[:, 0, : self.channels]
+        if self.fused and self.compiled(x_NMK, scalars_only):
+            sender, receiver = self.sender(scalars), F.linear(scalars, self.receiver.weight, self.basis.bias)
+            features = scalars if scalars_only else x_NMK
+            return self.convolve(features, sender, receiver, geometry, scalars_only=scalars_only)
         edges = geometry.edges
         hidden = self.basis(geometry.basis_EB)
         hidden = hidden + self.sender(scalars)[edges.sender_E] + self.receiver(scalars)[edges.receiver_E]
@@ -89,22 +83,30 @@ class EdgeConvolution(nn.Module):
         )
         return torch.zeros_like(x_NMK).index_add(0, edges.receiver_E, message)
 
-    def _fused(self, x_NMK: Tensor, geometry: EdgeGeometry, shape: Shape) -> Tensor:
-        scalars = x_NMK[:, 0, : self.channels]
-        first = shape.scalars_only
-        second = (
-            self._scalar_weight()
-            if first
-            else torch.cat([self.same.flatten(1), self.cross.flatten(1)], dim=1)
+    def _shape(self, scalars_only: bool) -> Shape:
+        return Shape(
+            self.lmax, self.channels, self.unnatural, scalars_only, self.basis.in_features, self.basis.out_features
         )
+
+    def compiled(self, x: Tensor, scalars_only: bool) -> bool:
+        """Whether there are kernels for these features."""
+        return available(x, self._shape(scalars_only))
+
+    def convolve(
+        self, x: Tensor, sender_NH: Tensor, receiver_NH: Tensor, geometry: EdgeGeometry, *, scalars_only: bool
+    ) -> Tensor:
+        """With compiled kernels; ``x`` is ``[N, C]`` with ``scalars_only``; the other two enter the radial network, bias included."""
+        if scalars_only:
+            second = self._scalar_weight()
+        else:
+            second = torch.cat([self.same.flatten(1), self.cross.flatten(1)], dim=1)
         radial = Radial(
-            self.sender(scalars), F.linear(scalars, self.receiver.weight, self.basis.bias), geometry.basis_EB,
-            geometry.envelope_E, self.basis.weight.T, second * self.norm,
-        )  # fmt: skip
-        out = convolve(
-            scalars if first else x_NMK, radial, geometry.direction_E3, geometry.edges, shape, fixed=first
+            sender_NH, receiver_NH, geometry.basis_EB, geometry.envelope_E, self.basis.weight.T, second * self.norm
         )
-        return F.pad(out, (0, self.unnatural)) if first else out
+        shape = self._shape(scalars_only)
+        # in the first layer of atoms node features follow from weights alone
+        out = convolve(x, radial, geometry.direction_E3, geometry.edges, shape, fixed=scalars_only)
+        return F.pad(out, (0, self.unnatural)) if scalars_only and self.unnatural else out
 
     def _scalar_weight(self) -> Tensor:
         """``[H, (lmax + 1) C]``: the maps from degree 0 to every degree at m = 0."""

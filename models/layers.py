@@ -69,14 +69,12 @@ class EquivariantNorm(nn.Module):
     degree_of_component: Tensor
     degree_weights: Tensor
 
-    def __init__(self, config: NetworkConfig, eps: float = 1e-3):
+    def __init__(self, config: NetworkConfig, eps: float):
         super().__init__()
         self.eps = eps
         lmax = config.lmax
-        weights = torch.cat(
-            [torch.full((2 * l + 1,), 1 / ((2 * l + 1) * (lmax + 1))) for l in range(lmax + 1)]
-        )
-        self.register_buffer("degree_weights", weights.double())
+        weights = 1 / ((2 * degrees(lmax).double() + 1) * (lmax + 1))
+        self.register_buffer("degree_weights", weights)
         self.register_buffer("degree_of_component", degrees(lmax))
         self.scale = nn.Parameter(torch.ones(lmax + 1, config.width))
 

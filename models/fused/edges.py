@@ -21,7 +21,7 @@ from .programs import Shape
 from .source import KERNELS, OUTPUTS, TENSORS, source
 
 _REAL = {torch.float32: "float", torch.float64: "double"}
-_MOST_CHUNKS = 32
+_MOST_CHUNKS = 64
 """Parts that threads share; each keeps sums of its own for the weights."""
 
 
@@ -75,7 +75,7 @@ def _grouped(near: Tensor, far: Tensor, num_nodes: int) -> _Order:
         raise IndexError(f"an edge names a node outside 0 to {num_nodes - 1}")
     start = torch.zeros(num_nodes + 1, dtype=torch.int64)
     torch.cumsum(torch.bincount(near, minlength=num_nodes), 0, out=start[1:])
-    chunks = max(1, min(_MOST_CHUNKS, num_nodes // 4))
+    chunks = max(1, min(_MOST_CHUNKS, num_nodes // 8))
     targets = torch.arange(1, chunks) * (near.numel() // chunks)
     inner = torch.searchsorted(start, targets, right=True) - 1
     bounds = torch.cat([inner.new_zeros(1), inner, inner.new_full((1,), num_nodes)])

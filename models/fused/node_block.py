@@ -1,0 +1,179 @@
+"""A node program as one differentiable operation, twice differentiable."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .library import compiled
+from .mode import weights_are_fixed
+from .node_program import NodeProgram
+from .node_source import NODES, Function, Parameter, Piece, node_source, tensors
+
+_REAL = {torch.float32: "float", torch.float64: "double"}
+_MOST_CHUNKS = 64
+_CHUNK = 4 * NODES
+
+
+@dataclass
+class NodeBlock:
+    """A program with the places of its inputs and outputs in tensors ``[N, rows, columns]``, and its parameters in order."""
+
+    program: NodeProgram
+    inputs: dict[str, Piece]
+    outputs: list[tuple[int, Piece]]
+    parameters: list[Parameter]
+
+    def __post_init__(self) -> None:
+        p = self.program
+        values = {name: p.input(name, piece.rows, piece.columns) for name, piece in self.inputs.items()}
+        cotangents = {f"g{i}": piece for i, (_, piece) in enumerate(self.outputs)}
+        seeds = {
+            value: p.input(f"g{i}", piece.rows, piece.columns) for i, (value, piece) in enumerate(self.outputs)
+        }
+        moves = {f"a_{name}": piece for name, piece in self.inputs.items()}
+        first, sums = p.gradient(seeds, list(values.values()))
+        rates = [
+            p.dot(p.input(f"a_{name}", piece.rows, piece.columns), value)
+            for (name, piece), value in zip(self.inputs.items(), first, strict=True)
+            if value is not None
+        ]
+        total = rates[0]
+        for rate in rates[1:]:
+            total = p.add(total, rate)
+        second, second_sums = p.gradient({total: p.constant([1.0])}, [*values.values(), *seeds.values()])
+        d_inputs = [_renamed(piece, "d_") for piece in self.inputs.values()]
+        d_cotangents = [_renamed(piece, "d_g_") for piece in cotangents.values()]
+        self.in_names = tensors(list(self.inputs.values()))
+        self.out_names = tensors([piece for _, piece in self.outputs])
+        all_inputs = self.inputs | {n: _renamed(piece, "g_") for n, piece in cotangents.items()}
+        with_moves = all_inputs | {n: _renamed(piece, "a_") for n, piece in moves.items()}
+        self.functions = [
+            Function("forward", p, self.inputs, self.outputs),
+            Function("first", p, all_inputs, _kept(first, d_inputs)),
+            Function("first_with_sums", p, all_inputs, _kept(first, d_inputs), sums),
+            Function("second", p, with_moves, _kept(second, d_inputs + d_cotangents), second_sums),
+        ]
+        self._libraries: dict[str, ctypes.CDLL | None] = {}
+
+    def library(self, real: str) -> ctypes.CDLL | None:
+        if real not in self._libraries:
+            arguments = {}
+            for f in self.functions:
+                count = len(tensors(list(f.inputs.values()))) + len(tensors([piece for _, piece in f.outputs]))
+                places = [ctypes.c_void_p] * (count + len(self.parameters) + 1)
+                arguments[f.name] = (ctypes.c_int64, ctypes.c_int64, *places, ctypes.c_int)
+            self._libraries[real] = compiled(lambda: node_source(self.functions, self.parameters, real), arguments)
+        return self._libraries[real]
+
+    def available(self, x: Tensor) -> bool:
+        """Whether there are kernels for this tensor: on a CPU, in float32 or float64, where a compiler was found."""
+        return x.device.type == "cpu" and x.dtype in _REAL and self.library(_REAL[x.dtype]) is not None
+
+    def __call__(self, inputs: Sequence[Tensor], parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Output tensors ``[N, rows, columns]``; ``inputs`` in the order of ``in_names``."""
+        return _Block.apply(self, *[t.contiguous() for t in inputs], *[t.contiguous() for t in parameters])
+
+    # ------------------------------------------------------------------ calls
+    def run(self, which: int, given: Sequence[Tensor], parameters: Sequence[Tensor], sums: Tensor | None) -> list[Tensor]:
+        """Call one function; returns the tensors that it writes, zero where it writes nothing."""
+        function, like = self.functions[which], given[0]
+        pieces = [piece for _, piece in function.outputs]
+        written = []
+        for name in tensors(pieces):
+            own = [piece for piece in pieces if piece.tensor == name]
+            whole = sum(piece.rows * piece.columns for piece in own) == own[0].tensor_rows * own[0].tensor_columns
+            make = torch.empty if whole else torch.zeros
+            written.append(make(len(like), own[0].tensor_rows, own[0].tensor_columns, dtype=like.dtype))
+        library = self.library(_REAL[like.dtype])
+        assert library is not None
+        places = [t.data_ptr() for t in (*given, *parameters, *written)]
+        getattr(library, function.name)(
+            len(like), self.chunks(len(like)), *places, None if sums is None else sums.data_ptr(), torch.get_num_threads()
+        )
+        return written
+
+    @staticmethod
+    def chunks(nodes: int) -> int:
+        """Parts that threads share and that keep sums of their own: they depend on the number of nodes alone."""
+        return max(1, min(_MOST_CHUNKS, nodes // _CHUNK))
+
+    def sums(self, like: Tensor) -> Tensor:
+        return like.new_empty(self.chunks(len(like)), sum(p.numel for p in self.parameters))
+
+    def split(self, sums: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+        parts = sums.sum(0).split([p.numel for p in self.parameters])
+        return [part.view(parameter.shape) for part, parameter in zip(parts, parameters, strict=True)]
+
+
+def _renamed(piece: Piece, prefix: str) -> Piece:
+    return replace(piece, tensor=prefix + piece.tensor)
+
+
+def _kept(values: Sequence[int | None], pieces: Sequence[Piece]) -> list[tuple[int, Piece]]:
+    return [(value, piece) for value, piece in zip(values, pieces, strict=True) if value is not None]
+
+
+def _by_name(block: NodeBlock, which: int, written: Sequence[Tensor], names: Sequence[str]) -> list[Tensor | None]:
+    """The written tensors in the order of ``names``; None for what a function does not write."""
+    found = dict(zip(tensors([piece for _, piece in block.functions[which].outputs]), written, strict=True))
+    return [found.get(name) for name in names]
+
+
+class _Block(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, block, *tensors_and_parameters):
+        count = len(block.in_names)
+        given, parameters = tensors_and_parameters[:count], tensors_and_parameters[count:]
+        ctx.block, ctx.count = block, count
+        ctx.save_for_backward(*tensors_and_parameters)
+        return tuple(block.run(0, given, parameters, None))
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        with_sums = any(ctx.needs_input_grad[1 + ctx.count :]) and not weights_are_fixed()
+        found = _Gradient.apply(ctx.block, ctx.count, with_sums, *ctx.saved_tensors, *cotangents)
+        return None, *found
+
+
+class _Gradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, block, count, with_sums, *tensors):
+        saved = len(tensors) - len(block.out_names)
+        given, parameters = tensors[:count], tensors[count:saved]
+        cotangents = [g.contiguous() for g in tensors[saved:]]
+        ctx.block, ctx.count, ctx.saved = block, count, saved
+        ctx.save_for_backward(*given, *parameters, *cotangents)
+        ctx.set_materialize_grads(False)
+        sums = block.sums(given[0]) if with_sums else None
+        which = 2 if with_sums else 1
+        written = block.run(which, [*given, *cotangents], parameters, sums)
+        found = _by_name(block, which, written, [f"d_{n}" for n in block.in_names])
+        slopes = [None] * len(parameters) if sums is None else block.split(sums, parameters)
+        shaped = [None if d is None else d.view(t.shape) for d, t in zip(found, given, strict=True)]
+        return (*shaped, *slopes)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *moves):
+        block, count = ctx.block, ctx.count
+        if any(move is not None for move in moves[count:]):
+            raise NotImplementedError("second derivatives through the derivative with respect to a node block's weights")
+        given, parameters = ctx.saved_tensors[:count], ctx.saved_tensors[count : ctx.saved]
+        cotangents = ctx.saved_tensors[ctx.saved :]
+        rates = [
+            torch.zeros_like(t) if move is None else move.contiguous()
+            for t, move in zip(given, moves[:count], strict=True)
+        ]
+        sums = block.sums(given[0]) if block.functions[3].sums else None
+        written = block.run(3, [*given, *cotangents, *rates], parameters, sums)
+        names = [f"d_{n}" for n in block.in_names] + [f"d_g_{n}" for n in block.out_names]
+        found = _by_name(block, 3, written, names)
+        shaped = [None if d is None else d.view(t.shape) for d, t in zip(found, [*given, *cotangents], strict=True)]
+        slopes = [None] * len(parameters) if sums is None else block.split(sums, parameters)
+        return None, None, None, *shaped[:count], *slopes, *shaped[count:]
