@@ -1,0 +1,101 @@
+"""Our network as a timed worker; ``benchmarks/speed.py`` starts it with the Python that runs itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ase.io
+import torch
+from worker import Subject, serve
+
+from atomfield.data.graph import Graph, GraphBatch
+from atomfield.models.config import NetworkConfig
+from atomfield.models.network import AtomFieldNet, graphs_to_batch
+
+SIZES: dict[str, dict[str, Any]] = {
+    "l1": {"channels_unnatural": 0, "lmax": 1},
+    "l2": {"channels_unnatural": 0, "lmax": 2},
+    "default": {},
+}
+"""What differs from ``NetworkConfig()``; ``l1`` and ``l2`` have 32 channels of natural parity alone."""
+
+
+def graphs(file: str) -> list[Graph]:
+    out = []
+    for atoms in ase.io.read(file, index=":"):
+        crystal = bool(atoms.pbc.all())
+        out.append(
+            Graph(
+                torch.tensor(atoms.positions),
+                torch.tensor(atoms.numbers),
+                "crystal" if crystal else "molecule",
+                cell=torch.tensor(atoms.cell[:]) if crystal else None,
+                pbc=torch.ones(3).bool() if crystal else None,
+            )
+        )
+    return out
+
+
+def network_of(config: NetworkConfig) -> AtomFieldNet:
+    """Random weights, with those that start as zero (the heads) drawn too, so that nothing is skipped or denormal."""
+    torch.manual_seed(0)
+    network = AtomFieldNet(config)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if not bool(parameter.any()):
+                parameter.normal_(std=0.1)
+    return network
+
+
+def config_of(size: str, cutoff: float, average_neighbors: float) -> NetworkConfig:
+    changes = {
+        "levels": ("x",),
+        "default_level_atoms": "x",
+        "cutoff": cutoff,
+        "average_neighbors": average_neighbors,
+    }
+    return NetworkConfig(**{**changes, **SIZES[size]})
+
+
+def loss_of(out: dict[str, torch.Tensor], batch: GraphBatch) -> torch.Tensor:
+    """Mean squares of the energy per atom and of the forces (labels zero: only the arithmetic matters)."""
+    per_atom = out["energy"] / batch.nodes_per_graph()
+    return per_atom.square().mean() + out["forces"].square().mean()
+
+
+def load(size: str, file: str, cutoff: float) -> Subject:
+    structures = graphs(file)
+    probe = graphs_to_batch(config_of(size, cutoff, 16.0), structures)
+    config = config_of(size, cutoff, probe.num_edges / probe.num_nodes)
+    network = network_of(config)
+    batch = graphs_to_batch(config, structures)
+
+    def infer() -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            return network(batch)
+
+    def train() -> None:
+        network.zero_grad()
+        loss_of(network(batch), batch).backward()
+
+    assert bool(infer()["forces"].isfinite().all()), "forces are not finite"
+    return Subject(
+        jobs={
+            "energy_forces": infer,
+            "training_step": train,
+            "graph": lambda: graphs_to_batch(config, structures),
+        },
+        atoms=batch.num_nodes,
+        edges=batch.num_edges,
+        parameters=sum(p.numel() for p in network.parameters()),
+    )
+
+
+def versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {"atomfield": version("atomfield"), "torch": torch.__version__}
+
+
+if __name__ == "__main__":
+    serve("atomfield", versions, load)

@@ -1,0 +1,87 @@
+"""The asking side of ``worker.py``: one process per package, kept alive, asked in turns."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+SCRIPTS = {"atomfield": "atomfield_speed.py", "mace": "mace_speed.py", "nequip": "nequip_speed.py"}
+
+SETTINGS = {
+    "atomfield": {},
+    "mace": {
+        "PYTHONWARNINGS": "ignore",
+        "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1",
+    },  # its e3nn 0.4.4 unpickles a slice
+    "nequip": {"PYTHONWARNINGS": "ignore"},
+}
+"""Environment variables that a package needs."""
+
+
+class Worker:
+    """A package's process with ``threads`` threads; ``hello`` holds its versions.
+
+    It may allocate ``memory_gb``: beyond, its package reports an error instead of the machine ending a process of its choice.
+    """
+
+    def __init__(self, package: str, python: Path, threads: int, memory_gb: float):
+        settings = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), **SETTINGS[package]}
+        limit = int(memory_gb * 2**30)
+        read, write = os.pipe()
+        self.package = package
+        self.process = subprocess.Popen(
+            [str(python), str(HERE / SCRIPTS[package]), str(write)],
+            stdin=subprocess.PIPE, stdout=sys.stderr, text=True, pass_fds=[write],
+            env={**os.environ, **settings}, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)),
+        )  # fmt: skip
+        os.close(write)
+        self.answers = os.fdopen(read)
+        self.hello = self._answer()
+
+    def ask(self, **question: Any) -> dict[str, Any]:
+        """The answer; ``{"error": ...}`` where the package failed or its process ended (out of memory, say)."""
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps(question) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return {"error": "its process has ended"}
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        line = self.answers.readline()
+        if not line:
+            return {"error": f"its process ended with code {self.process.wait()}"}
+        return json.loads(line)
+
+    def processor_seconds(self) -> float:
+        """Processor time that its process has taken so far (Linux); 0 once it has ended."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self) -> None:
+        assert self.process.stdin is not None
+        if self.process.poll() is None:
+            self.process.stdin.close()
+        self.process.wait()
+
+
+def python_of(package: str, environments: Path) -> Path:
+    """The interpreter of a package: ours, or that of ``environments/PACKAGE``."""
+    if package == "atomfield":
+        return Path(sys.executable)
+    python = environments / package / "bin" / "python"
+    if not python.exists():
+        raise SystemExit(
+            f"no environment {environments / package}; make it: bash {HERE}/make_env.sh {package} {environments}"
+        )
+    return python

@@ -1,0 +1,102 @@
+"""What every timed package's process does: it is asked in JSON lines and answers in JSON lines, and lives until told to stop.
+
+Only the standard library and torch, since it runs in environments of other packages. A package gives one function, ``load``, that
+makes a :class:`Subject` from a size and a file of structures; ``benchmarks/speed.py`` asks.
+
+Questions come on stdin, answers go to the pipe whose number is the first argument, since packages print what they like to stdout.
+Questions: ``{"do": "load", "size", "file", "cutoff"}``, ``{"do": "time", "size", "job", "seconds"}``, ``{"do": "memory"}``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Subject:
+    """One network on one batch. ``jobs`` maps ``energy_forces``, ``training_step`` and maybe ``graph`` to a call."""
+
+    jobs: dict[str, Callable[[], Any]]
+    atoms: int
+    edges: int
+    parameters: int
+    notes: str = ""
+    prepare: dict[str, Callable[[], Any]] = field(default_factory=dict)
+    """What to call before a job is timed again, e.g. to switch gradients of the weights off."""
+
+
+Load = Callable[[str, str, float], Subject]
+
+
+def serve(package: str, versions: Callable[[], dict[str, str]], load: Load) -> None:
+    """Answer until stdin closes. ``load(size, file, cutoff)`` makes a subject."""
+    answers = os.fdopen(int(sys.argv[1]), "w", buffering=1)
+    import torch
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    hello = {"package": package, "versions": versions(), "threads": torch.get_num_threads()}
+    answers.write(json.dumps(hello) + "\n")
+    subjects: dict[str, Subject] = {}
+    for line in sys.stdin:
+        question = json.loads(line)
+        try:
+            answer = _answer(question, subjects, load)
+        except Exception as error:  # the row says so and the others go on
+            import traceback
+
+            traceback.print_exc()
+            answer = {
+                "error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]
+            }
+        answers.write(json.dumps(answer) + "\n")
+
+
+def _answer(question: dict[str, Any], subjects: dict[str, Subject], load: Load) -> dict[str, Any]:
+    match question["do"]:
+        case "load":
+            subject = load(question["size"], question["file"], question["cutoff"])
+            subjects[question["size"]] = subject
+            return {
+                "atoms": subject.atoms, "edges": subject.edges, "parameters": subject.parameters,
+                "jobs": list(subject.jobs), "notes": subject.notes,
+            }  # fmt: skip
+        case "time":
+            subject, job = subjects[question["size"]], question["job"]
+            subject.prepare.get(job, lambda: None)()
+            return {"ms": times(subject.jobs[job], question["seconds"], question["warm"])}
+        case "memory":
+            return memory(reset=question["reset"])
+        case other:
+            raise ValueError(f"unknown question {other!r}")
+
+
+def times(call: Callable[[], Any], seconds: float, warm: int) -> list[float]:
+    """Milliseconds of each call, at least one, until ``seconds`` are over; ``warm`` calls before are not counted."""
+    for _ in range(warm):
+        call()
+    out = []
+    end = time.perf_counter() + seconds
+    while not out or time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        out.append(1e3 * (time.perf_counter() - start))
+    return out
+
+
+def memory(*, reset: bool) -> dict[str, float]:
+    """Resident and peak resident memory of this process, MB (Linux). ``reset`` starts the peak anew."""
+    if reset:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+    with open("/proc/self/status") as file:
+        rows = dict(row.split(":", 1) for row in file)
+    return {
+        "resident_mb": int(rows["VmRSS"].split()[0]) / 1024,
+        "peak_mb": int(rows["VmHWM"].split()[0]) / 1024,
+    }
