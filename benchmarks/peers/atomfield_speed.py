@@ -54,6 +54,10 @@ def config_of(size: str, cutoff: float, average_neighbors: float) -> NetworkConf
         "cutoff": cutoff,
         "average_neighbors": average_neighbors,
     }
+    if size not in SIZES:  # a named size: xs, s, m or l
+        from atomfield.models.sizes import network_size
+
+        return NetworkConfig(**{**network_size(size).hyperparameters(), **changes})
     return NetworkConfig(**{**changes, **SIZES[size]})
 
 
