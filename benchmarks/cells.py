@@ -25,6 +25,8 @@ class Cell:
     threads: int
     limit_s: float
     environment: dict[str, str] = field(default_factory=dict)
+    stage: int = 0
+    """All cells of a lower stage come before those of a higher one."""
 
     @property
     def name(self) -> str:
@@ -33,13 +35,13 @@ class Cell:
 
 
 def in_order(cells: list[Cell]) -> list[Cell]:
-    """The first seed of every row and column, then the second of each, and so on."""
+    """Within a stage the first seed of every row and column, then the second of each, and so on."""
     seen: dict[tuple[str, str], int] = {}
     ranks = []
     for cell in cells:
         place = (cell.row, cell.column)
         seen[place] = rank = seen.get(place, -1) + 1
-        ranks.append(rank)
+        ranks.append((cell.stage, rank))
     return [cell for _, cell in sorted(zip(ranks, cells, strict=True), key=lambda pair: pair[0])]
 
 

@@ -1,0 +1,240 @@
+"""How far each stage of our network is from what this machine can do: a roofline table.
+
+    python benchmarks/roofline.py --threads 2 [--size default] [--structure si216] [--repeats 20] [--out FILE.json]
+
+The limits are measured first: the best rate of a float32 matrix product and of copying memory. A stage is a kind of module (its
+class); every call of it in one evaluation of energy and forces is recorded with its inputs and repeated alone: forward and the
+gradient of its inputs, which is what forces take (forward alone where no input wants one). Its least time is the larger of
+operations / peak rate and of the memory it must move (inputs, outputs and weights once, twice with the gradient) / copy rate; the
+fraction is that over the measured time. Operations are counted in eager mode, as the arithmetic of its formulas: a product of
+matrices 2 m n k, any other operation one per element of its result (or of its input, where it sums), views none; the gradient
+counts as the forward pass again for each input that wants one, twice at most. What is no such module (edge geometry, the
+sum of energies) is ``elsewhere``. Pieces that run alone find their inputs in caches, so a small stage can pass memory's limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import structures
+import torch
+from machine import description
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+sys.path.insert(0, str(Path(__file__).parent / "peers"))  # the worker of our package builds the network
+from atomfield_speed import config_of, graphs, network_of
+
+from atomfield.models.network import graphs_to_batch
+
+STAGES = (
+    "EdgeConvolution", "EquivariantLinear", "EquivariantNorm", "NodeProduct", "GatedUpdate", "NodeEmbedding",
+    "ConditionEmbedding", "AtomHead",
+)  # fmt: skip
+"""Classes of modules that are stages; one inside another is part of it."""
+VIEWS = ("view", "reshape", "expand", "permute", "transpose", "t.", "slice", "select", "split", "unsqueeze", "squeeze", "detach",
+         "alias", "as_strided", "unbind", "empty", "lift", "_to_copy")  # fmt: skip
+
+
+class Operations(TorchDispatchMode):
+    """Counts the arithmetic of what runs inside, see the module's text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), settings: Any = None) -> Any:
+        out = function(*arguments, **(settings or {}))
+        name = function.__name__
+        given = list(tensors(arguments))
+        if name.startswith(("mm", "addmm", "bmm", "baddbmm")):
+            left = given[-2]
+            self.count += 2 * out.numel() * left.shape[-1]
+        elif not name.startswith(VIEWS):
+            results = sum(t.numel() for t in tensors(out))
+            self.count += (
+                max([results, *(t.numel() for t in given)]) if name.startswith(("sum", "mean")) else results
+            )
+        return out
+
+
+def tensors(value: Any) -> Iterator[Tensor]:
+    """Every tensor in nested tuples, lists, dictionaries and dataclasses."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for x in value.values():
+            yield from tensors(x)
+    elif isinstance(value, list | tuple):
+        for x in value:
+            yield from tensors(x)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for x in dataclasses.fields(value):
+            yield from tensors(getattr(value, x.name))
+
+
+def detached(value: Any) -> Any:
+    """A copy without history whose floating tensors want gradients where the originals did."""
+    if isinstance(value, Tensor):
+        return value.detach().requires_grad_(value.requires_grad)
+    if isinstance(value, dict):
+        return {k: detached(x) for k, x in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(detached(x) for x in value)
+    if (
+        dataclasses.is_dataclass(value)
+        and not isinstance(value, type)
+        and any(t.requires_grad for t in tensors(value))
+    ):
+        return dataclasses.replace(
+            value, **{f.name: detached(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        )
+    return value
+
+
+def best(call: Callable[[], Any], repeats: int) -> float:
+    """Smallest time in seconds."""
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def limits(repeats: int) -> tuple[float, float]:
+    """Operations per second of a matrix product, and bytes per second of a copy (read and written both count)."""
+    a, b, c = (torch.randn(512, 512) for _ in range(3))
+    large, other = torch.randn(2**24), torch.empty(2**24)  # 64 MB each: beyond the caches of most
+    multiply = best(lambda: torch.mm(a, b, out=c), 20 * repeats)
+    return 2 * 512**3 / multiply, 2 * large.nbytes / best(lambda: other.copy_(large), repeats)
+
+
+def recorded(network: nn.Module, run: Callable[[], Any]) -> list[tuple[str, nn.Module, tuple, dict]]:
+    """Every call of a stage in ``run``, outermost stages only."""
+    calls: list[tuple[str, nn.Module, tuple, dict]] = []
+    depth = 0
+
+    def before(module: nn.Module, arguments: tuple, settings: dict) -> None:
+        nonlocal depth
+        if depth == 0:
+            calls.append((type(module).__name__, module, detached(arguments), detached(settings)))
+        depth += 1
+
+    def after(*_: Any) -> None:
+        nonlocal depth
+        depth -= 1
+
+    hooks = []
+    for module in network.modules():
+        if type(module).__name__ in STAGES:
+            hooks += [
+                module.register_forward_pre_hook(before, with_kwargs=True),
+                module.register_forward_hook(after),
+            ]
+    run()
+    for hook in hooks:
+        hook.remove()
+    return calls
+
+
+def measure(module: nn.Module, arguments: tuple, settings: dict, repeats: int) -> dict[str, float]:
+    """Times (s), operations and least bytes of one call of a stage."""
+    inputs = [t for t in tensors((arguments, settings)) if t.requires_grad]
+
+    def forward() -> Any:
+        with torch.no_grad():
+            return module(*arguments, **settings)
+
+    def with_gradient() -> Any:
+        with torch.enable_grad():
+            out = [t for t in tensors(module(*arguments, **settings)) if t.requires_grad]
+        return (
+            torch.autograd.grad(out, inputs, [torch.ones_like(t) for t in out], allow_unused=True)
+            if inputs and out
+            else None
+        )
+
+    switches = [m for m in module.modules() if isinstance(getattr(m, "fused", None), bool)]
+    for m in switches:
+        m.fused = False
+    with Operations() as counter:
+        forward()
+    for m in switches:
+        m.fused = True
+    moved = sum(t.nbytes for t in tensors((arguments, settings))) + sum(p.nbytes for p in module.parameters())
+    moved += sum(t.nbytes for t in tensors(forward()))
+    return {
+        "forward_s": best(forward, repeats), "gradient_s": best(with_gradient, repeats) if inputs else 0.0,
+        "operations": float(counter.count * (1 + min(2, len(inputs)))),
+        "bytes": float(moved * (2 if inputs else 1)), "calls": 1.0,
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--size", default="default")
+    parser.add_argument("--structure", default="si216")
+    parser.add_argument("--cutoff", type=float, default=5.0)
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "roofline.json")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    machine = description()
+    peak, rate = limits(options.repeats)
+    with tempfile.TemporaryDirectory() as folder:
+        structures.write(structures.named(options.structure), Path(folder) / "x.xyz")
+        records = graphs(str(Path(folder) / "x.xyz"))
+    probe = graphs_to_batch(config_of(options.size, options.cutoff, 16.0), records)
+    config = config_of(options.size, options.cutoff, probe.num_edges / probe.num_nodes)
+    network, batch = network_of(config), probe
+    network.requires_grad_(False)
+
+    def whole() -> Any:
+        with torch.no_grad():
+            return network(batch)
+
+    rows: dict[str, dict[str, float]] = {}
+    for name, module, arguments, settings in recorded(network, whole):
+        sums = rows.setdefault(name, {})
+        for key, value in measure(module, arguments, settings, options.repeats).items():
+            sums[key] = sums.get(key, 0.0) + value
+    total = best(whole, options.repeats)
+    neighbours = best(lambda: graphs_to_batch(config, records), options.repeats)
+    print(f"matrix product {peak / 1e9:.1f} GFLOP/s, copy {rate / 1e9:.1f} GB/s, {options.threads} threads")
+    print(f"{'stage':20}{'calls':>6}{'ms':>9}{'MFLOP':>9}{'MB':>8}{'limit ms':>10}{'of limit':>9}")
+    for name, row in rows.items():
+        seconds = row["gradient_s"] or row["forward_s"]
+        least = max(row["operations"] / peak, row["bytes"] / rate)
+        row |= {"least_s": least, "fraction": least / seconds}
+        print(
+            f"{name:20}{row['calls']:6.0f}{1e3 * seconds:9.2f}{row['operations'] / 1e6:9.1f}{row['bytes'] / 1e6:8.2f}"
+            f"{1e3 * least:10.3f}{100 * row['fraction']:8.0f}%"
+        )
+    stages = sum(row["gradient_s"] or row["forward_s"] for row in rows.values())
+    print(f"{'elsewhere':20}{'':6}{1e3 * (total - stages):9.2f}")
+    print(f"energy and forces {1e3 * total:.2f} ms, finding edges {1e3 * neighbours:.2f} ms")
+    content = {
+        "what": "roofline", "machine": machine, "threads": options.threads, "size": options.size, "structure": options.structure,
+        "edges": batch.num_edges, "peak_flops": peak, "copy_bytes": rate, "stages": rows, "energy_forces_s": total,
+        "elsewhere_s": total - stages, "neighbours_s": neighbours, "load_average_after": list(os.getloadavg()),
+    }  # fmt: skip
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
