@@ -76,22 +76,64 @@ def provenance(content: dict[str, Any]) -> str:
     )
 
 
+def held_out(results: Path, row: dict[str, Any], column: str) -> str:
+    """Forces MAE of this package and size in the table ``accuracy``, mean over its finished seeds, or that it was not run."""
+    size = row["size"].partition("+compiled")[0]
+    size = {"default": "s"}.get(size, size) if row["package"] == "atomfield" else size
+    found = []
+    for path in sorted((results / "accuracy").glob("*.json")):
+        cell = json.loads(path.read_text())
+        if (cell["row"], cell["column"]) == (f"{row['package']} {size}", column) and not cell["failure"]:
+            found.append(cell["values"]["forces_mae_meV_per_A"])
+    return f"{sum(found) / len(found):.1f} ({len(found)} of its seeds)" if found else "not run"
+
+
+def speed_section(results: Path) -> str:
+    """Times, and beside them the errors after ten minutes of training, in one row."""
+    content = json.loads((results / "speed.json").read_text())
+    columns = ("Si, 10 min", "ethanol, 10 min")
+    header = [*HEADER[:-1], *(f"forces MAE, {c}, meV/angstrom" for c in columns), ""]
+    rows = []
+    for row in content["rows"]:
+        shown = cells(row, content)
+        rows.append([*shown[:-1], *(held_out(results, row, c) for c in columns), shown[-1]])
+    text = "Minimum (median); with x, how many times faster ours is than the fastest peer's minimum. Errors: table `accuracy`."
+    parts = ["## The same structures, in turns", provenance(content), text, markdown(header, rows)]
+    return "\n\n".join(parts)
+
+
 def page(results: Path) -> str:
-    """Markdown of whichever of ``speed.json`` and ``ladder.json`` are there."""
-    parts = ["# Speed\n\nMade by `python benchmarks/speed.py --page`."]
+    """Markdown of whichever of ``speed.json``, ``ladder.json`` and ``roofline.json`` are there."""
+    parts = ["# Speed", "Made by `python benchmarks/speed.py --page`."]
     if (results / "speed.json").exists():
-        content = json.loads((results / "speed.json").read_text())
-        parts.append(
-            "## The same structures, in turns\n\n"
-            + provenance(content)
-            + "\n\nMinimum (median); with x, how many times "
-            "faster ours is than the fastest peer's minimum.\n\n"
-            + markdown(HEADER, [cells(r, content) for r in content["rows"]])
-        )
+        parts.append(speed_section(results))
     if (results / "ladder.json").exists():
         content = json.loads((results / "ladder.json").read_text())
-        parts.append("## Silicon, ever larger\n\n" + provenance(content) + "\n\n" + ladder_table(content))
+        parts += ["## Silicon, ever larger", provenance(content), ladder_table(content)]
+    if (results / "roofline.json").exists():
+        content = json.loads((results / "roofline.json").read_text())
+        parts += ["## How far each stage is from the machine's limit", roofline_table(content)]
     return "\n\n".join(parts) + "\n"
+
+
+def roofline_table(content: dict[str, Any]) -> str:
+    rows = [
+        [name, f"{row['calls']:.0f}", f"{1e3 * (row['gradient_s'] or row['forward_s']):.2f}", f"{row['operations'] / 1e6:.1f}",
+         f"{row['bytes'] / 1e6:.1f}", f"{1e3 * row['least_s']:.3f}", f"{100 * row['fraction']:.0f} %"]
+        for name, row in content["stages"].items()
+    ]  # fmt: skip
+    rows.append(["elsewhere", "", f"{1e3 * content['elsewhere_s']:.2f}", "", "", "", ""])
+    rows.append(["finding edges", "1", f"{1e3 * content['neighbours_s']:.2f}", "", "", "", ""])
+    machine = content["machine"]
+    peak, copy, load = content["peak_flops"] / 1e9, content["copy_bytes"] / 1e9, machine["load_average"][0]
+    head = (
+        f"{machine['date']}, {machine['processor']}, {content['threads']} threads, load average {load:.2f}: matrix product "
+        f"{peak:.0f} GFLOP/s, copy {copy:.1f} GB/s. {content['structure']}, size {content['size']}, {content['edges']:,} edges: "
+        f"energy and forces {1e3 * content['energy_forces_s']:.2f} ms, of which"
+    )
+    return (
+        head + "\n\n" + markdown(["stage", "calls", "ms", "MFLOP", "MB", "least, ms", "of the limit"], rows)
+    )
 
 
 def ladder_table(content: dict[str, Any]) -> str:
