@@ -9,8 +9,8 @@ operations / peak rate and of the memory it must move (inputs, outputs and weigh
 fraction is that over the measured time. Operations are counted in eager mode, as the arithmetic of its formulas: a product of
 matrices 2 m n k, any other operation one per element of its result (or of its input, where it sums), views none; the gradient
 counts as the forward pass again for each input that wants one, twice at most. What is no such module (edge geometry, the
-sum of energies) is ``elsewhere``. Pieces that run alone find their inputs in caches, so a small stage can pass memory's limit, and
-kernels that skip the zeros of eager mode's tables (``Layer.powers``) can pass that of arithmetic.
+sum of energies) is ``elsewhere``. Pieces that run alone find their inputs in caches, so a small stage can pass memory's limit,
+and kernels that skip the zeros of eager mode's tables (``Layer.powers``) can pass that of arithmetic.
 """
 
 from __future__ import annotations
