@@ -127,6 +127,8 @@ class Backbone(nn.Module):
     def geometry(self, batch: GraphBatch, vector_E3: Tensor) -> EdgeGeometry:
         """Bases and frames; ``vector_E3`` in model length units (angstrom, or scaled field units)."""
         config = self.config
+        # differences of positions are taken in float64; what follows needs no more than the precision of the weights
+        vector_E3 = vector_E3.to(self.embedding.species.dtype)
         distance = vector_E3.square().sum(1).sqrt()
         direction = vector_E3 / distance.unsqueeze(1)
         if batch.world == "field":
@@ -136,12 +138,11 @@ class Backbone(nn.Module):
         else:
             squashed = distance
             envelope = polynomial_envelope(distance, config.cutoff)
-        dtype = self.embedding.species.dtype
         return EdgeGeometry(
             edges=EdgeList(batch.edge_index[0], batch.edge_index[1], batch.num_nodes),
-            basis_EB=bessel_basis(squashed, config.cutoff, config.num_radial).to(dtype),
-            envelope_E=envelope.to(dtype),
-            direction_E3=direction.to(dtype),
+            basis_EB=bessel_basis(squashed, config.cutoff, config.num_radial),
+            envelope_E=envelope,
+            direction_E3=direction,
             rotation=self.rotation,
         )
 

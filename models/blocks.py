@@ -2,8 +2,9 @@
 
 Legend: ``N`` nodes, ``M`` = (lmax+1)^2, ``C`` natural and ``U`` unnatural channels, ``K`` = C + U, ``H`` radial hidden units.
 
-Three blocks make a layer together with the edge convolution and the products at nodes: ``before`` normalises and mixes what is sent,
-``gather`` mixes what arrived and bounds the factors of the products, ``after`` mixes the products and applies the gated update.
+Three blocks make a layer together with the edge convolution and the products at nodes: ``before`` normalises and mixes what is
+sent, ``gather`` mixes what arrived and bounds the factors of the products, ``after`` mixes the products and applies the gated
+update.
 """
 
 from __future__ import annotations
@@ -131,7 +132,11 @@ class _Builder:
         """As ``nn.Linear``, whose weight is ``[columns, inner]``."""
         inner = self.p.size(x)[1]
         value = self.p.linear(x, self._parameter(name, 1, columns, inner), [0], columns, transposed=True)
-        return self.p.add(value, self.p.parameter(self._parameter(bias, 1, 0, columns), [0], columns)) if bias else value
+        return (
+            self.p.add(value, self.p.parameter(self._parameter(bias, 1, 0, columns), [0], columns))
+            if bias
+            else value
+        )
 
     def plus(self, a: _Features, b: _Features) -> _Features:
         found = [

@@ -85,7 +85,12 @@ class EdgeConvolution(nn.Module):
 
     def _shape(self, scalars_only: bool) -> Shape:
         return Shape(
-            self.lmax, self.channels, self.unnatural, scalars_only, self.basis.in_features, self.basis.out_features
+            self.lmax,
+            self.channels,
+            self.unnatural,
+            scalars_only,
+            self.basis.in_features,
+            self.basis.out_features,
         )
 
     def compiled(self, x: Tensor, scalars_only: bool) -> bool:
@@ -95,13 +100,19 @@ class EdgeConvolution(nn.Module):
     def convolve(
         self, x: Tensor, sender_NH: Tensor, receiver_NH: Tensor, geometry: EdgeGeometry, *, scalars_only: bool
     ) -> Tensor:
-        """With compiled kernels; ``x`` is ``[N, C]`` with ``scalars_only``; the other two enter the radial network, bias included."""
-        if scalars_only:
-            second = self._scalar_weight()
-        else:
-            second = torch.cat([self.same.flatten(1), self.cross.flatten(1)], dim=1)
+        """With compiled kernels. ``x``: ``[N, C]`` with ``scalars_only``; the others enter the radial network, bias included."""
+        second = (
+            self._scalar_weight()
+            if scalars_only
+            else torch.cat([self.same.flatten(1), self.cross.flatten(1)], 1)
+        )
         radial = Radial(
-            sender_NH, receiver_NH, geometry.basis_EB, geometry.envelope_E, self.basis.weight.T, second * self.norm
+            sender_NH,
+            receiver_NH,
+            geometry.basis_EB,
+            geometry.envelope_E,
+            self.basis.weight.T,
+            second * self.norm,
         )
         shape = self._shape(scalars_only)
         # in the first layer of atoms node features follow from weights alone

@@ -28,23 +28,19 @@ class ConditionEmbedding(nn.Module):
         self.level = nn.Parameter(torch.randn(len(config.levels), config.channels) * 0.3)
         self.up = nn.Linear(2 * len(self.names), config.channels)
         self.down = nn.Linear(config.channels, config.channels)
+        self.signed = [CONDITIONS[name].scale == "signed" for name in self.names]
 
     def forward(self, batch: GraphBatch, level_G: Tensor) -> Tensor:
-        dtype = self.up.weight.dtype
-        columns = []
-        for name in self.names:
-            raw = batch.conditions.get(name)
-            if raw is None:
-                raw = torch.full(
-                    (batch.num_graphs,), float("nan"), dtype=torch.float64, device=batch.positions.device
-                )
-            known = ~torch.isnan(raw)
-            value = torch.where(known, raw, 1.0).double()
-            value = (
-                torch.asinh(value) if CONDITIONS[name].scale == "signed" else value.clamp_min(1e-12).log() / 4
-            )
-            columns += [torch.where(known, value, 0.0).to(dtype), known.to(dtype)]
-        hidden = F.silu(self.up(torch.stack(columns, dim=1)))
+        missing = torch.full((batch.num_graphs,), float("nan"), dtype=torch.float64, device=level_G.device)
+        raw = torch.stack([batch.conditions.get(name, missing).double() for name in self.names], dim=1)
+        known = ~torch.isnan(raw)
+        value = torch.where(known, raw, 1.0)
+        value = torch.where(
+            torch.tensor(self.signed, device=raw.device), torch.asinh(value), value.clamp_min(1e-12).log() / 4
+        )
+        # of each condition its value, then whether it is known
+        pairs = torch.stack([torch.where(known, value, 0.0), known.double()], dim=2).flatten(1)
+        hidden = F.silu(self.up(pairs.to(self.up.weight.dtype)))
         return self.down(hidden) + self.level[level_G]
 
 

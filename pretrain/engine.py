@@ -47,7 +47,7 @@ class TorchEngine:
         loss.backward()
 
     def step(self) -> None:
-        nn.utils.clip_grad_norm_(self.module.parameters(), self.clip)
+        nn.utils.clip_grad_norm_(self.module.parameters(), self.clip, foreach=True)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 

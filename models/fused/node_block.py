@@ -34,7 +34,8 @@ class NodeBlock:
         values = {name: p.input(name, piece.rows, piece.columns) for name, piece in self.inputs.items()}
         cotangents = {f"g{i}": piece for i, (_, piece) in enumerate(self.outputs)}
         seeds = {
-            value: p.input(f"g{i}", piece.rows, piece.columns) for i, (value, piece) in enumerate(self.outputs)
+            value: p.input(f"g{i}", piece.rows, piece.columns)
+            for i, (value, piece) in enumerate(self.outputs)
         }
         moves = {f"a_{name}": piece for name, piece in self.inputs.items()}
         first, sums = p.gradient(seeds, list(values.values()))
@@ -65,10 +66,14 @@ class NodeBlock:
         if real not in self._libraries:
             arguments = {}
             for f in self.functions:
-                count = len(tensors(list(f.inputs.values()))) + len(tensors([piece for _, piece in f.outputs]))
+                count = len(tensors(list(f.inputs.values()))) + len(
+                    tensors([piece for _, piece in f.outputs])
+                )
                 places = [ctypes.c_void_p] * (count + len(self.parameters) + 1)
                 arguments[f.name] = (ctypes.c_int64, ctypes.c_int64, *places, ctypes.c_int)
-            self._libraries[real] = compiled(lambda: node_source(self.functions, self.parameters, real), arguments)
+            self._libraries[real] = compiled(
+                lambda: node_source(self.functions, self.parameters, real), arguments
+            )
         return self._libraries[real]
 
     def available(self, x: Tensor) -> bool:
@@ -80,21 +85,29 @@ class NodeBlock:
         return _Block.apply(self, *[t.contiguous() for t in inputs], *[t.contiguous() for t in parameters])
 
     # ------------------------------------------------------------------ calls
-    def run(self, which: int, given: Sequence[Tensor], parameters: Sequence[Tensor], sums: Tensor | None) -> list[Tensor]:
+    def run(
+        self, which: int, given: Sequence[Tensor], parameters: Sequence[Tensor], sums: Tensor | None
+    ) -> list[Tensor]:
         """Call one function; returns the tensors that it writes, zero where it writes nothing."""
         function, like = self.functions[which], given[0]
         pieces = [piece for _, piece in function.outputs]
         written = []
         for name in tensors(pieces):
             own = [piece for piece in pieces if piece.tensor == name]
-            whole = sum(piece.rows * piece.columns for piece in own) == own[0].tensor_rows * own[0].tensor_columns
+            whole = (
+                sum(piece.rows * piece.columns for piece in own) == own[0].tensor_rows * own[0].tensor_columns
+            )
             make = torch.empty if whole else torch.zeros
             written.append(make(len(like), own[0].tensor_rows, own[0].tensor_columns, dtype=like.dtype))
         library = self.library(_REAL[like.dtype])
         assert library is not None
         places = [t.data_ptr() for t in (*given, *parameters, *written)]
         getattr(library, function.name)(
-            len(like), self.chunks(len(like)), *places, None if sums is None else sums.data_ptr(), torch.get_num_threads()
+            len(like),
+            self.chunks(len(like)),
+            *places,
+            None if sums is None else sums.data_ptr(),
+            torch.get_num_threads(),
         )
         return written
 
@@ -119,7 +132,9 @@ def _kept(values: Sequence[int | None], pieces: Sequence[Piece]) -> list[tuple[i
     return [(value, piece) for value, piece in zip(values, pieces, strict=True) if value is not None]
 
 
-def _by_name(block: NodeBlock, which: int, written: Sequence[Tensor], names: Sequence[str]) -> list[Tensor | None]:
+def _by_name(
+    block: NodeBlock, which: int, written: Sequence[Tensor], names: Sequence[str]
+) -> list[Tensor | None]:
     """The written tensors in the order of ``names``; None for what a function does not write."""
     found = dict(zip(tensors([piece for _, piece in block.functions[which].outputs]), written, strict=True))
     return [found.get(name) for name in names]
@@ -163,7 +178,9 @@ class _Gradient(torch.autograd.Function):
     def backward(ctx, *moves):
         block, count = ctx.block, ctx.count
         if any(move is not None for move in moves[count:]):
-            raise NotImplementedError("second derivatives through the derivative with respect to a node block's weights")
+            raise NotImplementedError(
+                "second derivatives through the derivative with respect to a node block's weights"
+            )
         given, parameters = ctx.saved_tensors[:count], ctx.saved_tensors[count : ctx.saved]
         cotangents = ctx.saved_tensors[ctx.saved :]
         rates = [
@@ -174,6 +191,8 @@ class _Gradient(torch.autograd.Function):
         written = block.run(3, [*given, *cotangents, *rates], parameters, sums)
         names = [f"d_{n}" for n in block.in_names] + [f"d_g_{n}" for n in block.out_names]
         found = _by_name(block, 3, written, names)
-        shaped = [None if d is None else d.view(t.shape) for d, t in zip(found, [*given, *cotangents], strict=True)]
+        shaped = [
+            None if d is None else d.view(t.shape) for d, t in zip(found, [*given, *cotangents], strict=True)
+        ]
         slopes = [None] * len(parameters) if sums is None else block.split(sums, parameters)
         return None, None, None, *shaped[:count], *slopes, *shaped[count:]

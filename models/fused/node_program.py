@@ -39,8 +39,8 @@ class Operation:
 
 @dataclass(frozen=True)
 class Accumulate:
-    """A sum over nodes into the derivative of parameter ``name``. ``matrix``: outer products of the rows of ``left`` and ``right``;
-    otherwise the rows of ``left``. ``index``: the matrix, or row, of the parameter that each row adds to."""
+    """A sum over nodes into the derivative of parameter ``name``. ``matrix``: outer products of the rows of ``left`` and
+    ``right``; otherwise the rows of ``left``. ``index``: the matrix, or row, of the parameter that each row adds to."""
 
     name: str
     matrix: bool
@@ -138,8 +138,8 @@ class NodeProgram:
     def gradient(
         self, seeds: Mapping[int, int], wanted: Sequence[int]
     ) -> tuple[list[int | None], list[Accumulate]]:
-        """Derivatives of ``sum of seed . output`` with respect to the values ``wanted`` and to every parameter; ``seeds``: output ->
-        its cotangent of the same size. None: no dependence."""
+        """Derivatives of ``sum of seed . output`` with respect to the values ``wanted`` and to every parameter; ``seeds``:
+        output -> its cotangent of the same size. None: no dependence."""
         adjoint: dict[int, int] = {}
         sums: list[Accumulate] = []
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from .gemm import VECTORS, WIDTH, add_outer, rows_times
 from .node_program import Accumulate, NodeProgram
+from .radial import EXPONENTIAL
 
 NODES = 8
 """Nodes of a block."""
@@ -64,10 +65,9 @@ def node_source(functions: Sequence[Function], parameters: Sequence[Parameter], 
     writers = [_Writer(function, known, WIDTH[real]) for function in functions]
     bodies = [writer.text() for writer in writers]
     tiles = {name: text for writer in writers for name, text in writer.tiles.items()}
-    head = f"#include <math.h>\n#include <stdint.h>\n#include <stdlib.h>\n#include <string.h>\ntypedef {real} T;\n#define B {NODES}\n"
+    headers = "\n".join(f"#include <{name}.h>" for name in ("math", "stdint", "stdlib", "string"))
+    head = f"{headers}\ntypedef {real} T;\n#define B {NODES}\n"
     root = "sqrtf" if real == "float" else "sqrt"
-    from .radial import EXPONENTIAL
-
     return "\n".join([head, f"#define ROOT {root}", VECTORS, EXPONENTIAL[real], *tiles.values(), *bodies])
 
 
@@ -136,7 +136,11 @@ class _Writer:
                 place = f"index_{self._index(index)}[{row}] * {operation.columns}"
             return f"{name}[{place} + {column}]"
         if operation.kind == "constant":
-            return f"(T){operation.constants[0]!r}" if operation.rows == 1 else f"constant_{self._constant(number)}[{row}]"
+            return (
+                f"(T){operation.constants[0]!r}"
+                if operation.rows == 1
+                else f"constant_{self._constant(number)}[{row}]"
+            )
         if self.stored(number):
             return f"v{number}[(({row}) * B + {node}) * {operation.columns} + {column}]"
         return self.formula(number, row, node, column)
@@ -195,7 +199,9 @@ class _Writer:
         arguments += [f"const T *restrict {p}" for p in self.parameters]
         arguments += [f"T *restrict {t}" for t in outputs]
         total = sum(p.numel for p in self.parameters.values())
-        lines = [f"void {f.name}(int64_t N, int64_t chunks, {', '.join(arguments)}, T *restrict sums, int threads) {{"]
+        lines = [
+            f"void {f.name}(int64_t N, int64_t chunks, {', '.join(arguments)}, T *restrict sums, int threads) {{"
+        ]
         for index, number in self.indices.items():
             lines.append(f"static const int index_{number}[] = {{{', '.join(map(str, index))}}};")
         for number in sorted(self.constants):
@@ -219,7 +225,9 @@ class _Writer:
         if f.sums:
             lines += [f"T *restrict own = sums + chunk * {total};", f"memset(own, 0, {total} * sizeof(T));"]
         lines += ["for (int64_t n = N * chunk / chunks; n < N * (chunk + 1) / chunks; n += B) {"]
-        lines += ["const int64_t left = N * (chunk + 1) / chunks - n; const int count = left < B ? (int)left : B;"]
+        lines += [
+            "const int64_t left = N * (chunk + 1) / chunks - n; const int count = left < B ? (int)left : B;"
+        ]
         lines += [f"T *restrict v{number} = scratch + {offset};" for number, offset in offsets.items()]
         return "\n".join([*lines, *body, "}", "free(scratch);", "}", "free(turned);" if turned else "", "}"])
 
@@ -254,7 +262,11 @@ class _Writer:
                 else:
                     c = f"{column} - {operation.constants[0]}"
                     inside = f"{column} >= {operation.constants[0]} && {column} < {operation.constants[0] + inner[1]}"
-                return [*loop, f"for (int c = 0; c < {columns}; c++)", f"{target} = {inside} ? {self.at(a, i, 'b', c)} : 0;"]
+                return [
+                    *loop,
+                    f"for (int c = 0; c < {columns}; c++)",
+                    f"{target} = {inside} ? {self.at(a, i, 'b', c)} : 0;",
+                ]
         return [*loop, *simd, f"{target} = {self.formula(number, 'i', 'b', column)};"]
 
     def _reduce(self, number: int) -> list[str]:
@@ -285,7 +297,9 @@ class _Writer:
         (x,) = operation.operands
         name, index, transposed = operation.constants
         parameter = self.parameters[name]
-        inner, outer = (parameter.outer, parameter.inner) if transposed else (parameter.inner, parameter.outer)
+        inner, outer = (
+            (parameter.outer, parameter.inner) if transposed else (parameter.inner, parameter.outer)
+        )
         matrix = name
         if transposed:
             self.transposed[name] = parameter
