@@ -20,6 +20,8 @@ class PropertyConfig(BaseModel):
     pooling: Literal["sum", "mean"] = "mean"
     """``sum``: extensive, contributions of atoms add up. ``mean``: intensive, read from the mean over atoms."""
     unit: str = ""
+    irreps: Literal["0e", "0o"] = "0e"
+    """``0o``: a pseudoscalar, which has opposite signs for mirror images (optical rotation, handedness)."""
 
 
 class NetworkConfig(BaseModel):
@@ -58,6 +60,11 @@ class NetworkConfig(BaseModel):
         if self.channels_unnatural > self.channels:
             raise ValueError(
                 f"channels_unnatural is {self.channels_unnatural}, expected at most channels = {self.channels}"
+            )
+        odd = [p.name for p in self.properties if p.irreps == "0o"]
+        if odd and (self.lmax == 0 or self.channels_unnatural == 0):
+            raise ValueError(
+                f"property {odd[0]!r} is a pseudoscalar, expected lmax and channels_unnatural above 0"
             )
         for name in (self.default_level_atoms, self.default_level_field):
             if name and name not in self.levels:

@@ -14,7 +14,7 @@ from atomfield.models.rotation import FrameRotation
 
 from .tensor_product import FullTensorProduct, blocks
 
-CHANNELS, UNNATURAL = 6, {1: 3, 2: 3, 3: 2}
+CHANNELS, UNNATURAL = 6, 3
 """Those of the networks in ``tests/physics``, whose kernels are compiled anyway."""
 HIDDEN, NUM_EDGES = 4, 7
 
@@ -27,7 +27,7 @@ def full(request: pytest.FixtureRequest) -> FullTensorProduct:
 def convolution(lmax: int) -> EdgeConvolution:
     torch.manual_seed(lmax)
     config = NetworkConfig(
-        channels=CHANNELS, channels_unnatural=UNNATURAL[lmax], lmax=lmax, num_radial=5, radial_hidden=HIDDEN
+        channels=CHANNELS, channels_unnatural=UNNATURAL, lmax=lmax, num_radial=5, radial_hidden=HIDDEN
     )
     return EdgeConvolution(config).double()
 
@@ -35,9 +35,7 @@ def convolution(lmax: int) -> EdgeConvolution:
 def edges(lmax: int) -> tuple[Tensor, EdgeGeometry]:
     """Features of senders and edges, each with a receiver of its own (whose features are zero), so that nothing is summed."""
     random = torch.Generator().manual_seed(7)
-    x = torch.randn(
-        NUM_EDGES, (lmax + 1) ** 2, CHANNELS + UNNATURAL[lmax], generator=random, dtype=torch.float64
-    )
+    x = torch.randn(NUM_EDGES, (lmax + 1) ** 2, CHANNELS + UNNATURAL, generator=random, dtype=torch.float64)
     direction = torch.randn(NUM_EDGES, 3, generator=random, dtype=torch.float64)
     direction[0], direction[1] = torch.tensor([0.0, -1, 0]), torch.tensor([0.0, 1, 0])
     number = torch.arange(NUM_EDGES)
