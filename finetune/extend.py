@@ -44,7 +44,7 @@ TRIAL_RECORDS = 16
 
 def fresh(size: NetworkSize, task: Task, level: str, fits: Sequence[PropertyFit], seed: int) -> AtomFieldNet:
     """Random weights with one level."""
-    _check_parity(size.lmax, size.channels_unnatural, fits)
+    _check_parity(size, fits)
     torch.manual_seed(seed)
     default = {"default_level_field" if task.world == "field" else "default_level_atoms": level}
     return AtomFieldNet(
@@ -59,7 +59,7 @@ def extended(
 ) -> AtomFieldNet:
     """A copy of ``net`` with ``level`` (a copy of the row ``copy_from``, unless the level exists) and with the properties."""
     config = net.config
-    _check_parity(config.lmax, config.channels_unnatural, fits)
+    _check_parity(config, fits)
     levels = config.levels if level in config.levels else (*config.levels, level)
     kept = tuple(p for p in config.properties if p.name not in {f.config.name for f in fits})
     default = {"default_level_field" if task.world == "field" else "default_level_atoms": level}
@@ -84,12 +84,12 @@ def extended(
     return grown
 
 
-def _check_parity(lmax: int, unnatural: int, fits: Sequence[PropertyFit]) -> None:
+def _check_parity(size: NetworkSize | NetworkConfig, fits: Sequence[PropertyFit]) -> None:
     odd = [f.config.name for f in fits if f.config.irreps == "0o"]
-    if odd and (lmax == 0 or unnatural == 0):
+    if odd and size.symmetry == "O3" and (size.lmax == 0 or size.channels_unnatural == 0):
         raise InputError(
-            f"property {odd[0]!r} changes sign in a mirror, which a network with lmax {lmax} and {unnatural} channels of "
-            "unnatural parity cannot say; start from one with both, such as size s"
+            f"property {odd[0]!r} changes sign in a mirror, which a network with lmax {size.lmax} and "
+            f"{size.channels_unnatural} channels of unnatural parity cannot say; start from one with both, such as size s"
         )
 
 

@@ -12,6 +12,7 @@ from atomfield.data.graph import GraphBatch
 
 from .blocks import BOUND_EPS, NORM_EPS, blocks
 from .config import NetworkConfig
+from .control import directed_basis
 from .convolution import EdgeConvolution, EdgeGeometry
 from .embedding import ConditionEmbedding, NodeEmbedding
 from .fused import EdgeList, NodeBlock, PowerShape, powers, powers_available
@@ -136,10 +137,13 @@ class Backbone(nn.Module):
         else:
             squashed = distance
             envelope = polynomial_envelope(distance, config.cutoff)
+        basis = bessel_basis(squashed, config.cutoff, config.num_radial)
+        if config.symmetry == "none":
+            basis = directed_basis(basis, direction)
         dtype = self.embedding.species.dtype
         return EdgeGeometry(
             edges=EdgeList(batch.edge_index[0], batch.edge_index[1], batch.num_nodes),
-            basis_EB=bessel_basis(squashed, config.cutoff, config.num_radial).to(dtype),
+            basis_EB=basis.to(dtype),
             envelope_E=envelope.to(dtype),
             direction_E3=direction.to(dtype),
             rotation=self.rotation,

@@ -14,6 +14,7 @@ from atomfield.data.graph import GraphBatch, NodeType
 from atomfield.data.quantities import CONDITIONS, VOCABULARY
 
 from .config import NetworkConfig
+from .control import MAX_COMPONENTS
 from .layers import placements
 
 NUM_SPECIES = 119
@@ -61,8 +62,9 @@ class NodeEmbedding(nn.Module):
         self.species = nn.Parameter(torch.randn(NUM_SPECIES, c))
         self.node_type = nn.Parameter(torch.randn(len(NodeType), c) * 0.3)
         self.present = nn.Parameter(torch.randn(len(config.field_inputs), c) * 0.1)
-        self.value = nn.Parameter(torch.randn(len(config.field_inputs), 2, c))
-        """Weights per quantity for (lowest degree, second degree of a tensor)."""
+        parts = 2 if config.symmetry == "O3" else MAX_COMPONENTS
+        self.value = nn.Parameter(torch.randn(len(config.field_inputs), parts, c))
+        """Weights per quantity for (lowest degree, second degree of a tensor); of the control for each raw component."""
         num_levels = len(config.levels)
         self.register_buffer(
             "input_rms", torch.ones(num_levels, len(config.field_inputs), dtype=torch.float64)
@@ -88,6 +90,9 @@ class NodeEmbedding(nn.Module):
             components = torch.nan_to_num(to_irreps(value, q.irreps)) / rms[:, None]
             components = components.to(dtype)
             rows.append(known.to(dtype)[:, None] * self.present[k])
+            if config.symmetry == "none":
+                rows.append(components @ self.value[k, : components.shape[1]])
+                continue
             for part, (start, stop, is_natural) in enumerate(placements(q.irreps)):
                 if start >= size:
                     continue

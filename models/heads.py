@@ -16,6 +16,7 @@ from atomfield.data.graph import GraphBatch
 from atomfield.data.quantities import VOCABULARY
 
 from .config import NetworkConfig
+from .control import MAX_COMPONENTS
 from .embedding import NUM_SPECIES
 from .layers import placements
 
@@ -43,8 +44,10 @@ class AtomHead(nn.Module):
         self.level_shift = nn.Parameter(torch.zeros(num_levels, hidden))
         self.energy = nn.Parameter(torch.zeros(num_levels, hidden))
         self.charge = nn.Parameter(torch.zeros(num_levels, hidden))
-        self.dipole = nn.Parameter(torch.zeros(num_levels, c))
-        self.noise = nn.Parameter(torch.zeros(c))
+        self.raw = config.symmetry == "none"
+        axes = (3,) if self.raw else ()
+        self.dipole = nn.Parameter(torch.zeros(num_levels, *axes, c))
+        self.noise = nn.Parameter(torch.zeros(*axes, c))
         self.register_buffer("energy_scale", torch.ones((), dtype=torch.float64))
         self.register_buffer("reference", torch.zeros(num_levels, NUM_SPECIES, dtype=torch.float64))
 
@@ -56,7 +59,10 @@ class AtomHead(nn.Module):
         energy_N = energy_N + self.reference[level_N, batch.species]
         charge_N = (hidden * self.charge[level_N]).sum(1)
         out = {"energy": sum_by_graph(energy_N, batch), "charges": charge_N}
-        if x_NMK.shape[1] > 1:
+        if self.raw:
+            out["atomic_dipole"] = (x_NMK * self.dipole[level_N]).sum(2)
+            out["displacement_noise"] = x_NMK[:, 0] @ self.noise.T
+        elif x_NMK.shape[1] > 1:
             vectors = x_NMK[:, 1:4, : self.channels]
             out["atomic_dipole"] = (vectors * self.dipole[level_N].unsqueeze(1)).sum(2)
             out["displacement_noise"] = vectors @ self.noise
@@ -73,7 +79,8 @@ class FieldHead(nn.Module):
         super().__init__()
         self.config = config
         num_levels, num_states = len(config.levels), len(config.field_states)
-        self.weight = nn.Parameter(torch.zeros(num_levels, num_states, 2, config.channels))
+        parts = 2 if config.symmetry == "O3" else MAX_COMPONENTS
+        self.weight = nn.Parameter(torch.zeros(num_levels, num_states, parts, config.channels))
         self.register_buffer("increment_rms", torch.ones(num_levels, num_states, dtype=torch.float64))
 
     def forward(self, x_NMK: Tensor, batch: GraphBatch, level_G: Tensor) -> dict[str, Tensor]:
@@ -85,7 +92,10 @@ class FieldHead(nn.Module):
                 continue
             q = VOCABULARY[name]
             parts = []
-            for part, (start, stop, natural) in enumerate(placements(q.irreps)):
+            if self.config.symmetry == "none":
+                rows = sum(stop - start for start, stop, _ in placements(q.irreps))
+                parts.append((self.weight[level_N, k, :rows] * x_NMK).sum(2))
+            for part, (start, stop, natural) in enumerate(placements(q.irreps) if not parts else ()):
                 features = x_NMK[:, start:stop, :c] if natural else x_NMK[:, start:stop, c:]
                 if features.shape[1] == 0 or features.shape[2] == 0:
                     raise InputError(
@@ -116,7 +126,7 @@ class PropertyHead(nn.Module):
         self.dropout = nn.Dropout(0.1)
         self.sum_weight = nn.Parameter(torch.zeros(count, hidden))
         self.mean_weight = nn.Parameter(torch.zeros(count, hidden))
-        odd = any(p.irreps == "0o" for p in config.properties)
+        odd = config.symmetry == "O3" and any(p.irreps == "0o" for p in config.properties)
         self.pseudoscalar = PseudoscalarPooling(config) if odd else None
         self.register_buffer("scale", torch.ones(count, dtype=torch.float64))
         self.register_buffer("shift", torch.zeros(count, dtype=torch.float64))

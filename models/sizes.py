@@ -39,6 +39,8 @@ class NetworkSize(BaseModel):
     radial_hidden: int = Field(32, ge=4)
     head_hidden: int = Field(32, ge=4)
     cutoff: float = Field(5.0, gt=0)
+    symmetry: Literal["O3", "none"] = "O3"
+    """``none``: the control without the symmetry, of the same channels and layers but degree 0."""
 
     @model_validator(mode="before")
     @classmethod
@@ -49,7 +51,14 @@ class NetworkSize(BaseModel):
         if not isinstance(given, dict):
             return given
         preset = _PRESETS.get(str(given.get("size", "s")), ())
-        return {**dict(zip(_KEYS, preset, strict=False)), **given}
+        control = {"lmax": 0, "channels_unnatural": 0} if given.get("symmetry") == "none" else {}
+        return {**dict(zip(_KEYS, preset, strict=False)), **control, **given}
+
+    @model_validator(mode="after")
+    def _control_is_scalar(self) -> NetworkSize:
+        if self.symmetry == "none" and (self.lmax or self.channels_unnatural):
+            raise ValueError("symmetry none has scalars only: leave out lmax and channels_unnatural")
+        return self
 
     def hyperparameters(self) -> dict[str, Any]:
         """What ``NetworkConfig`` takes."""

@@ -19,7 +19,7 @@ def next_state(net: AtomFieldNet, *graphs: Graph) -> dict[str, Tensor]:
         return net(graphs_to_batch(net.config, list(graphs)))
 
 
-def _increments(net: AtomFieldNet, *graphs: Graph) -> dict[str, Tensor]:
+def increments(net: AtomFieldNet, *graphs: Graph) -> dict[str, Tensor]:
     """Next state less the present one: the part that the network makes."""
     found = next_state(net, *graphs)
     return {name: value - torch.cat([g.quantities[name] for g in graphs]) for name, value in found.items()}
@@ -28,9 +28,9 @@ def _increments(net: AtomFieldNet, *graphs: Graph) -> dict[str, Tensor]:
 def field_rotations_and_reflections(net: AtomFieldNet) -> None:
     maps = orthogonal_matrices()
     for graph in (readable(net, flow()), readable(net, cavity())):
-        reference = _increments(net, graph)
+        reference = increments(net, graph)
         assert len(reference) == (3 if net.config.channels_unnatural else 2)
-        found = _increments(net, *(transformed(graph, q) for q in maps))
+        found = increments(net, *(transformed(graph, q) for q in maps))
         for name, value in reference.items():
             agree(
                 found[name],
@@ -42,7 +42,7 @@ def field_rotations_and_reflections(net: AtomFieldNet) -> None:
 
 def two_dimensions_stay_in_their_plane(net: AtomFieldNet) -> None:
     """With mirror-symmetric inputs the normal part of polar and the in-plane part of axial quantities vanish."""
-    found = _increments(net, readable(net, flow()))
+    found = increments(net, readable(net, flow()))
     for name, forbidden in (("velocity", [2]), ("vorticity", [0, 1])):
         if name in found:
             out = found[name][:, forbidden].abs().max()
@@ -54,8 +54,8 @@ def field_translation(net: AtomFieldNet) -> None:
     offset = torch.tensor([3.1, -0.7, 2.2], dtype=torch.float64)
     for graph in (readable(net, flow()), readable(net, cavity())):
         reference, found = (
-            _increments(net, graph),
-            _increments(net, replace(graph, positions=graph.positions + offset)),
+            increments(net, graph),
+            increments(net, replace(graph, positions=graph.positions + offset)),
         )
         for name, value in reference.items():
             agree(found[name], value, f"translated {name}", exact(net))
@@ -68,8 +68,8 @@ def field_shift_along_the_grid(net: AtomFieldNet) -> None:
     def rolled(value: Tensor) -> Tensor:
         return value.reshape(4, 5, -1).roll((1, 2), dims=(0, 1)).reshape(value.shape)
 
-    reference = _increments(net, graph)
-    found = _increments(net, replace(graph, quantities={n: rolled(v) for n, v in graph.quantities.items()}))
+    reference = increments(net, graph)
+    found = increments(net, replace(graph, quantities={n: rolled(v) for n, v in graph.quantities.items()}))
     for name, value in reference.items():
         agree(found[name], rolled(value), f"shifted {name}", exact(net))
 
@@ -77,7 +77,7 @@ def field_shift_along_the_grid(net: AtomFieldNet) -> None:
 def field_permutation(net: AtomFieldNet) -> None:
     for graph in (readable(net, flow()), readable(net, cavity())):
         order = torch.randperm(graph.num_nodes, generator=torch.Generator().manual_seed(1))
-        reference, found = _increments(net, graph), _increments(net, permuted(graph, order))
+        reference, found = increments(net, graph), increments(net, permuted(graph, order))
         for name, value in reference.items():
             agree(found[name], value[order], f"permuted {name}", exact(net))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from atomfield.data.neighbors import grid_edges
 from atomfield.models import checkpoint
 from atomfield.models.config import NetworkConfig, PropertyConfig
 from atomfield.models.network import AtomFieldNet
-from atomfield.models.sizes import Size, network_size
+from atomfield.models.sizes import NetworkSize, Size
 
 CUTOFF = 4.0
 LEVELS = ("quantum", "quantum-2", "fluid", "fluid-2")
@@ -24,10 +25,15 @@ SIZES_TRIED = ("xs", "s", "m", "l")
 """The sizes of the dial with few channels: degree, layers and body order are theirs."""
 
 
-def network(size: Size, dtype: torch.dtype = torch.float64, seed: int = 0) -> AtomFieldNet:
+def network(
+    size: Size,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+    symmetry: Literal["O3", "none"] = "O3",
+) -> AtomFieldNet:
     """A tiny network saved in float32 and loaded as ``dtype``; heads start at zero, so everything is moved by noise lest the
     laws hold trivially."""
-    dial = network_size(size)
+    dial = NetworkSize.model_validate({"size": size, "symmetry": symmetry})
     properties = [PropertyConfig(name="gap"), PropertyConfig(name="volume_of_pores", pooling="sum")]
     if dial.channels_unnatural:
         properties += [
@@ -37,7 +43,8 @@ def network(size: Size, dtype: torch.dtype = torch.float64, seed: int = 0) -> At
     config = NetworkConfig(
         channels=6, channels_unnatural=min(3, dial.channels_unnatural), lmax=dial.lmax, layers=dial.layers,
         correlation=dial.correlation, num_radial=4, radial_hidden=8, head_hidden=8, cutoff=CUTOFF, average_neighbors=8.0,
-        levels=LEVELS, default_level_atoms="quantum", default_level_field="fluid", properties=tuple(properties),
+        symmetry=symmetry, levels=LEVELS, default_level_atoms="quantum", default_level_field="fluid",
+        properties=tuple(properties),
     )  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
@@ -65,7 +72,7 @@ def network(size: Size, dtype: torch.dtype = torch.float64, seed: int = 0) -> At
 
 def readable(net: AtomFieldNet, graph: Graph) -> Graph:
     """``graph`` without the axial quantities that a network of natural parity alone cannot hold."""
-    if net.config.channels_unnatural:
+    if net.config.channels_unnatural or net.config.symmetry == "none":
         return graph
     kept = {n: v for n, v in graph.quantities.items() if graph.definition(n).irreps != "1e"}
     return replace(graph, quantities=kept)
