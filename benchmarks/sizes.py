@@ -27,7 +27,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from atomfield.data.graph import Graph, GraphBatch
 from atomfield.models.config import NetworkConfig
 from atomfield.models.convolution import EdgeConvolution
-from atomfield.models.fused import Shape, available
 from atomfield.models.fused.powers import PowerShape, paths
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
 from atomfield.models.sizes import SIZES, network_size
@@ -76,29 +75,31 @@ def perform(job: str, net: AtomFieldNet, batch: GraphBatch) -> None:
 def matmul_flops(net: AtomFieldNet, batch: GraphBatch) -> float:
     """Floating-point operations of the dense products in one forward pass, without those at edges and nodes that kernels do."""
     for layer in net.backbone.layers:
-        layer.fused = False  # the products are modules then, and are left out by their names
-    shape = Shape(net.config.lmax, net.config.channels, net.config.channels_unnatural, False)
-    if not available(torch.zeros(1), shape):
-        raise SystemExit("found no compiler, with which the edges are counted")
+        layer.fused = layer.convolution.fused = (
+            False  # eager: modules whose operations are left out by their names
+        )
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net(batch, forces=False)
-    total = counter.get_total_flops()
+    total = float(counter.get_total_flops())
     for name, found in counter.get_flop_counts().items():
-        if re.search(r"\.products\.\d+$", name):
+        if re.search(r"\.(convolution|products\.\d+)$", name):
             total -= sum(found.values())
-    return float(total)
+    return total
 
 
 def edge_flops(convolution: EdgeConvolution, *, scalars_only: bool) -> float:
-    """Operations of the convolution per edge: two rotations (or one harmonic) and the maps of every |m|, two for each product."""
+    """Operations of the convolution per edge, two for each product: the radial network, two rotations (or one harmonic) and the
+    maps of every |m|. Its two maps of node scalars are left out (per atom, not per edge)."""
     l, c, u = convolution.lmax, convolution.channels, convolution.unnatural
+    hidden, bases = convolution.basis.weight.shape
     if scalars_only:
-        return 2.0 * c * ((l + 1) ** 2 + (l + 1))
-    blocks = sum((2 * k + 1) ** 2 for k in range(l + 1))
+        return 2.0 * (hidden * (bases + (l + 1) * c) + c * ((l + 1) ** 2 + (l + 1)))
     sizes = [l + 1 - m for m in range(l + 1)]
+    num_weights = convolution.num_same * (c + u) + convolution.num_cross * 2 * u
+    blocks = sum((2 * k + 1) ** 2 for k in range(l + 1))
     same = sizes[0] ** 2 + 2 * sum(n * n for n in sizes[1:])
     cross = 2 * sum(n * n for n in sizes[1:])
-    return 2.0 * (c + u) * (2 * blocks + same) + 2.0 * 2 * u * cross
+    return 2.0 * (hidden * (bases + num_weights) + (c + u) * (2 * blocks + same) + 2 * u * cross)
 
 
 def node_flops(config: NetworkConfig) -> float:
@@ -207,8 +208,8 @@ Parameters are those of one level; each further one adds a row to every head.
 {costs}
 
 Operations are those of one energy without derivatives: dense products are counted by `torch.utils.flop_counter`, what
-kernels do at edges and nodes by formula (two for each product with a rotation or a radial weight, three for each nonzero
-Clebsch-Gordan entry). Memory is the peak above that of the loaded program and network. Times are {time_of} time per atom,
+kernels do at edges and nodes by formula (two for each product in the radial network, with a rotation or a radial weight,
+three for each nonzero Clebsch-Gordan entry). Memory is the peak above that of the loaded program and network. Times are {time_of} time per atom,
 the median of {record["repeats"]} repeats. The control, `network: {{size: s, symmetry: none}}`, has the widths of its size with degree 0.
 """
 

@@ -151,7 +151,7 @@ class Backbone(nn.Module):
 
     def forward(self, batch: GraphBatch, vector_E3: Tensor, level_G: Tensor) -> Tensor:
         geometry = self.geometry(batch, vector_E3)
-        condition_NC = self.conditions(batch, level_G)[batch.graph_index]
+        condition_NC = self.conditions(batch, level_G)
         x = self.embedding(batch, level_G, condition_NC)
         for number, layer in enumerate(self.layers):
             x = layer(x, geometry, condition_NC, scalars_only=number == 0 and batch.world != "field")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from atomfield.data.basis import to_irreps
 from atomfield.data.graph import GraphBatch, NodeType
-from atomfield.data.quantities import CONDITIONS, VOCABULARY
+from atomfield.data.quantities import CONDITIONS, PER_FRAGMENT, VOCABULARY
 
 from .config import NetworkConfig
 from .control import MAX_COMPONENTS
@@ -21,7 +21,11 @@ NUM_SPECIES = 119
 
 
 class ConditionEmbedding(nn.Module):
-    """Level of theory and scalar conditions, one vector per graph."""
+    """Level of theory and scalar conditions, one vector per node.
+
+    A condition of the system is the same at all of its nodes. Charge and spin may be known for each fragment
+    (``PER_FRAGMENT``), and then an atom sees those of its own, so that ions and neutral molecules far apart add up.
+    """
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
@@ -31,14 +35,21 @@ class ConditionEmbedding(nn.Module):
         self.down = nn.Linear(config.channels, config.channels)
 
     def forward(self, batch: GraphBatch, level_G: Tensor) -> Tensor:
+        """``[N, C]``."""
         dtype = self.up.weight.dtype
         columns = []
+        quantities = {} if batch.world == "field" else batch.quantities
+        per_node = any(name in quantities for name in PER_FRAGMENT.values())
         for name in self.names:
             raw = batch.conditions.get(name)
             if raw is None:
                 raw = torch.full(
                     (batch.num_graphs,), float("nan"), dtype=torch.float64, device=batch.positions.device
                 )
+            if per_node:
+                raw = raw[batch.graph_index]
+                own = quantities.get(PER_FRAGMENT.get(name, ""))
+                raw = raw if own is None else torch.where(torch.isnan(own), raw, own.to(raw))
             known = ~torch.isnan(raw)
             value = torch.where(known, raw, 1.0).double()
             value = (
@@ -46,7 +57,9 @@ class ConditionEmbedding(nn.Module):
             )
             columns += [torch.where(known, value, 0.0).to(dtype), known.to(dtype)]
         hidden = F.silu(self.up(torch.stack(columns, dim=1)))
-        return self.down(hidden) + self.level[level_G]
+        if per_node:
+            return self.down(hidden) + self.level[level_G[batch.graph_index]]
+        return (self.down(hidden) + self.level[level_G])[batch.graph_index]
 
 
 class NodeEmbedding(nn.Module):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from atomfield.data.fragments import fragments, with_fragments
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
 
 from .agreement import agree, exact, outputs, unit_of
@@ -31,6 +32,23 @@ def distant_neutral_fragment_changes_no_ion(net: AtomFieldNet) -> None:
     both = outputs(net, together(ion, neutral, offset))
     parts = [outputs(net, ion), outputs(net, neutral)]
     agree(both["energy"], parts[0]["energy"] + parts[1]["energy"], "energy", exact(net))
+
+
+def fragments_of_known_charge_add_up(net: AtomFieldNet) -> None:
+    """Where atoms carry the charge and spin of their own fragment, an ion and a neutral molecule far apart add up."""
+    neutral, offset = water(), torch.tensor([60.0, 10.0, -30.0], dtype=torch.float64)
+    ion = replace(chiral_molecule(), conditions={"charge": 1.0, "spin": 1.0})
+    system = together(ion, neutral, offset)
+    labels = fragments(system, net.config.cutoff)
+    assert labels.tolist() == [0] * 5 + [1] * 3
+    both = outputs(net, with_fragments(system, labels, [1.0, 0.0], [1.0, 0.0]), neutral)
+    parts = [outputs(net, ion), outputs(net, neutral)]
+    agree(both["energy"][0], (parts[0]["energy"] + parts[1]["energy"])[0], "energy", exact(net))
+    for name in ("forces", "charges"):
+        agree(both[name], torch.cat([p[name] for p in (*parts, parts[1])]), name, exact(net))
+    assert abs(outputs(net, system)["energy"] - both["energy"][0]) > 1e-6, (
+        "the total charge alone says the same"
+    )
 
 
 def supercells_are_multiples(net: AtomFieldNet) -> None:

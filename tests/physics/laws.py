@@ -16,6 +16,7 @@ ATOM_LAWS = (
     symmetry_laws.directions_along_axes_are_no_exception,
     atom_laws.distant_fragments_add_up,
     atom_laws.distant_neutral_fragment_changes_no_ion,
+    atom_laws.fragments_of_known_charge_add_up,
     atom_laws.supercells_are_multiples,
     atom_laws.batches_do_not_mix,
     atom_laws.gradients_stay_in_their_graph,

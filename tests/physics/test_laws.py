@@ -15,7 +15,7 @@ from .subjects import SIZES_TRIED, network
 
 Law = Callable[[AtomFieldNet], None]
 BROKEN = {
-    "distant_neutral_fragment_changes_no_ion": "the total charge is added to every node, wherever the charge sits"
+    "distant_neutral_fragment_changes_no_ion": "a total charge alone does not say where it sits: it is added to every node"
 }
 
 
