@@ -209,8 +209,9 @@ Parameters are those of one level; each further one adds a row to every head.
 
 Operations are those of one energy without derivatives: dense products are counted by `torch.utils.flop_counter`, what
 kernels do at edges and nodes by formula (two for each product in the radial network, with a rotation or a radial weight,
-three for each nonzero Clebsch-Gordan entry). Memory is the peak above that of the loaded program and network. Times are {time_of} time per atom,
-the median of {record["repeats"]} repeats. The control, `network: {{size: s, symmetry: none}}`, has the widths of its size with degree 0.
+three for each nonzero Clebsch-Gordan entry). Memory is the peak above that of the loaded program and network.
+Times are {time_of} time per atom, the median of {record["repeats"]} repeats. The control,
+`network: {{size: s, symmetry: none}}`, has the widths of its size with degree 0.
 """
 
 

@@ -1,7 +1,7 @@
 """Separate molecules and ions of one structure: which atom belongs to which, and what charge and spin each carries.
 
 A total charge alone does not say where it sits. Where that is known, every atom carries the charge (and spin) of its own
-fragment as the quantities ``fragment_charge`` and ``fragment_spin``; they are labels of atoms and so stay with them when atoms move.
+fragment as the quantities ``fragment_charge`` and ``fragment_spin``; they are labels of atoms and stay with them when they move.
 """
 
 from __future__ import annotations
