@@ -16,8 +16,9 @@ import torch
 
 from atomfield.data.loader import Loader
 from atomfield.data.source import open_source
+from atomfield.models.sizes import NetworkSize
 from atomfield.pretrain import streams as stream_room
-from atomfield.pretrain.config import LossWeights, NetworkSize, OptimizerConfig, PretrainConfig, StreamConfig
+from atomfield.pretrain.config import LossWeights, OptimizerConfig, PretrainConfig, StreamConfig
 from atomfield.pretrain.engine import TorchEngine, parameter_groups
 from atomfield.pretrain.losses import Targets
 from atomfield.pretrain.run import build

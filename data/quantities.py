@@ -104,6 +104,22 @@ _ATOMS = (
         synonyms=("mulliken_charges", "q", "initial_charges"),
         trusted=("charges",),
     ),
+    Quantity(
+        "fragment_charge",
+        "0e",
+        "node",
+        "e",
+        "total charge of the separate molecule or ion that the atom belongs to; read instead of the condition charge",
+        trusted=("fragment_charge",),
+    ),
+    Quantity(
+        "fragment_spin",
+        "0e",
+        "node",
+        "1",
+        "unpaired electrons of the separate molecule or ion that the atom belongs to; read instead of the condition spin",
+        trusted=("fragment_spin",),
+    ),
     Quantity("magmoms", "0e", "node", "mu_B", "collinear atomic magnetic moments", trusted=("magmoms",)),
     Quantity(
         "displacement_noise", "1o", "node", "angstrom", "noise added to positions, the target of denoising"
@@ -225,6 +241,10 @@ CONDITIONS: dict[str, Condition] = {
         ),
     )
 }
+
+
+PER_FRAGMENT = {"charge": "fragment_charge", "spin": "fragment_spin"}
+"""Conditions of a system of atoms that may be known for each of its fragments: condition -> quantity of nodes."""
 
 
 def quantity(name: str) -> Quantity:

@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from atomfield.pretrain.config import LossWeights, NetworkSize
+from atomfield.models.sizes import NetworkSize
+from atomfield.pretrain.config import LossWeights
 
 
 class FinetuneConfig(BaseModel):
@@ -35,6 +36,8 @@ class FinetuneConfig(BaseModel):
     """Name of the level of theory or solver of this data; a new one gets a row of its own in every head."""
     task: Literal["auto", "regression", "classification"] = "auto"
     pooling: Literal["auto", "sum", "mean"] = "auto"
+    parity: Literal["even", "odd"] = "even"
+    """``odd``: the properties change sign in a mirror (optical rotation, R or S)."""
     valid_fraction: float = Field(0.1, gt=0, lt=0.9)
     max_time: float | None = None
     """Seconds of training; the schedule fits into them."""
@@ -52,7 +55,7 @@ class FinetuneConfig(BaseModel):
     """Fields: noise on the input state relative to its RMS, against error growth in rollouts."""
     loss: LossWeights = LossWeights()
     network: NetworkSize = NetworkSize()
-    """Size of the network when starting from scratch."""
+    """Size of the network when starting from scratch: ``xs``, ``s``, ``m``, ``l``, or ``{size: s, channels: 48}``."""
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["float32", "float64"] = "float32"

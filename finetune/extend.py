@@ -14,7 +14,7 @@ from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 from atomfield.models.config import NetworkConfig
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
-from atomfield.pretrain.config import NetworkSize
+from atomfield.models.sizes import NetworkSize
 from atomfield.pretrain.normalize import (
     ReferenceFit,
     Statistics,
@@ -44,11 +44,12 @@ TRIAL_RECORDS = 16
 
 def fresh(size: NetworkSize, task: Task, level: str, fits: Sequence[PropertyFit], seed: int) -> AtomFieldNet:
     """Random weights with one level."""
+    _check_parity(size, fits)
     torch.manual_seed(seed)
     default = {"default_level_field" if task.world == "field" else "default_level_atoms": level}
     return AtomFieldNet(
         NetworkConfig(
-            **size.model_dump(), levels=(level,), properties=tuple(f.config for f in fits), **default
+            **size.hyperparameters(), levels=(level,), properties=tuple(f.config for f in fits), **default
         )
     )
 
@@ -58,6 +59,7 @@ def extended(
 ) -> AtomFieldNet:
     """A copy of ``net`` with ``level`` (a copy of the row ``copy_from``, unless the level exists) and with the properties."""
     config = net.config
+    _check_parity(config, fits)
     levels = config.levels if level in config.levels else (*config.levels, level)
     kept = tuple(p for p in config.properties if p.name not in {f.config.name for f in fits})
     default = {"default_level_field" if task.world == "field" else "default_level_atoms": level}
@@ -80,6 +82,15 @@ def extended(
                 new_state[name].copy_(value)
     grown.load_state_dict(new_state)
     return grown
+
+
+def _check_parity(size: NetworkSize | NetworkConfig, fits: Sequence[PropertyFit]) -> None:
+    odd = [f.config.name for f in fits if f.config.irreps == "0o"]
+    if odd and size.symmetry == "O3" and (size.lmax == 0 or size.channels_unnatural == 0):
+        raise InputError(
+            f"property {odd[0]!r} changes sign in a mirror, which a network with lmax {size.lmax} and "
+            f"{size.channels_unnatural} channels of unnatural parity cannot say; start from one with both, such as size s"
+        )
 
 
 def level_choices(net: AtomFieldNet, world: str) -> list[str]:

@@ -174,7 +174,7 @@ def prepare_network(
     statistics = Statistics()
     statistics.add(graphs)
     fits: list[PropertyFit] = [
-        fit_property(name, graphs, config.task, config.pooling) for name in task.properties
+        fit_property(name, graphs, config.task, config.pooling, config.parity) for name in task.properties
     ]
     notes = [f"{f.config.name}: {f.reason}" for f in fits]
     if start is None:

@@ -71,8 +71,13 @@ def task_of(target: tuple[str, ...], graphs: Sequence[Graph]) -> Task:
     return Task(tuple(target), "field" if is_field else "atoms", properties)
 
 
-def fit_property(name: str, graphs: Sequence[Graph], task: str, pooling: str) -> PropertyFit:
-    """Decide regression or classification, sum or mean, and fit the scales on training records."""
+def fit_property(
+    name: str, graphs: Sequence[Graph], task: str, pooling: str, parity: Literal["even", "odd"] = "even"
+) -> PropertyFit:
+    """Decide regression or classification, sum or mean, and fit the scales on training records.
+
+    ``parity`` odd: the value changes sign in a mirror, so neither a mean nor a sum over elements may be added to it.
+    """
     labelled = [g for g in graphs if name in g.quantities]
     if not labelled:
         raise InputError(f"target {name!r} has no value in the training records")
@@ -85,6 +90,16 @@ def fit_property(name: str, graphs: Sequence[Graph], task: str, pooling: str) ->
         )
     classify = task == "classification" or (task == "auto" and binary)
     zero = np.zeros(NUM_SPECIES)
+    if parity == "odd":
+        config = PropertyConfig(
+            name=name,
+            kind="classification" if classify else "regression",
+            pooling="mean" if pooling == "auto" else pooling,
+            unit=unit,
+            irreps="0o",
+        )
+        scale = 1.0 if classify else max(float(np.sqrt(np.mean(values**2))), 1e-12)
+        return PropertyFit(config, scale, 0.0, zero, "changes sign in a mirror: no mean is subtracted")
     counts = np.array(
         [np.bincount(g.species.numpy(), minlength=NUM_SPECIES) for g in labelled], dtype=np.float64
     )

@@ -23,6 +23,7 @@ from torch import Tensor
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import GraphBatch, collate
 from atomfield.data.neighbors import radius_edges
+from atomfield.data.quantities import PER_FRAGMENT
 
 from .convert import STATED, graph_from_atoms
 from .predict import probabilities
@@ -52,7 +53,8 @@ class PairList:
         if self._batch is None or self._is_stale(atoms) or self._batch.levels != [level]:
             graph = graph_from_atoms(atoms, level=level, where=WHERE)
             edges = radius_edges(graph.positions, graph.cell, graph.pbc, self.cutoff + self.skin)
-            self._batch = collate([replace(graph, edges={"radius": edges}, quantities={})])
+            kept = {n: v for n, v in graph.quantities.items() if n in PER_FRAGMENT.values()}
+            self._batch = collate([replace(graph, edges={"radius": edges}, quantities=kept)])
             self._atoms = atoms.copy()
             self.searches += 1
         batch = self._batch
@@ -84,7 +86,11 @@ class PairList:
 
 
 def _stated(atoms: Atoms) -> tuple[Any, ...]:
-    return tuple(atoms.info.get(name) for name in STATED)
+    arrays = (atoms.arrays.get(name) for name in PER_FRAGMENT.values())
+    return (
+        *(atoms.info.get(name) for name in STATED),
+        *(None if values is None else values.tobytes() for values in arrays),
+    )
 
 
 class AtomFieldCalculator(Calculator):

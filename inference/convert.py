@@ -1,7 +1,8 @@
 """What people hold in their hands becomes a ``Graph``: SMILES, ASE Atoms, pymatgen objects, or a Graph already.
 
 Charge and spin are read where the object states them (``atoms.info["charge"]``, ``atoms.info["spin"]``: unpaired electrons,
-or ``"multiplicity"``); where it does not they stay unknown, which the model treats as a state of its own.
+or ``"multiplicity"``; for separate ions and molecules also ``atoms.arrays["fragment_charge"]`` and ``["fragment_spin"]``); where
+it does not they stay unknown, which the model treats as a state of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
+from atomfield.data.quantities import PER_FRAGMENT
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -87,6 +89,7 @@ def graph_from_atoms(atoms: Atoms, *, level: str = "", where: Provenance = Prove
     if len(atoms) == 0:
         raise InputError("Atoms hold no atoms, expected at least one", where)
     values = {name: atoms.info[name] for name in STATED if name in atoms.info} | _labels(atoms)
+    values |= {name: atoms.arrays[name] for name in PER_FRAGMENT.values() if name in atoms.arrays}
     options = ReadOptions(level=level)
     return atoms_graph(
         atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc.tolist(), values, options, where

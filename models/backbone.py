@@ -12,6 +12,7 @@ from atomfield.data.graph import GraphBatch
 
 from .blocks import BOUND_EPS, NORM_EPS, blocks
 from .config import NetworkConfig
+from .control import directed_basis
 from .convolution import EdgeConvolution, EdgeGeometry
 from .embedding import ConditionEmbedding, NodeEmbedding
 from .fused import EdgeList, NodeBlock, PowerShape, powers, powers_available
@@ -138,9 +139,12 @@ class Backbone(nn.Module):
         else:
             squashed = distance
             envelope = polynomial_envelope(distance, config.cutoff)
+        basis = bessel_basis(squashed, config.cutoff, config.num_radial)
+        if config.symmetry == "none":
+            basis = directed_basis(basis, direction)
         return EdgeGeometry(
             edges=EdgeList(batch.edge_index[0], batch.edge_index[1], batch.num_nodes),
-            basis_EB=bessel_basis(squashed, config.cutoff, config.num_radial),
+            basis_EB=basis,
             envelope_E=envelope,
             direction_E3=direction,
             rotation=self.rotation,
@@ -148,7 +152,7 @@ class Backbone(nn.Module):
 
     def forward(self, batch: GraphBatch, vector_E3: Tensor, level_G: Tensor) -> Tensor:
         geometry = self.geometry(batch, vector_E3)
-        condition_NC = self.conditions(batch, level_G)[batch.graph_index]
+        condition_NC = self.conditions(batch, level_G)
         x = self.embedding(batch, level_G, condition_NC)
         for number, layer in enumerate(self.layers):
             x = layer(x, geometry, condition_NC, scalars_only=number == 0 and batch.world != "field")

@@ -20,6 +20,8 @@ class PropertyConfig(BaseModel):
     pooling: Literal["sum", "mean"] = "mean"
     """``sum``: extensive, contributions of atoms add up. ``mean``: intensive, read from the mean over atoms."""
     unit: str = ""
+    irreps: Literal["0e", "0o"] = "0e"
+    """``0o``: a pseudoscalar, which has opposite signs for mirror images (optical rotation, handedness)."""
 
 
 class NetworkConfig(BaseModel):
@@ -27,6 +29,8 @@ class NetworkConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     format_version: int = FORMAT_VERSION
+    symmetry: Literal["O3", "none"] = "O3"
+    """``none``: the control without the symmetry (``control.py``), with lmax 0 and natural channels only."""
     channels: int = Field(32, ge=4)
     """Channels of natural parity (-1)^l at each l."""
     channels_unnatural: int = Field(8, ge=0)
@@ -59,12 +63,26 @@ class NetworkConfig(BaseModel):
             raise ValueError(
                 f"channels_unnatural is {self.channels_unnatural}, expected at most channels = {self.channels}"
             )
+        if self.symmetry == "none" and (self.lmax or self.channels_unnatural):
+            raise ValueError(
+                f"symmetry is none with lmax {self.lmax} and channels_unnatural {self.channels_unnatural}, expected 0 and 0"
+            )
+        odd = [p.name for p in self.properties if p.irreps == "0o"]
+        if odd and self.symmetry == "O3" and (self.lmax == 0 or self.channels_unnatural == 0):
+            raise ValueError(
+                f"property {odd[0]!r} is a pseudoscalar, expected lmax and channels_unnatural above 0"
+            )
         for name in (self.default_level_atoms, self.default_level_field):
             if name and name not in self.levels:
                 raise ValueError(f"default level {name!r} is not among the levels {list(self.levels)}")
         if len(set(self.levels)) != len(self.levels):
             raise ValueError(f"levels {list(self.levels)} repeat a name")
         return self
+
+    @property
+    def num_edge_features(self) -> int:
+        """What the radial network of an edge reads."""
+        return self.num_radial if self.symmetry == "O3" else 4 * self.num_radial
 
     @property
     def width(self) -> int:

@@ -57,7 +57,7 @@ class EdgeConvolution(nn.Module):
         self.num_same = sum(n * n for n in self.sizes)
         self.num_cross = sum(n * n for n in self.sizes[1:])
         hidden = config.radial_hidden
-        self.basis = nn.Linear(config.num_radial, hidden)
+        self.basis = nn.Linear(config.num_edge_features, hidden)
         self.sender = nn.Linear(config.channels, hidden, bias=False)
         self.receiver = nn.Linear(config.channels, hidden, bias=False)
         gain = 1 / math.sqrt(hidden)

@@ -11,16 +11,21 @@ from torch import Tensor, nn
 
 from atomfield.data.basis import to_irreps
 from atomfield.data.graph import GraphBatch, NodeType
-from atomfield.data.quantities import CONDITIONS, VOCABULARY
+from atomfield.data.quantities import CONDITIONS, PER_FRAGMENT, VOCABULARY
 
 from .config import NetworkConfig
+from .control import MAX_COMPONENTS
 from .layers import placements
 
 NUM_SPECIES = 119
 
 
 class ConditionEmbedding(nn.Module):
-    """Level of theory and scalar conditions, one vector per graph."""
+    """Level of theory and scalar conditions, one vector per node.
+
+    A condition of the system is the same at all of its nodes. Charge and spin may be known for each fragment
+    (``PER_FRAGMENT``), and then an atom sees those of its own, so that ions and neutral molecules far apart add up.
+    """
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
@@ -31,8 +36,17 @@ class ConditionEmbedding(nn.Module):
         self.signed = [CONDITIONS[name].scale == "signed" for name in self.names]
 
     def forward(self, batch: GraphBatch, level_G: Tensor) -> Tensor:
+        """``[N, C]``."""
+        quantities = {} if batch.world == "field" else batch.quantities
+        per_node = any(name in quantities for name in PER_FRAGMENT.values())
         missing = torch.full((batch.num_graphs,), float("nan"), dtype=torch.float64, device=level_G.device)
         raw = torch.stack([batch.conditions.get(name, missing).double() for name in self.names], dim=1)
+        if per_node:
+            raw, level_G = raw[batch.graph_index], level_G[batch.graph_index]
+            for column, name in enumerate(self.names):
+                own = quantities.get(PER_FRAGMENT.get(name, ""))
+                if own is not None:
+                    raw[:, column] = torch.where(torch.isnan(own), raw[:, column], own.to(raw))
         known = ~torch.isnan(raw)
         value = torch.where(known, raw, 1.0)
         value = torch.where(
@@ -40,8 +54,8 @@ class ConditionEmbedding(nn.Module):
         )
         # of each condition its value, then whether it is known
         pairs = torch.stack([torch.where(known, value, 0.0), known.double()], dim=2).flatten(1)
-        hidden = F.silu(self.up(pairs.to(self.up.weight.dtype)))
-        return self.down(hidden) + self.level[level_G]
+        found = self.down(F.silu(self.up(pairs.to(self.up.weight.dtype)))) + self.level[level_G]
+        return found if per_node else found[batch.graph_index]
 
 
 class NodeEmbedding(nn.Module):
@@ -57,8 +71,9 @@ class NodeEmbedding(nn.Module):
         self.species = nn.Parameter(torch.randn(NUM_SPECIES, c))
         self.node_type = nn.Parameter(torch.randn(len(NodeType), c) * 0.3)
         self.present = nn.Parameter(torch.randn(len(config.field_inputs), c) * 0.1)
-        self.value = nn.Parameter(torch.randn(len(config.field_inputs), 2, c))
-        """Weights per quantity for (lowest degree, second degree of a tensor)."""
+        parts = 2 if config.symmetry == "O3" else MAX_COMPONENTS
+        self.value = nn.Parameter(torch.randn(len(config.field_inputs), parts, c))
+        """Weights per quantity for (lowest degree, second degree of a tensor); of the control for each raw component."""
         num_levels = len(config.levels)
         self.register_buffer(
             "input_rms", torch.ones(num_levels, len(config.field_inputs), dtype=torch.float64)
@@ -84,6 +99,9 @@ class NodeEmbedding(nn.Module):
             components = torch.nan_to_num(to_irreps(value, q.irreps)) / rms[:, None]
             components = components.to(dtype)
             rows.append(known.to(dtype)[:, None] * self.present[k])
+            if config.symmetry == "none":
+                rows.append(components @ self.value[k, : components.shape[1]])
+                continue
             for part, (start, stop, is_natural) in enumerate(placements(q.irreps)):
                 if start >= size:
                     continue

@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from atomfield.data.basis import from_irreps
+from atomfield.data.errors import InputError
 from atomfield.data.graph import GraphBatch
 from atomfield.data.quantities import VOCABULARY
 
 from .config import NetworkConfig
+from .control import MAX_COMPONENTS
 from .embedding import NUM_SPECIES
 from .layers import placements
 
@@ -42,8 +44,10 @@ class AtomHead(nn.Module):
         self.level_shift = nn.Parameter(torch.zeros(num_levels, hidden))
         self.energy = nn.Parameter(torch.zeros(num_levels, hidden))
         self.charge = nn.Parameter(torch.zeros(num_levels, hidden))
-        self.dipole = nn.Parameter(torch.zeros(num_levels, c))
-        self.noise = nn.Parameter(torch.zeros(c))
+        self.raw = config.symmetry == "none"
+        axes = (3,) if self.raw else ()
+        self.dipole = nn.Parameter(torch.zeros(num_levels, *axes, c))
+        self.noise = nn.Parameter(torch.zeros(*axes, c))
         self.register_buffer("energy_scale", torch.ones((), dtype=torch.float64))
         self.register_buffer("reference", torch.zeros(num_levels, NUM_SPECIES, dtype=torch.float64))
 
@@ -55,7 +59,10 @@ class AtomHead(nn.Module):
         energy_N = energy_N + self.reference[level_N, batch.species]
         charge_N = (hidden * self.charge[level_N]).sum(1)
         out = {"energy": sum_by_graph(energy_N, batch), "charges": charge_N}
-        if x_NMK.shape[1] > 1:
+        if self.raw:
+            out["atomic_dipole"] = (x_NMK * self.dipole[level_N]).sum(2)
+            out["displacement_noise"] = x_NMK[:, 0] @ self.noise.T
+        elif x_NMK.shape[1] > 1:
             vectors = x_NMK[:, 1:4, : self.channels]
             out["atomic_dipole"] = (vectors * self.dipole[level_N].unsqueeze(1)).sum(2)
             out["displacement_noise"] = vectors @ self.noise
@@ -72,7 +79,8 @@ class FieldHead(nn.Module):
         super().__init__()
         self.config = config
         num_levels, num_states = len(config.levels), len(config.field_states)
-        self.weight = nn.Parameter(torch.zeros(num_levels, num_states, 2, config.channels))
+        parts = 2 if config.symmetry == "O3" else MAX_COMPONENTS
+        self.weight = nn.Parameter(torch.zeros(num_levels, num_states, parts, config.channels))
         self.register_buffer("increment_rms", torch.ones(num_levels, num_states, dtype=torch.float64))
 
     def forward(self, x_NMK: Tensor, batch: GraphBatch, level_G: Tensor) -> dict[str, Tensor]:
@@ -84,10 +92,16 @@ class FieldHead(nn.Module):
                 continue
             q = VOCABULARY[name]
             parts = []
-            for part, (start, stop, natural) in enumerate(placements(q.irreps)):
+            if self.config.symmetry == "none":
+                rows = sum(stop - start for start, stop, _ in placements(q.irreps))
+                parts.append((self.weight[level_N, k, :rows] * x_NMK).sum(2))
+            for part, (start, stop, natural) in enumerate(placements(q.irreps) if not parts else ()):
                 features = x_NMK[:, start:stop, :c] if natural else x_NMK[:, start:stop, c:]
                 if features.shape[1] == 0 or features.shape[2] == 0:
-                    raise ValueError(f"lmax or channels_unnatural too small for {name!r} ({q.irreps})")
+                    raise InputError(
+                        f"lmax {self.config.lmax} and {self.config.channels_unnatural} channels of unnatural parity cannot hold "
+                        f"{name!r} ({q.irreps}); use size s or larger"
+                    )
                 weight = self.weight[level_N, k, part, : features.shape[2]]
                 parts.append((features * weight.unsqueeze(1)).sum(2))
             increment = torch.cat(parts, dim=1).double() * self.increment_rms[level_N, k, None]
@@ -112,6 +126,8 @@ class PropertyHead(nn.Module):
         self.dropout = nn.Dropout(0.1)
         self.sum_weight = nn.Parameter(torch.zeros(count, hidden))
         self.mean_weight = nn.Parameter(torch.zeros(count, hidden))
+        odd = config.symmetry == "O3" and any(p.irreps == "0o" for p in config.properties)
+        self.pseudoscalar = PseudoscalarPooling(config) if odd else None
         self.register_buffer("scale", torch.ones(count, dtype=torch.float64))
         self.register_buffer("shift", torch.zeros(count, dtype=torch.float64))
         self.register_buffer("reference", torch.zeros(count, NUM_SPECIES, dtype=torch.float64))
@@ -127,9 +143,39 @@ class PropertyHead(nn.Module):
         attended = sum_by_graph(weight * node, batch) / sum_by_graph(weight, batch)
         pooled = self.dropout(F.silu(self.mix(torch.cat([mean, attended], dim=1))))
         total = sum_by_graph(node, batch)
+        odd = None if self.pseudoscalar is None else self.pseudoscalar(x_NMK, batch)
         out = {}
         for k, prop in enumerate(self.config.properties):
+            if prop.irreps == "0o" and odd is not None:
+                out[prop.name] = odd[:, k].double() * self.scale[k]
+                continue
             raw = total @ self.sum_weight[k] if prop.pooling == "sum" else pooled @ self.mean_weight[k]
             value = raw.double() * self.scale[k] + self.shift[k]
             out[prop.name] = value + sum_by_graph(self.reference[k][batch.species], batch)
         return out
+
+
+class PseudoscalarPooling(nn.Module):
+    """User properties that change sign in a mirror: linear in the pseudoscalar channels (0o), with gates made of scalars, so
+    that the result is exactly odd and zero for what equals its mirror image."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+        c, u, count = config.channels, config.channels_unnatural, len(config.properties)
+        self.gate = nn.Linear(c, u)
+        self.attention = nn.Linear(c, u)
+        self.sum_weight = nn.Parameter(torch.zeros(count, u))
+        self.mean_weight = nn.Parameter(torch.zeros(count, 2 * u))
+
+    def forward(self, x_NMK: Tensor, batch: GraphBatch) -> Tensor:
+        """``[G, P]`` in units of each property's scale; columns of even properties mean nothing."""
+        scalars, odd = x_NMK[:, 0].tensor_split([self.config.channels], dim=1)
+        node = odd * F.silu(self.gate(scalars))
+        total = sum_by_graph(node, batch)
+        weight = torch.exp(3 * torch.tanh(self.attention(scalars)))
+        attended = sum_by_graph(weight * node, batch) / sum_by_graph(weight, batch)
+        mean = total / batch.nodes_per_graph().to(node.dtype).unsqueeze(1)
+        is_sum = torch.tensor([p.pooling == "sum" for p in self.config.properties], device=node.device)
+        pooled = torch.cat([mean, attended], dim=1) @ self.mean_weight.T
+        return torch.where(is_sum, total @ self.sum_weight.T, pooled)

@@ -96,15 +96,19 @@ class GatedUpdate(nn.Module):
         self.up = nn.Linear(config.channels, hidden)
         self.condition = nn.Linear(config.channels, hidden, bias=False)
         self.down = nn.Linear(hidden, config.channels)
-        self.gates = nn.Linear(hidden, config.width * config.lmax + config.channels_unnatural)
-        nn.init.zeros_(self.gates.weight)
-        nn.init.zeros_(self.gates.bias)
+        num_gates = config.width * config.lmax + config.channels_unnatural
+        self.gates = nn.Linear(hidden, num_gates) if num_gates else None
+        if self.gates is not None:
+            nn.init.zeros_(self.gates.weight)
+            nn.init.zeros_(self.gates.bias)
 
     def forward(self, x_NMK: Tensor, condition_NC: Tensor) -> Tensor:
         c = self.channels
         hidden = F.silu(self.up(x_NMK[:, 0, :c]) + self.condition(condition_NC))
-        gates = 2 * torch.sigmoid(self.gates(hidden))
         scalars = x_NMK[:, 0, :c] + self.down(hidden)
+        if self.gates is None:
+            return scalars.unsqueeze(1)
+        gates = 2 * torch.sigmoid(self.gates(hidden))
         pseudo = x_NMK[:, 0, c:] * gates[:, self.width * self.lmax :]
         parts = [torch.cat([scalars, pseudo], dim=1).unsqueeze(1)]
         for l, s in enumerate(degree_slices(self.lmax)[1:]):

@@ -7,25 +7,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from atomfield.models.sizes import NetworkSize
+
 Objective = Literal["supervised", "denoise", "next_step"]
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class NetworkSize(_Frozen):
-    """The free hyper-parameters of the network; everything else follows from the data."""
-
-    channels: int = 32
-    channels_unnatural: int = 8
-    lmax: int = 2
-    layers: int = 2
-    correlation: Literal[1, 2, 3] = 3
-    num_radial: int = 8
-    radial_hidden: int = 32
-    head_hidden: int = 32
-    cutoff: float = 5.0
 
 
 class StreamConfig(_Frozen):
@@ -96,6 +84,7 @@ class PretrainConfig(_Frozen):
     out: Path = Path("runs/pretrain")
     streams: tuple[StreamConfig, ...]
     network: NetworkSize = NetworkSize()
+    """``xs``, ``s``, ``m``, ``l``, or ``{size: s, channels: 48}``."""
     loss: LossWeights = LossWeights()
     optimizer: OptimizerConfig = OptimizerConfig()
     steps: int = Field(1000, ge=1)

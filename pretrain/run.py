@@ -147,7 +147,7 @@ def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> tuple[At
     torch.manual_seed(config.seed)
     net = AtomFieldNet(
         NetworkConfig(
-            **config.network.model_dump(),
+            **config.network.hyperparameters(),
             levels=(*atoms, *fields),
             average_neighbors=16.0,
             default_level_atoms=next(iter(atoms), ""),

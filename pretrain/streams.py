@@ -12,7 +12,7 @@ import torch
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph, GraphBatch
 from atomfield.data.neighbors import batch_of, with_edges
-from atomfield.data.quantities import FIELD_STATES
+from atomfield.data.quantities import FIELD_STATES, PER_FRAGMENT
 from atomfield.data.sampler import Budget, EpochSampler, Mixture
 from atomfield.data.subset import columns_of, edges_of
 
@@ -126,9 +126,9 @@ class Stream:
                 graph = self.graphs[item.record]
                 shape = graph.positions.shape
                 noise = self.noise * torch.randn(shape, generator=generator, dtype=torch.float64)
-                return replace(
-                    graph, positions=graph.positions + noise, quantities={"displacement_noise": noise}
-                )
+                kept = {n: v for n, v in graph.quantities.items() if n in PER_FRAGMENT.values()}
+                kept["displacement_noise"] = noise
+                return replace(graph, positions=graph.positions + noise, quantities=kept)
             case "next_step":
                 graph = self._cached(item.record).pair(item.time, item.stride)
                 return _noisy_state(graph, self.noise, generator) if self.noise else graph

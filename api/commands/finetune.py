@@ -66,6 +66,10 @@ def finetune(
         int | None,
         typer.Option("--conformers", metavar="N", min=1, help="Conformers per SMILES.", show_default=False),
     ] = None,
+    size: Annotated[
+        Literal["xs", "s", "m", "l"] | None,
+        _given("--size", "xs|s|m|l", "Size of the network; with --from scratch only."),
+    ] = None,
     max_time: MaxTime = None,
     on_bad: Annotated[
         OnBadName | None, _given("--on-bad", "raise|skip", "A bad record: stop, or skip it and report.")
@@ -110,6 +114,7 @@ def finetune(
         "task": ("--task", task),
         "pooling": ("--pooling", pooling),
         "conformers": ("--conformers", conformers),
+        "network.size": ("--size", size),
         "max_time": ("--max-time", seconds(max_time)),
         "on_bad": ("--on-bad", on_bad),
         "on_leak": ("--on-leak", on_leak),
@@ -117,7 +122,12 @@ def finetune(
         "device": ("--device", device),
         "dtype": ("--dtype", dtype),
     }
-    run(load_config(FinetuneConfig, config, overrides or (), options))
+    settings = load_config(FinetuneConfig, config, overrides or (), options)
+    if size is not None and settings.start != "scratch":
+        raise InputError(
+            "a checkpoint has a size of its own; leave out --size, or train with --from scratch", "--size"
+        )
+    run(settings)
 
 
 def _check_is_config(word: Path) -> None:

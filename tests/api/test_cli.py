@@ -22,7 +22,7 @@ SURFACE = {
     "inspect": ["STORE|CHECKPOINT|RUN|FILE", "--picture", "--record", "--check", "--verify", "--target", *READING],
     "pretrain": ["CONFIG", "--set", "--plan", "--max-time", "--seed", "--device"],
     "finetune": ["[CONFIG]", "--from", "--train", "--valid", "--test", "--target", "--out", "--task", "--pooling", "--max-time",
-                 "--on-leak", "--set", *READING, *NETWORK],
+                 "--size", "--on-leak", "--set", *READING, *NETWORK],
     "evaluate": ["CKPT", "SRC", "--out", "--target", "--train", *READING, *NETWORK],
     "predict": ["CKPT", "SRC", "--out", "--forces", *READING, *NETWORK],
     "simulate": ["CKPT", "STRUCTURE", "--out", "--mode", "--record", "--steps", "--timestep", "--temperature", "--pressure",
@@ -102,7 +102,7 @@ def test_every_field_of_the_configurations_has_its_option_or_is_set_by_key():
         options = {
             word.removeprefix("--").replace("-", "_") for word in SURFACE[name] if word.startswith("--")
         }
-        assert options - keys <= {"set", "plan"}
+        assert options - keys <= {"set", "plan", "size"}  # size stands in network
 
 
 def test_the_page_is_that_of_the_commands():
@@ -169,6 +169,10 @@ def test_times_that_are_wrong(text):
         (["predict", "a", "b", "--out", "d", "--outt", "e"], "No such option: --outt"),
         (["finetune", "--target", "energy", "forces"], "forces: found an extra word"),
         (["finetune", "--train", "a", "--target", "b"], "--from is missing"),
+        (
+            ["finetune", "--from", "a", "--train", "b", "--target", "c", "--size", "s"],
+            "--size: a checkpoint has a size",
+        ),
         (["finetune", "--max-time", "5"], "--max-time: found '5', expected a time"),
         (["pretrain", "nothing.yaml"], "nothing.yaml: no such file"),
         (["predict", "no-folder", "b", "--out", "d.csv"], "no-folder: found nothing, expected a checkpoint"),

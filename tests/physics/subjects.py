@@ -2,34 +2,55 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
+from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from atomfield.data.graph import Graph
 from atomfield.data.neighbors import grid_edges
+from atomfield.models import checkpoint
 from atomfield.models.config import NetworkConfig, PropertyConfig
 from atomfield.models.network import AtomFieldNet
+from atomfield.models.sizes import NetworkSize, Size
 
 CUTOFF = 4.0
 LEVELS = ("quantum", "quantum-2", "fluid", "fluid-2")
 
 
-def network(lmax: int, unnatural: int, correlation: int = 3, seed: int = 0) -> AtomFieldNet:
-    """A tiny float64 network; heads start at zero, so everything is moved by noise lest the laws hold trivially."""
+SIZES_TRIED = ("xs", "s", "m", "l")
+"""The sizes of the dial with few channels: degree, layers and body order are theirs."""
+
+
+def network(
+    size: Size,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+    symmetry: Literal["O3", "none"] = "O3",
+) -> AtomFieldNet:
+    """A tiny network saved in float32 and loaded as ``dtype``; heads start at zero, so everything is moved by noise lest the
+    laws hold trivially."""
+    dial = NetworkSize.model_validate({"size": size, "symmetry": symmetry})
+    properties = [PropertyConfig(name="gap"), PropertyConfig(name="volume_of_pores", pooling="sum")]
+    if dial.channels_unnatural:
+        properties += [
+            PropertyConfig(name="rotation", irreps="0o"),
+            PropertyConfig(name="helicity", irreps="0o", pooling="sum"),
+        ]
     config = NetworkConfig(
-        channels=6, channels_unnatural=unnatural, lmax=lmax, layers=2, correlation=correlation, num_radial=4,
-        radial_hidden=8, head_hidden=8, cutoff=CUTOFF, average_neighbors=8.0, levels=LEVELS,
-        default_level_atoms="quantum", default_level_field="fluid",
-        properties=(PropertyConfig(name="gap"), PropertyConfig(name="volume_of_pores", pooling="sum")),
+        channels=6, channels_unnatural=min(3, dial.channels_unnatural), lmax=dial.lmax, layers=dial.layers,
+        correlation=dial.correlation, num_radial=4, radial_hidden=8, head_hidden=8, cutoff=CUTOFF, average_neighbors=8.0,
+        symmetry=symmetry, levels=LEVELS, default_level_atoms="quantum", default_level_field="fluid",
+        properties=tuple(properties),
     )  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    net = AtomFieldNet(config).eval()
+    net = AtomFieldNet(config)
     for parameter in net.parameters():
-        noise = 0.1 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-        parameter.data = parameter.data.double() + noise
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
     for name, buffer in net.named_buffers():
         if name.rsplit(".", 1)[-1] in (
             "reference",
@@ -40,9 +61,21 @@ def network(lmax: int, unnatural: int, correlation: int = 3, seed: int = 0) -> A
             "increment_rms",
         ):
             buffer.uniform_(0.5, 2.0, generator=generator)
+    net.atom_head.reference.add_(2.0)  # like real ones, large enough that energies do not cancel to nothing
     net.property_head.shift[1] = 0.0  # a constant is not extensive, a sum over elements is not intensive
     net.property_head.reference[0] = 0.0
-    return net.requires_grad_(False)
+    with tempfile.TemporaryDirectory() as folder:
+        return checkpoint.load(checkpoint.save(net, Path(folder) / "model"), dtype=dtype).requires_grad_(
+            False
+        )
+
+
+def readable(net: AtomFieldNet, graph: Graph) -> Graph:
+    """``graph`` without the axial quantities that a network of natural parity alone cannot hold."""
+    if net.config.channels_unnatural or net.config.symmetry == "none":
+        return graph
+    kept = {n: v for n, v in graph.quantities.items() if graph.definition(n).irreps != "1e"}
+    return replace(graph, quantities=kept)
 
 
 # ---------------------------------------------------------------- atoms
@@ -144,22 +177,24 @@ def cavity() -> Graph:
 
 
 # ---------------------------------------------------------------- transformations
-def orthogonal_matrices() -> dict[str, Tensor]:
-    """Rotations, a mirror, the inversion and a rotary reflection, float64 ``[3, 3]``."""
+def orthogonal_matrices() -> Tensor:
+    """50 random rotations, 50 random reflections (rotary ones included), a quarter turn, a mirror and the inversion,
+    float64 ``[103, 3, 3]``."""
     generator = torch.Generator().manual_seed(11)
-    proper = []
-    for _ in range(2):
-        q, _ = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
-        proper.append(q * torch.linalg.det(q))
+    q, r = torch.linalg.qr(torch.randn(100, 3, 3, generator=generator, dtype=torch.float64))
+    q = q * torch.diagonal(r, dim1=1, dim2=2).sign().unsqueeze(
+        1
+    )  # uniform over O(3): Mezzadri, arXiv:math-ph/0609050
+    q = q * torch.linalg.det(q)[:, None, None]
+    q[50:] *= -1
     quarter = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
     mirror = torch.diag(torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64))
-    return {
-        "rotation": proper[0],
-        "quarter turn about z": quarter,
-        "mirror": mirror,
-        "inversion": -torch.eye(3, dtype=torch.float64),
-        "rotary reflection": proper[1] @ mirror,
-    }
+    return torch.cat([q, torch.stack([quarter, mirror, -torch.eye(3, dtype=torch.float64)])])
+
+
+def all_turned(value: Tensor, irreps: str, maps: Tensor) -> Tensor:
+    """``value`` after each of ``maps [Q, 3, 3]``, one after another as in a batch: ``[Q * len(value), ...]``."""
+    return torch.cat([turned(value, irreps, q) for q in maps])
 
 
 def turned(value: Tensor, irreps: str, q: Tensor) -> Tensor:
@@ -168,6 +203,8 @@ def turned(value: Tensor, irreps: str, q: Tensor) -> Tensor:
     match irreps:
         case "0e":
             return value
+        case "0o":
+            return sign * value
         case "1o":
             return value @ q.T
         case "1e":

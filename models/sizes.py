@@ -1,0 +1,70 @@
+"""One dial for the size of a network: ``xs``, ``s``, ``m`` or ``l``; every hyper-parameter that it sets can be given on its own.
+
+``docs/sizes.md`` says what each costs and is made by ``benchmarks/sizes.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Size = Literal["xs", "s", "m", "l"]
+
+_KEYS = ("channels", "channels_unnatural", "lmax", "layers", "correlation", "radial_hidden", "head_hidden")
+_PRESETS = {
+    "xs": (32, 0, 1, 2, 2, 32, 32),
+    "s": (32, 8, 2, 2, 3, 32, 32),
+    "m": (64, 16, 2, 3, 3, 32, 64),
+    "l": (128, 32, 3, 4, 3, 64, 128),
+}
+SIZES: tuple[Size, ...] = ("xs", "s", "m", "l")
+
+
+class NetworkSize(BaseModel):
+    """The free hyper-parameters of the network; everything else follows from the data.
+
+    Written ``s``, or ``{size: s, channels: 48}``: what is not given is that of the size.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    size: Size = "s"
+    """xs: natural parity only and degree 1, so neither vorticity nor magnetic fields. s: the default. m, l: for GPUs."""
+    channels: int = Field(32, ge=4)
+    channels_unnatural: int = Field(8, ge=0)
+    lmax: int = Field(2, ge=0, le=4)
+    layers: int = Field(2, ge=1)
+    correlation: Literal[1, 2, 3] = 3
+    num_radial: int = Field(8, ge=2)
+    radial_hidden: int = Field(32, ge=4)
+    head_hidden: int = Field(32, ge=4)
+    cutoff: float = Field(5.0, gt=0)
+    symmetry: Literal["O3", "none"] = "O3"
+    """``none``: the control without the symmetry, of the same channels and layers but degree 0."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, given: Any) -> Any:
+        """A bare name is a size; what is not given is taken from the size. Wrong values pass on to the checks of the fields."""
+        if isinstance(given, str):
+            given = {"size": given}
+        if not isinstance(given, dict):
+            return given
+        preset = _PRESETS.get(str(given.get("size", "s")), ())
+        control = {"lmax": 0, "channels_unnatural": 0} if given.get("symmetry") == "none" else {}
+        return {**dict(zip(_KEYS, preset, strict=False)), **control, **given}
+
+    @model_validator(mode="after")
+    def _control_is_scalar(self) -> NetworkSize:
+        if self.symmetry == "none" and (self.lmax or self.channels_unnatural):
+            raise ValueError("symmetry none has scalars only: leave out lmax and channels_unnatural")
+        return self
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """What ``NetworkConfig`` takes."""
+        return self.model_dump(exclude={"size"})
+
+
+def network_size(name: str) -> NetworkSize:
+    """The hyper-parameters of one size; raises pydantic's ``ValidationError`` that names the four for another name."""
+    return NetworkSize.model_validate(name)
