@@ -27,7 +27,9 @@ from .shards import Form, Shard, ShardWriter, check_digest, check_size, write_sy
 from .tally import Tally
 
 FORMAT = "atomfield-store"
-VERSION = 1
+VERSION = 2
+"""2: records may have bonds. What a store of version 1 holds lies in it as it does in one of version 2."""
+_READ = (1, 2)
 
 
 def is_store(path: str | Path) -> bool:
@@ -235,6 +237,9 @@ def read_index(path: Path) -> dict[str, Any]:
         _ = index["shards"], index["properties"], index["elements"], index["conditions"], index["num_records"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"is not the index of a store ({error}); make the store again", str(file)) from None
-    if found != (FORMAT, VERSION):
-        raise InputError(f"format is {found[0]} {found[1]}, expected {FORMAT} {VERSION}", str(file))
+    if found[0] != FORMAT or found[1] not in _READ:
+        raise InputError(
+            f"format is {found[0]} {found[1]}, expected {FORMAT} up to {VERSION}; a newer atomfield may read it",
+            str(file),
+        )
     return index

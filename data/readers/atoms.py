@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from atomfield.data.bonds import Bonds
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import MIN_DISTANCE, Graph
 from atomfield.data.neighbors import completed_box
@@ -33,6 +34,7 @@ def atoms_graph(
     *,
     group: str = "",
     conditions: Mapping[str, float] | None = None,
+    bonds: Bonds | None = None,
 ) -> Graph:
     """A molecule or, if any direction is periodic, a crystal, with the labels that ``values`` holds.
 
@@ -64,6 +66,7 @@ def atoms_graph(
         dataset=Path(where.file).name.split(".")[0],
         group=group or _formula(np.asarray(numbers), periodic),
         provenance=where,
+        bonds=bonds,
     )
     if periodic:
         _refuse_overlap(graph)

@@ -18,6 +18,7 @@ from atomfield.data.graph import Graph
 
 from .atoms import atoms_graph
 from .labels import logger, missing_target, warn_unread
+from .molecule_bonds import bonds_of
 from .options import BadRecord, Outcomes, Passed, ReadOptions
 from .parsing import floats
 from .smiles import canonical_smiles, embed_molecule
@@ -144,7 +145,7 @@ def _molecules(
     }
     graph = atoms_graph(
         numbers, molecule.GetConformer().GetPositions(), None, (False, False, False), values, options, where,
-        group=group or canonical_smiles(molecule), conditions=conditions,
+        group=group or canonical_smiles(molecule), conditions=conditions, bonds=bonds_of(molecule),
     )  # fmt: skip
     return [graph]
 
