@@ -68,6 +68,7 @@ class Graph:
     next_quantities: the state one step later, in the snapshot pairs that :meth:`pair` makes and where points move.
     conditions: name -> float; absent means unknown, which is a state of its own.
     level: level of theory or solver, e.g. ``"gfn2-xtb"``; each level has its own head row in the model.
+    id: the record's own name in its file (a key that the user names), empty where nobody asked; not unique by itself.
     world, dataset, group: ``group`` is the split key (molecule, composition+prototype, trajectory).
     times: ``[T]`` float64 or None. spacing: mean distance of neighbouring field points (1.0 for atoms).
     properties: definitions of user-defined quantities that are not in the vocabulary.
@@ -96,6 +97,7 @@ class Graph:
     provenance: Provenance = field(default_factory=Provenance)
     grid_shape: tuple[int, ...] | None = None
     bonds: Bonds | None = None
+    id: str = ""
 
     @classmethod
     def trusted(cls, values: dict[str, object]) -> Graph:

@@ -3,7 +3,7 @@
 =====================  ==========================================================================================
 column                 content
 =====================  ==========================================================================================
-``world`` ...          ``level``, ``dataset``, ``group``, ``formula``, ``file``, ``licence``: text
+``world`` ...          ``level``, ``dataset``, ``group``, ``formula``, ``id``, ``file``, ``licence``: text
 ``num_nodes`` ...      ``num_times``, ``record``, ``line``: integers; ``spacing``: float; ``pbc``: bits 1, 2, 4
 ``positions64/32``     3N floats; 32 when every number is a float32 exactly. Absent where ``axes`` say them all
 ``axes``               coordinates along each axis of a grid in C order (``grid_shape``), instead of positions
@@ -37,7 +37,7 @@ from .graph import EdgeKind, Edges, Graph, NodeType
 from .neighbors import grid_edges
 from .quantities import VOCABULARY, Quantity
 
-_TEXT = ("world", "level", "dataset", "group", "formula", "file", "licence", "layout")
+_TEXT = ("world", "level", "dataset", "group", "formula", "id", "file", "licence", "layout")
 _INTEGERS = ("num_nodes", "num_times", "record", "line")
 _EDGE_KINDS: tuple[EdgeKind, ...] = ("mesh", "knn", "grid")
 _CONJUGATED, _IN_RING = 8, 16
@@ -103,6 +103,7 @@ def encode(graph: Graph) -> Row:
         "dataset": graph.dataset,
         "group": graph.group,
         "formula": formula(graph),
+        "id": graph.id,
         "file": where.file,
         "licence": where.licence,
         "record": where.record,
@@ -335,6 +336,7 @@ def decode(get: Callable[[str], Any], names: tuple[str, ...], properties: Mappin
             "properties": used,
             "provenance": Provenance(get("file"), get("record"), get("line"), get("licence")),
             "grid_shape": grid_shape,
+            "id": get("id") or "",
             "bonds": None if (pairs := get("b/pairs")) is None else bonds_of_bytes(pairs, get("b/kind")),
         }
     )

@@ -28,7 +28,7 @@ from .tally import Tally
 
 FORMAT = "atomfield-store"
 VERSION = 2
-"""2: records may have bonds. What a store of version 1 holds lies in it as it does in one of version 2."""
+"""2: records may have bonds and ids. What a store of version 1 holds lies in it as it does in one of version 2."""
 _READ = (1, 2)
 
 
@@ -195,13 +195,13 @@ class Store(Sequence[Graph]):
     @cached_property
     def columns(self) -> dict[str, Any]:
         """What planning needs, per record and without decoding: ``num_nodes``, ``num_times`` int64 arrays ``[R]``; ``world``,
-        ``level``, ``dataset``, ``group``, ``formula`` lists of text; ``elements`` the atomic numbers of the store ``[K]``
+        ``level``, ``dataset``, ``group``, ``formula``, ``id`` lists of text; ``elements`` the atomic numbers of the store ``[K]``
         and ``species_counts [R, K]`` int64."""
         shards = [self._shard(i) for i in range(len(self._shards))]
         out: dict[str, Any] = {}
         for name in ("num_nodes", "num_times"):
             out[name] = np.concatenate([s.numbers(name) for s in shards]).astype(np.int64)
-        for name in ("world", "level", "dataset", "group", "formula"):
+        for name in ("world", "level", "dataset", "group", "formula", "id"):
             out[name] = [text for s in shards for text in s.texts(name)]
         elements = np.array(self.index["elements"], dtype=np.int64)
         out["elements"] = elements

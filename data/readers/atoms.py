@@ -67,10 +67,21 @@ def atoms_graph(
         group=group or _formula(np.asarray(numbers), periodic),
         provenance=where,
         bonds=bonds,
+        id=id_text(values.get(options.map["id"])) if "id" in options.map else "",
     )
     if periodic:
         _refuse_overlap(graph)
     return graph
+
+
+def id_text(value: Any) -> str:
+    """An id as text, so that 7 of one file is 7 of another; empty for none."""
+    if value is None:
+        return ""
+    array = np.asarray(value)
+    if array.ndim == 0 and array.dtype.kind == "f" and float(array).is_integer():
+        return str(int(array))
+    return str(array.item() if array.ndim == 0 else value).strip()
 
 
 def _refuse_overlap(graph: Graph) -> None:

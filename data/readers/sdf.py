@@ -77,6 +77,8 @@ def _items(block: str) -> dict[str, Any]:
         text = body.split("\n\n", 1)[0].strip("\n")
         words = text.split()
         numeric = len(words) > 1 and all(re.fullmatch(r"[-+.\deE]+", w) for w in words)
+        if match.group(1) in values:
+            raise InputError(f"data item {match.group(1)!r} is there twice, expected it once")
         values[match.group(1)] = [_float(w, match.group(1)) for w in words] if numeric else text
     return values
 
