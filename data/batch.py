@@ -12,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from .bonds import Bonds, no_bonds
 from .errors import InputError, Provenance
 from .graph import GraphBatch, NodeType
 from .quantities import VOCABULARY, Quantity
+from .schema import bonds_of_bytes
 from .shards import Column, Shard
 
 
@@ -71,6 +73,7 @@ def pack_atoms(runs: Sequence[Run], properties: Mapping[str, Quantity]) -> Graph
     assert positions is not None
     graph_index = torch.from_numpy(np.repeat(np.arange(num_graphs), counts))
     volume = _column(runs, ("volume64", "volume32"), counts, 1)
+    bonds, bonds_known = _bonds(runs, counts)
     return GraphBatch(
         positions=torch.from_numpy(positions.reshape(num_nodes, 3)),
         species=torch.from_numpy(species),
@@ -89,7 +92,30 @@ def pack_atoms(runs: Sequence[Run], properties: Mapping[str, Quantity]) -> Graph
         spacing=torch.from_numpy(_joined(runs, "spacing", np.float64)),
         world="crystal" if runs[0].shard.value("world", runs[0].start) == "crystal" else "molecule",
         provenance=Places(runs),
+        bonds=bonds,
+        bonds_known=torch.from_numpy(bonds_known),
     )
+
+
+def _bonds(runs: Sequence[Run], counts: np.ndarray) -> tuple[Bonds, np.ndarray]:
+    """The bonds of all records, and ``[G]`` bool: whether they are known."""
+    known = np.zeros(len(counts), dtype=bool)
+    codes, pairs, numbers = [], [], np.zeros(len(counts), dtype=np.int64)
+    first = 0
+    for run in runs:
+        shard, start, stop = run
+        column = shard.columns.get("b/kind")
+        if column is not None:
+            codes.append(_slice(run, "b/kind"))
+            pairs.append(_slice(run, "b/pairs"))
+            its = slice(first, first + stop - start)
+            known[its] = True if column.valid is None else column.valid[start:stop]
+            numbers[its] = np.diff(column.offsets[start : stop + 1])
+        first += stop - start
+    if not codes:
+        return no_bonds(), known
+    offsets = np.repeat(np.cumsum(counts) - counts, 2 * numbers)
+    return bonds_of_bytes(np.concatenate(pairs) + offsets, np.concatenate(codes)), known
 
 
 def _joined(runs: Sequence[Run], column: str, dtype: type) -> np.ndarray:

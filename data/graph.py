@@ -1,4 +1,4 @@
-"""The one record for atoms and fields: ``Graph``, validated at construction, and ``GraphBatch``, many of them packed.
+"""The one record for atoms and fields: ``Graph``, validated at construction. ``collate`` packs many (:mod:`.graph_batch`).
 
 Shapes: ``N`` nodes, ``E`` edges, ``G`` graphs, ``T`` times. Lattice vectors are the ROWS of ``cell`` (ASE's convention);
 an edge with integer shift ``s`` from sender ``j`` to receiver ``i`` has the vector
@@ -8,7 +8,6 @@ an edge with integer shift ``s`` from sender ``j`` to receiver ``i`` has the vec
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal
@@ -17,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .bonds import Bonds, joined
 from .errors import InputError, Provenance
+from .graph_batch import GraphBatch, World
 from .quantities import CONDITIONS, VOCABULARY, Quantity
 
-World = Literal["molecule", "crystal", "field"]
 EdgeKind = Literal["radius", "grid", "mesh", "knn"]
 
 MIN_DISTANCE = 0.1
@@ -68,11 +68,13 @@ class Graph:
     next_quantities: the state one step later, in the snapshot pairs that :meth:`pair` makes and where points move.
     conditions: name -> float; absent means unknown, which is a state of its own.
     level: level of theory or solver, e.g. ``"gfn2-xtb"``; each level has its own head row in the model.
+    id: the record's own name in its file (a key that the user names), empty where nobody asked; not unique by itself.
     world, dataset, group: ``group`` is the split key (molecule, composition+prototype, trajectory).
     times: ``[T]`` float64 or None. spacing: mean distance of neighbouring field points (1.0 for atoms).
     properties: definitions of user-defined quantities that are not in the vocabulary.
     grid_shape: ``(nx,)``, ``(nx, ny)`` or ``(nx, ny, nz)`` of a regular grid in C order, whose ``grid`` edges are then
         ``neighbors.grid_edges(grid_shape, pbc)``; None for everything else.
+    bonds: as the file says them (:mod:`.bonds`); None where it says nothing, which is not "no bonds".
     """
 
     positions: Tensor
@@ -94,6 +96,8 @@ class Graph:
     properties: dict[str, Quantity] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=Provenance)
     grid_shape: tuple[int, ...] | None = None
+    bonds: Bonds | None = None
+    id: str = ""
 
     @classmethod
     def trusted(cls, values: dict[str, object]) -> Graph:
@@ -143,6 +147,8 @@ class Graph:
         if self.times is not None:
             put("times", torch.as_tensor(self.times, dtype=torch.float64))
         self._check_geometry()
+        if self.bonds is not None and (fault := self.bonds.fault(num_nodes)):
+            self._refuse(fault)
         self._check_quantities(self.quantities)
         self._check_quantities(self.next_quantities)
         for name, value in self.conditions.items():
@@ -273,75 +279,6 @@ def step_conditions(conditions: dict[str, float], dt: float, spacing: float) -> 
     return out
 
 
-@dataclass
-class GraphBatch:
-    """Packed graphs. Missing values of a quantity or condition are NaN.
-
-    positions ``[N, 3]``, species, node_type, graph_index ``[N]``, volume ``[N]`` (1 where not given), cell ``[G, 3, 3]``,
-    pbc ``[G, 3]``, edge_index ``[2, E]`` (senders, receivers), edge_shift ``[E, 3]`` (float, lattice
-    units), edge_is_radius ``[E]``
-    bool, quantities and next_quantities name -> ``[N, ...]`` or ``[G, ...]``, conditions name -> ``[G]``,
-    levels: one string per graph, spacing ``[G]``, world: the one world of the batch.
-    """
-
-    positions: Tensor
-    species: Tensor
-    node_type: Tensor
-    graph_index: Tensor
-    volume: Tensor
-    cell: Tensor
-    pbc: Tensor
-    edge_index: Tensor
-    edge_shift: Tensor
-    edge_is_radius: Tensor
-    quantities: dict[str, Tensor]
-    next_quantities: dict[str, Tensor]
-    conditions: dict[str, Tensor]
-    levels: list[str]
-    spacing: Tensor
-    world: World
-    provenance: Sequence[Provenance] = ()
-
-    @property
-    def num_graphs(self) -> int:
-        return int(self.cell.shape[0])
-
-    @property
-    def num_nodes(self) -> int:
-        return int(self.positions.shape[0])
-
-    @property
-    def num_edges(self) -> int:
-        return int(self.edge_index.shape[1])
-
-    def nodes_per_graph(self) -> Tensor:
-        """``[G]`` int64."""
-        return torch.bincount(self.graph_index, minlength=self.num_graphs)
-
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> GraphBatch:
-        """A copy on ``device`` with every floating tensor as ``dtype``; from page-locked memory it runs beside the program."""
-        return self.mapped(
-            lambda x: x.to(
-                device=device, dtype=dtype if x.is_floating_point() else None, non_blocking=x.is_pinned()
-            )
-        )
-
-    def pinned(self) -> GraphBatch:
-        """A copy in page-locked memory, from which a GPU reads faster. Needs CUDA."""
-        return self.mapped(Tensor.pin_memory)
-
-    def mapped(self, change: Callable[[Tensor], Tensor]) -> GraphBatch:
-        """The batch with ``change`` applied to each tensor."""
-        values = {}
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                value = change(value)
-            elif isinstance(value, dict):
-                value = {k: change(v) for k, v in value.items()}
-            values[name] = value
-        return GraphBatch(**values)
-
-
 def _pack(graphs: list[Graph], attribute: str, support_sizes: list[int]) -> dict[str, Tensor]:
     """Concatenate one dictionary of quantities; absent ones become NaN."""
     names: dict[str, Quantity] = {}
@@ -406,4 +343,9 @@ def collate(graphs: list[Graph]) -> GraphBatch:
         spacing=torch.tensor([g.spacing for g in graphs], dtype=torch.float64),
         world="field" if graphs[0].world == "field" else graphs[0].world,
         provenance=[g.provenance for g in graphs],
+        bonds=joined(
+            [g.bonds for g in graphs if g.bonds is not None],
+            [offset for g, offset in zip(graphs, offsets, strict=True) if g.bonds is not None],
+        ),
+        bonds_known=torch.tensor([g.bonds is not None for g in graphs]),
     )

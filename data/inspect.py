@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .bonds import BondType
 from .graph import Graph
 from .picture import picture
 from .quantities import CONDITIONS, Quantity, quantity
@@ -30,7 +31,8 @@ def summarize(source: Sequence[Graph]) -> dict[str, Any]:
 
     Keys: ``records``, ``worlds``, ``levels``, ``groups``, ``elements`` (symbol -> records that have it), ``nodes`` and ``times``
     (min, median, max per record), ``quantities`` (name -> records, unit, min, max, rms), ``conditions`` (name -> records,
-    unit, min, max), ``looked_at`` (records that the ranges are of), ``suspicious`` (record, place and reason).
+    unit, min, max), ``bonds`` (``records`` whose bonds are known, and type -> bonds), ``looked_at`` (records that the ranges
+    are of), ``suspicious`` (record, place and reason).
     """
     total = len(source)
     chosen = (
@@ -59,6 +61,7 @@ def summarize(source: Sequence[Graph]) -> dict[str, Any]:
         "times": _spread(times),
         "quantities": tally.quantities(),
         "conditions": tally.conditions(),
+        "bonds": tally.bonds(),
         "looked_at": len(chosen),
         "suspicious": tally.suspicious(),
     }
@@ -83,6 +86,8 @@ class _Tally:
         self._values: dict[str, list[tuple[int, float, float, float, int, float]]] = {}
         self._definitions: dict[str, Quantity] = {}
         self._conditions: dict[str, list[float]] = {}
+        self._bonds: Counter[int] = Counter()
+        self._with_bonds = 0
         self._places: dict[int, str] = {}
         self._compositions: dict[int, dict[int, int]] = {}
         self._levels: dict[int, str] = {}
@@ -105,6 +110,9 @@ class _Tally:
             self._values.setdefault(name, []).append(
                 (record, low, high, float((array**2).sum()), array.size, size)
             )
+        if graph.bonds is not None:
+            self._with_bonds += 1
+            self._bonds.update(graph.bonds.kind.tolist())
         for name, number in graph.conditions.items():
             self._conditions.setdefault(name, []).append(number)
 
@@ -130,6 +138,14 @@ class _Tally:
         return {
             n: {"records": len(v), "unit": CONDITIONS[n].unit, "min": min(v), "max": max(v)}
             for n, v in sorted(self._conditions.items())
+        }
+
+    def bonds(self) -> dict[str, int]:
+        if not self._with_bonds:
+            return {}
+        return {
+            "records": self._with_bonds,
+            **{BondType(k).name.lower(): self._bonds[k] for k in sorted(self._bonds)},
         }
 
     def suspicious(self) -> list[dict[str, Any]]:
@@ -190,6 +206,11 @@ def show(summary: dict[str, Any], console: Console) -> None:
     counts.add_row("levels of theory", _listed({k or "(not said)": v for k, v in summary["levels"].items()}))
     if summary["elements"]:
         counts.add_row("elements (records)", _listed(summary["elements"]))
+    if summary["bonds"]:
+        kinds = {k: n for k, n in summary["bonds"].items() if k != "records"}
+        counts.add_row(
+            "bonds", f"{_listed(kinds) or 'none'} (known in {summary['bonds']['records']} records)"
+        )
     for name in ("nodes", "times"):
         spread = summary[name]
         if spread and spread["max"] > (1 if name == "times" else 0):

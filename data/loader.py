@@ -16,7 +16,6 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -170,7 +169,7 @@ class _Process:
             ) from None
         match kind:
             case "batch":
-                return GraphBatch(**{name: _as_tensors(value) for name, value in content.items()})
+                return GraphBatch(**content).mapped(torch.from_numpy)
             case "input":
                 raise InputError(*content)
             case _:
@@ -189,8 +188,8 @@ def _serve(connection: Connection, make: Callable[[Any], GraphBatch]) -> None:
         except (EOFError, OSError):
             return
         try:
-            made = vars(make(key))
-            answer: tuple[str, Any] = ("batch", {name: _as_arrays(value) for name, value in made.items()})
+            # as arrays, which travel as bytes: each tensor would take a file handle
+            answer: tuple[str, Any] = ("batch", vars(make(key).mapped(Tensor.numpy)))
         except InputError as error:
             answer = ("input", (error.message, error.where))
         except Exception:
@@ -199,16 +198,3 @@ def _serve(connection: Connection, make: Callable[[Any], GraphBatch]) -> None:
             connection.send(answer)
         except OSError:
             return
-
-
-def _as_arrays(value: Any) -> Any:
-    """Tensors as arrays, which travel as bytes: each tensor would take a file handle."""
-    if isinstance(value, Tensor):
-        return value.numpy()
-    return {k: v.numpy() for k, v in value.items()} if isinstance(value, dict) else value
-
-
-def _as_tensors(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(value)
-    return {k: torch.from_numpy(v) for k, v in value.items()} if isinstance(value, dict) else value

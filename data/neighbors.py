@@ -107,5 +107,5 @@ def with_radius_edges(batch: GraphBatch, cutoff: float) -> GraphBatch:
         batch,
         edge_index=index,
         edge_shift=shift.to(torch.float64),
-        edge_is_radius=torch.ones(index.shape[1], dtype=torch.bool),
+        edge_is_radius=torch.ones(index.shape[1], dtype=torch.bool, device=index.device),
     )

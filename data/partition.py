@@ -3,12 +3,11 @@
 ``random``: records. ``group``: molecules, compositions or trajectories as the reader names them. ``scaffold``: Bemis-Murcko ring
 systems of the SMILES, largest first into train (the algorithm of DeepChem's ScaffoldSplitter). ``composition``: reduced formulas.
 ``spacegroup``; ``prototype``: anonymous formula with the space group (spglib). ``trajectory``: source files (of fields: records).
-``time``: blocks in the order of the records, with a gap. ``file``: ids or record numbers from JSON, CSV or text.
+``time``: blocks in the order of the records, with a gap. Files of folds: :mod:`.folds`.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -159,68 +158,7 @@ def _space_group(graph: Graph) -> int:
     return 0 if found is None else int(found.number)
 
 
-# ---------------------------------------------------------------------- files
-def read_parts_file(
-    path: str | Path, graphs: Sequence[Graph], ids: Sequence[str] = ()
-) -> dict[str, list[int]]:
-    """Parts from a file: JSON ``{name: [...]}``, CSV with columns ``id`` and ``split``, or text with one id a line (part
-    ``test``, the rest ``train``). Entries are record numbers, or ids of the records.
-
-    Raises ``InputError`` for an id that no record has, and for one in two parts of train, valid and test.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-        named: dict[str, list[object]] = {}
-        match path.suffix.lower():
-            case ".json":
-                named = json.loads(text)
-                if isinstance(named, dict):  # a sentence about the split
-                    named = {name: its for name, its in named.items() if not isinstance(its, str)}
-                if not isinstance(named, dict) or not all(isinstance(v, list) for v in named.values()):
-                    raise InputError(
-                        'expected an object of lists, {"train": [...], "test": [...]}', str(path)
-                    )
-            case ".csv":
-                for row in csv.DictReader(text.splitlines()):
-                    if "id" not in row or "split" not in row:
-                        raise InputError(
-                            f"has the columns {', '.join(map(str, row))}, expected id and split", str(path)
-                        )
-                    named.setdefault(row["split"], []).append(row["id"])
-            case _:
-                named = {"test": [line.strip() for line in text.splitlines() if line.strip()]}
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"cannot be read ({error})", str(path)) from None
-    place = {name: i for i, name in enumerate(ids)}
-    parts = {
-        name: sorted(_record(one, place, len(graphs), path) for one in its) for name, its in named.items()
-    }
-    if list(parts) == ["test"]:
-        held = set(parts["test"])
-        parts = {"train": [i for i in range(len(graphs)) if i not in held], **parts}
-    seen: dict[int, str] = {}
-    for name in NAMES:
-        for i in parts.get(name, ()):
-            if seen.setdefault(i, name) != name:
-                raise InputError(
-                    f"record {i} is in {seen[i]} and in {name}, expected it in one part", str(path)
-                )
-    return parts
-
-
-def _record(entry: object, place: dict[str, int], count: int, path: Path) -> int:
-    if str(entry) in place:
-        return place[str(entry)]
-    text = str(entry)
-    if text.isdigit() and int(text) < count:
-        return int(text)
-    what = f"a record number below {count}" + (" or the id of a record" if place else "")
-    raise InputError(f"entry {text!r} is no record, expected {what}", str(path))
-
-
+# ---------------------------------------------------------------------- kept with a store
 def write_parts(store: str | Path, parts: dict[str, list[int]]) -> None:
     """Keep the parts with a store."""
     import os

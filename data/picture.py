@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .bonds import BondType
 from .graph import Graph
 from .quantities import FIELD_INPUTS
 from .schema import formula
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BOND = 1.2
-"""A bond is drawn where two atoms are closer than this times the sum of their covalent radii."""
+"""Without bonds in the record, one is drawn where two atoms are closer than this times the sum of their covalent radii."""
+_LINE_GAP = 0.14
+"""Between the lines of a multiple bond, angstrom."""
 _MOST_TIMES = 3
 _FIELD_MAPS = {"velocity": "RdBu_r", "vorticity": "RdBu_r", "magnetic_field": "RdBu_r"}
 
@@ -50,15 +53,13 @@ def _draw_atoms(graph: Graph, axes: Axes) -> None:
     radii = covalent_radii[numbers]
     if graph.cell is not None and graph.pbc is not None and bool(graph.pbc.any()):
         _draw_cell(graph, axes, view, positions.mean(axis=0))
-    for i, j in _bonds(positions, radii):
-        axes.plot(
-            flat[[i, j], 0],
-            flat[[i, j], 1],
-            color="0.45",
-            linewidth=3,
-            zorder=102 + float(min(depth[i], depth[j])) - 1e-3,
-            solid_capstyle="round",
-        )
+    if graph.bonds is None:
+        pairs = _near(positions, radii)
+        kinds = np.full(len(pairs), int(BondType.SINGLE))
+    else:
+        pairs, kinds = graph.bonds.index.numpy().T, graph.bonds.kind.numpy()
+    for (i, j), kind in zip(pairs.tolist(), kinds.tolist(), strict=True):
+        _draw_bond(axes, flat[[i, j], :2], kind, 102 + float(min(depth[i], depth[j])) - 1e-3)
     for i in np.argsort(depth):
         color = jmol_colors[numbers[i]] * (0.65 + 0.35 * shade[i])
         from matplotlib.patches import Circle
@@ -75,7 +76,28 @@ def _draw_atoms(graph: Graph, axes: Axes) -> None:
     axes.set_title(title, fontsize=10)
 
 
-def _bonds(positions: np.ndarray, radii: np.ndarray) -> np.ndarray:
+def _draw_bond(axes: Axes, ends: np.ndarray, kind: int, height: float) -> None:
+    """As many lines as its order; a whole and a broken one if aromatic; one that is broken if it is of another kind."""
+    styles = {2: ("-", "-"), 3: ("-", "-", "-"), 4: ("-", (0, (1.5, 1.5))), 5: ((0, (2, 1)),)}.get(
+        kind, ("-",)
+    )
+    along = ends[1] - ends[0]
+    across = np.array([-along[1], along[0]]) / max(float(np.linalg.norm(along)), 1e-9)
+    width = 3.0 if len(styles) == 1 else 1.6
+    for number, style in enumerate(styles):
+        line = ends + _LINE_GAP * (number - (len(styles) - 1) / 2) * across
+        axes.plot(
+            line[:, 0],
+            line[:, 1],
+            color="0.45",
+            linewidth=width,
+            linestyle=style,
+            zorder=height,
+            solid_capstyle="round",
+        )
+
+
+def _near(positions: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """Pairs ``[B, 2]`` of atoms that are close enough to be drawn as bound."""
     from scipy.spatial import cKDTree
 

@@ -1,11 +1,11 @@
 """All pairs closer than a cutoff, for one structure or for many in one call, under any mix of periodic directions.
 
 On the CPU vesin's cell lists search one structure after the other, except that molecules of a batch are searched together,
-each with all of its pairs: for those a call costs more than the search. On a GPU small crystals are searched together too, each
-pair with every lattice shift that can bring it within the cutoff c: along axis k these lie in [-c/h_k - df_k, c/h_k - df_k],
-where h_k is the height of the cell over the axis and df_k the difference of the fractional coordinates. That holds
-for any cell, however small or skewed, and for atoms outside of it. What is found for a structure does not depend on what it is
-batched with.
+each with all of its pairs: for those a call costs more than the search. On a GPU nothing leaves it: large structures go through
+:mod:`.cell_lists`, and small crystals are searched together too, each pair with every lattice shift that can bring it within the
+cutoff c: along axis k these lie in [-c/h_k - df_k, c/h_k - df_k], where h_k is the height of the cell over the axis and df_k the
+difference of the fractional coordinates. That holds for any cell, however small or skewed, and for atoms outside of it. What is
+found for a structure does not depend on what it is batched with.
 
 Shapes: ``N`` nodes, ``G`` graphs, ``E`` edges. Lattice vectors are rows.
 """
@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .cell_lists import cell_list_pairs, lattice, squared
+
 PAIRS_ON_CPU, CANDIDATES_ON_GPU = 10_000, 100_000
-"""A structure with more pairs (on a GPU: pairs times lattice shifts) goes to vesin, whose time is linear in its size."""
+"""A structure with more pairs (on a GPU: pairs times lattice shifts) goes to cell lists, whose time is linear in its size."""
 CHUNK = 2_000_000
 """So many candidates are held in memory at a time (about 200 bytes each)."""
 _SLACK = 1e-9
@@ -110,7 +112,7 @@ def _all_pairs(positions: Tensor, tables: list[Tensor], cutoff: float) -> tuple[
     difference = positions.index_select(0, sender) - positions.index_select(0, receiver)
     limit = cutoff * cutoff
     if not bool(reach.any()):
-        keep = (_squared(difference) < limit) & (sender != receiver)
+        keep = (squared(difference) < limit) & (sender != receiver)
         return sender[keep], receiver[keep], sender.new_zeros(int(keep.sum()), 3)
     of_pair = graph[receiver]
     fractional = torch.bmm(positions[:, None], inverse[graph])[:, 0]
@@ -125,17 +127,10 @@ def _all_pairs(positions: Tensor, tables: list[Tensor], cutoff: float) -> tuple[
     nz, nyz = number[pair, 2], (number[:, 1] * number[:, 2])[pair]
     shift = torch.stack([place // nyz, place % nyz // nz, place % nz], dim=1) + low.long()[pair]
     steps, rows = shift.to(box.dtype), box[of_pair[pair]]
-    # term by term: a product of matrices may add in another order for another row
-    lattice = steps[:, 0:1] * rows[:, 0] + steps[:, 1:2] * rows[:, 1] + steps[:, 2:3] * rows[:, 2]
-    keep = _squared(difference[pair] + lattice) < limit
+    keep = squared(difference[pair] + lattice(steps, rows)) < limit
     keep &= (sender != receiver)[pair] | (shift != 0).any(dim=1)
     chosen = pair[keep]
     return sender[chosen], receiver[chosen], shift[keep]
-
-
-def _squared(vector: Tensor) -> Tensor:
-    x, y, z = vector.unbind(1)
-    return x * x + y * y + z * z
 
 
 def _cell_lists(
@@ -146,23 +141,36 @@ def _cell_lists(
     flags: np.ndarray,
     cutoff: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Sender, receiver and shift from vesin, in order: on the CPU, or by its CUDA kernels for positions on a GPU."""
-    import vesin
-
-    finder = vesin.NeighborList(cutoff=cutoff, full_list=True)
+    """Sender, receiver and shift, in order: from vesin on the CPU, in plain tensors elsewhere."""
     parts = []
-    for start, count, lattice, periodic in zip(starts.tolist(), counts.tolist(), box, flags, strict=True):
+    for start, count, rows, periodic in zip(starts.tolist(), counts.tolist(), box, flags, strict=True):
         points = positions[start : start + count].contiguous()
-        if points.is_cuda:
-            table, switch = torch.from_numpy(lattice).to(points), torch.from_numpy(periodic).to(points.device)
-            pairs, shift = (x.to(torch.int64) for x in finder.compute(points, table, switch, "PS"))
-            index, shift = in_order(pairs[:, 1], pairs[:, 0], shift, count)
-        else:
-            pairs, shift = finder.compute(points.numpy(), lattice, periodic, "PS", copy=False)
-            index, shift = (torch.from_numpy(x) for x in _sorted(pairs, shift, count))
+        search = _by_vesin if _on_cpu(points) else _by_tensors
+        index, shift = search(points, rows, periodic, cutoff)
         parts.append((index + start, shift))
     index, shift = torch.cat([i for i, _ in parts], dim=1), torch.cat([s for _, s in parts])
     return index[0], index[1], shift
+
+
+def _on_cpu(points: Tensor) -> bool:
+    return points.device.type == "cpu"
+
+
+def _by_tensors(
+    points: Tensor, rows: np.ndarray, periodic: np.ndarray, cutoff: float
+) -> tuple[Tensor, Tensor]:
+    x, y, z = (bool(p) for p in periodic)
+    table = torch.from_numpy(np.ascontiguousarray(rows)).to(points)
+    return in_order(*cell_list_pairs(points, table, (x, y, z), cutoff, CHUNK), len(points))
+
+
+def _by_vesin(points: Tensor, rows: np.ndarray, periodic: np.ndarray, cutoff: float) -> tuple[Tensor, Tensor]:
+    import vesin
+
+    finder = vesin.NeighborList(cutoff=cutoff, full_list=True)
+    pairs, shift = finder.compute(points.numpy(), rows, periodic, "PS", copy=False)
+    index, steps = _sorted(pairs, shift, len(points))
+    return torch.from_numpy(index), torch.from_numpy(steps)
 
 
 def _sorted(pairs: np.ndarray, shift: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 =====================  ==========================================================================================
 column                 content
 =====================  ==========================================================================================
-``world`` ...          ``level``, ``dataset``, ``group``, ``formula``, ``file``, ``licence``: text
+``world`` ...          ``level``, ``dataset``, ``group``, ``formula``, ``id``, ``file``, ``licence``: text
 ``num_nodes`` ...      ``num_times``, ``record``, ``line``: integers; ``spacing``: float; ``pbc``: bits 1, 2, 4
 ``positions64/32``     3N floats; 32 when every number is a float32 exactly. Absent where ``axes`` say them all
 ``axes``               coordinates along each axis of a grid in C order (``grid_shape``), instead of positions
@@ -13,6 +13,7 @@ column                 content
 ``c/NAME``             a condition; null is unknown
 ``e/KIND/senders``     ``receivers``, ``shift`` (absent if zero): mesh and nearest-neighbour edges. Grid edges follow from
                        ``grid_shape`` and ``pbc``; radius edges are never stored
+``b/pairs b/kind``     bonds, two atoms and one byte each: type, + 8 if conjugated, + 16 if in a ring. Null: bonds not known
 ``layout``             JSON of what the defaults above do not say about the quantities of the row
 =====================  ==========================================================================================
 """
@@ -30,14 +31,16 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from .bonds import Bonds
 from .errors import Provenance
 from .graph import EdgeKind, Edges, Graph, NodeType
 from .neighbors import grid_edges
 from .quantities import VOCABULARY, Quantity
 
-_TEXT = ("world", "level", "dataset", "group", "formula", "file", "licence", "layout")
+_TEXT = ("world", "level", "dataset", "group", "formula", "id", "file", "licence", "layout")
 _INTEGERS = ("num_nodes", "num_times", "record", "line")
 _EDGE_KINDS: tuple[EdgeKind, ...] = ("mesh", "knn", "grid")
+_CONJUGATED, _IN_RING = 8, 16
 Row = dict[str, Any]
 
 
@@ -51,9 +54,11 @@ def arrow_type(column: str) -> pa.DataType:
         return pa.uint8()
     if column == "spacing" or column.startswith("c/"):
         return pa.float64()
-    if column in ("species", "node_type"):
+    if column in ("species", "node_type", "b/kind"):
         return pa.large_list(pa.uint8())
-    if column == "grid_shape" or (column.endswith(("/senders", "/receivers")) and column.startswith("e/")):
+    if column in ("grid_shape", "b/pairs") or (
+        column.endswith(("/senders", "/receivers")) and column.startswith("e/")
+    ):
         return pa.large_list(pa.int32())
     if column.startswith("e/"):
         return pa.large_list(pa.int8())
@@ -98,6 +103,7 @@ def encode(graph: Graph) -> Row:
         "dataset": graph.dataset,
         "group": graph.group,
         "formula": formula(graph),
+        "id": graph.id,
         "file": where.file,
         "licence": where.licence,
         "record": where.record,
@@ -121,7 +127,26 @@ def encode(graph: Graph) -> Row:
             row[f"e/{kind}/senders"], row[f"e/{kind}/receivers"] = edges.index.numpy().astype(np.int32)
             if edges.shift.any():
                 row[f"e/{kind}/shift"] = edges.shift.numpy().reshape(-1)
+    if graph.bonds is not None:
+        row["b/pairs"] = graph.bonds.index.numpy().T.reshape(-1)
+        row["b/kind"] = _bond_bytes(graph.bonds)
     return row
+
+
+def _bond_bytes(bonds: Bonds) -> np.ndarray:
+    flags = _CONJUGATED * bonds.conjugated.numpy() + _IN_RING * bonds.in_ring.numpy()
+    return (bonds.kind.numpy() + flags).astype(np.uint8)
+
+
+def bonds_of_bytes(pairs: np.ndarray, code: np.ndarray) -> Bonds:
+    """The inverse of what is stored: ``pairs [2 B]`` node numbers and ``code [B]``."""
+    code = code.astype(np.int64)
+    return Bonds(
+        torch.from_numpy(np.ascontiguousarray(pairs.reshape(-1, 2).T.astype(np.int64))),
+        torch.from_numpy(code % _CONJUGATED),
+        torch.from_numpy((code & _CONJUGATED) > 0),
+        torch.from_numpy((code & _IN_RING) > 0),
+    )
 
 
 def _encode_points(graph: Graph, row: Row) -> None:
@@ -311,6 +336,8 @@ def decode(get: Callable[[str], Any], names: tuple[str, ...], properties: Mappin
             "properties": used,
             "provenance": Provenance(get("file"), get("record"), get("line"), get("licence")),
             "grid_shape": grid_shape,
+            "id": get("id") or "",
+            "bonds": None if (pairs := get("b/pairs")) is None else bonds_of_bytes(pairs, get("b/kind")),
         }
     )
 

@@ -27,7 +27,9 @@ from .shards import Form, Shard, ShardWriter, check_digest, check_size, write_sy
 from .tally import Tally
 
 FORMAT = "atomfield-store"
-VERSION = 1
+VERSION = 2
+"""2: records may have bonds and ids. What a store of version 1 holds lies in it as it does in one of version 2."""
+_READ = (1, 2)
 
 
 def is_store(path: str | Path) -> bool:
@@ -193,13 +195,13 @@ class Store(Sequence[Graph]):
     @cached_property
     def columns(self) -> dict[str, Any]:
         """What planning needs, per record and without decoding: ``num_nodes``, ``num_times`` int64 arrays ``[R]``; ``world``,
-        ``level``, ``dataset``, ``group``, ``formula`` lists of text; ``elements`` the atomic numbers of the store ``[K]``
+        ``level``, ``dataset``, ``group``, ``formula``, ``id`` lists of text; ``elements`` the atomic numbers of the store ``[K]``
         and ``species_counts [R, K]`` int64."""
         shards = [self._shard(i) for i in range(len(self._shards))]
         out: dict[str, Any] = {}
         for name in ("num_nodes", "num_times"):
             out[name] = np.concatenate([s.numbers(name) for s in shards]).astype(np.int64)
-        for name in ("world", "level", "dataset", "group", "formula"):
+        for name in ("world", "level", "dataset", "group", "formula", "id"):
             out[name] = [text for s in shards for text in s.texts(name)]
         elements = np.array(self.index["elements"], dtype=np.int64)
         out["elements"] = elements
@@ -235,6 +237,9 @@ def read_index(path: Path) -> dict[str, Any]:
         _ = index["shards"], index["properties"], index["elements"], index["conditions"], index["num_records"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"is not the index of a store ({error}); make the store again", str(file)) from None
-    if found != (FORMAT, VERSION):
-        raise InputError(f"format is {found[0]} {found[1]}, expected {FORMAT} {VERSION}", str(file))
+    if found[0] != FORMAT or found[1] not in _READ:
+        raise InputError(
+            f"format is {found[0]} {found[1]}, expected {FORMAT} up to {VERSION}; a newer atomfield may read it",
+            str(file),
+        )
     return index

@@ -30,6 +30,8 @@ class FinetuneConfig(BaseModel):
     units: dict[str, str] = {}
     conformers: int = Field(1, ge=1)
     on_bad: Literal["raise", "skip"] = "raise"
+    max_bad: float = Field(0.01, ge=0, le=1)
+    """With ``on_bad: skip``, the share of the records of a source that may be skipped."""
     on_leak: Literal["report", "raise"] = "report"
     """Test records that are in the training set: report metrics with and without them, or stop."""
     level: str = ""

@@ -12,7 +12,7 @@ import torch
 import yaml
 from rich.console import Console
 
-from atomfield.data.checks import Overlap, overlap
+from atomfield.data.checks import Overlap, check_share, overlap
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 from atomfield.data.loader import Loader
@@ -112,7 +112,14 @@ def read_parts(config: FinetuneConfig, console: Console) -> Parts:
     bad: list[BadRecord] = []
 
     def gather(sources: tuple[str, ...]) -> list[Graph]:
-        return [g for source in sources for g in open_source(source, options, bad)]
+        graphs: list[Graph] = []
+        for source in sources:
+            skipped: list[BadRecord] = []
+            its = open_source(source, options, skipped)
+            check_share(skipped, len(its), config.max_bad, source)
+            graphs += its
+            bad.extend(skipped)
+        return graphs
 
     train_part, valid_part, test_part = gather(config.train), gather(config.valid), gather(config.test)
     if bad:

@@ -17,6 +17,7 @@ from .options import (
     Dtype,
     Level,
     Map,
+    MaxBad,
     OnBad,
     Seed,
     Source,
@@ -24,8 +25,8 @@ from .options import (
     Units,
     listed,
     load_net,
+    opened,
     read_options,
-    tell_skipped,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def evaluate(
     level: Level = "",
     conformers: Conformers = 1,
     on_bad: OnBad = "raise",
+    max_bad: MaxBad = 0.01,
     seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = None,
@@ -61,8 +63,6 @@ def evaluate(
 
     Without --target: the checkpoint's own properties, or else every label that the records have and the checkpoint predicts.
     """
-    from atomfield.data.readers import BadRecord
-    from atomfield.data.source import open_source
     from atomfield.finetune.evaluate import evaluate as run
 
     net = load_net(checkpoint, device, dtype)
@@ -70,10 +70,8 @@ def evaluate(
     options = read_options(
         targets=targets, map=map, units=units, level=level, conformers=conformers, seed=seed, on_bad=on_bad
     )
-    bad: list[BadRecord] = []
-    graphs = open_source(source, options, bad)
-    fitted = open_source(train, options, bad) if train else None
-    tell_skipped(bad)
+    graphs = opened(source, options, max_bad)
+    fitted = opened(train, options, max_bad) if train else None
     run(net, graphs, targets or labels_of(graphs, net.config, source), out, train=fitted)
 
 

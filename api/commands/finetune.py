@@ -74,6 +74,17 @@ def finetune(
     on_bad: Annotated[
         OnBadName | None, _given("--on-bad", "raise|skip", "A bad record: stop, or skip it and report.")
     ] = None,
+    max_bad: Annotated[
+        float | None,
+        typer.Option(
+            "--max-bad",
+            metavar="SHARE",
+            min=0.0,
+            max=1.0,
+            help="With --on-bad skip: the share of records that may be skipped; more is an error.",
+            show_default=False,
+        ),
+    ] = None,
     on_leak: Annotated[
         Literal["report", "raise"] | None,
         _given(
@@ -117,6 +128,7 @@ def finetune(
         "network.size": ("--size", size),
         "max_time": ("--max-time", seconds(max_time)),
         "on_bad": ("--on-bad", on_bad),
+        "max_bad": ("--max-bad", max_bad),
         "on_leak": ("--on-leak", on_leak),
         "seed": ("--seed", seed),
         "device": ("--device", device),

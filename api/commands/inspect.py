@@ -11,7 +11,19 @@ import typer
 
 from atomfield.data.errors import InputError
 
-from .options import Conformers, Level, Map, OnBad, Seed, Target, Units, listed, read_options, tell_skipped
+from .options import (
+    Conformers,
+    Level,
+    Map,
+    MaxBad,
+    OnBad,
+    Seed,
+    Target,
+    Units,
+    listed,
+    read_options,
+    tell_skipped,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,6 +59,7 @@ def inspect(
     level: Level = "",
     conformers: Conformers = 1,
     on_bad: OnBad = "raise",
+    max_bad: MaxBad = 0.01,
     seed: Seed = 0,
     check: Annotated[
         bool,
@@ -72,6 +85,7 @@ def inspect(
         if picture is not None:
             raise InputError("a picture is drawn of a data record, and this is a run or a checkpoint", what)
         return
+    from atomfield.data.checks import check_share
     from atomfield.data.inspect import picture as draw
     from atomfield.data.inspect import show, summarize
     from atomfield.data.readers import BadRecord
@@ -109,6 +123,7 @@ def inspect(
             )
         draw(graphs[record], picture)
         print(f"Written: {picture}")
+    check_share(bad, len(graphs), max_bad, what)
 
 
 def _table(title: str, rows: list[tuple[str, object]], console: Console) -> None:

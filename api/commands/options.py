@@ -11,8 +11,11 @@ import typer
 from atomfield.data.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
+    from atomfield.data.graph import Graph
     from atomfield.data.readers import BadRecord, ReadOptions
     from atomfield.models.network import AtomFieldNet
 
@@ -198,6 +201,18 @@ def load_net(checkpoint: Path, device: DeviceName, dtype: DtypeName | None) -> A
 
     precision = {"float32": torch.float32, "float64": torch.float64, None: None}[dtype]
     return load(checkpoint, device_of(device), precision)
+
+
+def opened(source: str, options: ReadOptions, max_bad: float) -> Sequence[Graph]:
+    """The records of a source; tells on stderr what was skipped, and raises ``InputError`` where it was more than ``max_bad``."""
+    from atomfield.data.checks import check_share
+    from atomfield.data.source import open_source
+
+    bad: list[BadRecord] = []
+    graphs = open_source(source, options, bad)
+    tell_skipped(bad)
+    check_share(bad, len(graphs), max_bad, source)
+    return graphs
 
 
 def tell_skipped(bad: list[BadRecord]) -> None:

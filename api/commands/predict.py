@@ -16,13 +16,14 @@ from .options import (
     Dtype,
     Level,
     Map,
+    MaxBad,
     OnBad,
     Seed,
     Source,
     Units,
     load_net,
+    opened,
     read_options,
-    tell_skipped,
 )  # fmt: skip
 
 Out = Annotated[
@@ -47,6 +48,7 @@ def predict(
     level: Level = "",
     conformers: Conformers = 1,
     on_bad: OnBad = "raise",
+    max_bad: MaxBad = 0.01,
     seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = None,
@@ -57,8 +59,6 @@ def predict(
     """
     from rich.console import Console
 
-    from atomfield.data.readers import BadRecord
-    from atomfield.data.source import open_source
     from atomfield.inference.predict import predict_graphs, probabilities
     from atomfield.inference.write import SUFFIXES, write_predictions
 
@@ -69,9 +69,7 @@ def predict(
         )
     net = load_net(checkpoint, device, dtype)
     options = read_options(map=map, units=units, level=level, conformers=conformers, seed=seed, on_bad=on_bad)
-    bad: list[BadRecord] = []
-    graphs = open_source(source, options, bad)
-    tell_skipped(bad)
+    graphs = opened(source, options, max_bad)
     raw = predict_graphs(net, graphs, forces=forces, progress=Console(stderr=True).is_terminal)
     predictions = probabilities(net.config, raw)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from atomfield.data.errors import InputError
+
 from .options import (
     Conformers,
     Level,
@@ -19,6 +21,7 @@ from .options import (
     Target,
     Units,
     listed,
+    paired,
     read_options,
     tell_skipped,
 )
@@ -61,10 +64,19 @@ def prepare(
             "--split",
             metavar="RULE|FILE",
             help="Parts of the store, used as STORE:train: random, group, scaffold, composition, prototype, spacegroup, "
-            "trajectory, time, or a file of record numbers (JSON, CSV, text).",
+            "trajectory, time, or a file of record numbers or ids (JSON, CSV, text).",
             show_default=False,
         ),
     ] = None,
+    by_id: Annotated[
+        str,
+        typer.Option(
+            "--by-id",
+            metavar="KEY",
+            help="The --split FILE names records by this column or key of theirs; the same as --map id=KEY.",
+            show_default=False,
+        ),
+    ] = "",
     fractions: Annotated[
         str,
         typer.Option(
@@ -100,6 +112,9 @@ def prepare(
     from atomfield.data.prepare import workers_for
     from atomfield.data.store import Store
 
+    if by_id:
+        _check_by_id(by_id, split, map)
+        map = [*(map or ()), f"id={by_id}"]
     options = read_options(
         targets=listed(target),
         map=map,
@@ -122,7 +137,7 @@ def prepare(
         report.write(out / "checks.json")
         report.show(console)
     if split:
-        parts = _split(store, split, fractions, seed)
+        parts = _split(store, split, by_id, fractions, seed)
         write_parts(out, parts)
         print("Parts: " + ", ".join(f"{out}:{name} {len(its)}" for name, its in parts.items()))
     check_share(done.bad or listed_bad(out), len(store), max_bad, str(out))
@@ -134,15 +149,26 @@ def prepare(
         print(f"Written: {out}")
 
 
-def _split(store: Store, rule: str, fractions: str, seed: int) -> dict[str, list[int]]:
+def _check_by_id(key: str, split: str | None, map: list[str] | None) -> None:
+    """``--by-id`` goes with a file, and with one key."""
+    from atomfield.data.partition import RULES
+
+    if split is None or split in RULES:
+        raise InputError("is for a file of ids, which --split names", "--by-id")
+    other = paired(map, "--map").get("id", key)
+    if other != key:
+        raise InputError(f"is {key!r}, but --map has id={other}; expected one of them", "--by-id")
+
+
+def _split(store: Store, rule: str, by_id: str, fractions: str, seed: int) -> dict[str, list[int]]:
     """Record numbers of each part, by a rule or a file."""
-    from atomfield.data.errors import InputError
-    from atomfield.data.partition import RULES, partition, read_parts_file
+    from atomfield.data.folds import read_parts_file
+    from atomfield.data.partition import RULES, partition
 
     if rule not in RULES:
         if not Path(rule).is_file():
             raise InputError(f"found {rule!r}, expected one of {', '.join(RULES)}, or a file", "--split")
-        return read_parts_file(rule, store)
+        return read_parts_file(rule, store, by_id)
     try:
         shares = [float(word) for word in fractions.split(",")]
     except ValueError:

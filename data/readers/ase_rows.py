@@ -18,9 +18,10 @@ import numpy as np
 
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
+from atomfield.data.quantities import VOCABULARY
 
 from .atoms import atoms_graph
-from .labels import full_tensor, warn_unread
+from .labels import differ, full_tensor, warn_unread
 from .options import ReadOptions
 from .parsing import parsed
 
@@ -59,7 +60,20 @@ class Rows:
         values = {k: row[k] for k in RESULTS if row.get(k) is not None}
         if "stress" in values and np.shape(values["stress"]) == (6,):
             values["stress"] = full_tensor(_array(values["stress"], "the stress", where))
-        values |= {k: v for k, v in _pairs(row, where).items() if k not in values}
+        pairs = _pairs(row, where)
+        for key in values:
+            if (
+                key in pairs
+                and key in VOCABULARY
+                and not self.options.said(key)
+                and differ(values[key], pairs[key])
+            ):
+                raise InputError(
+                    f"{key!r} is a result of the calculator and a key of the row, and they differ; delete one, or rename the key "
+                    f"and give it with --map {key}=KEY",
+                    where,
+                )
+        values |= {k: v for k, v in pairs.items() if k not in values}
         new = [k for k in values if k not in self.seen]
         if new:
             self.seen.update(new)

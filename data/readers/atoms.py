@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from atomfield.data.bonds import Bonds
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import MIN_DISTANCE, Graph
 from atomfield.data.neighbors import completed_box
@@ -33,6 +34,7 @@ def atoms_graph(
     *,
     group: str = "",
     conditions: Mapping[str, float] | None = None,
+    bonds: Bonds | None = None,
 ) -> Graph:
     """A molecule or, if any direction is periodic, a crystal, with the labels that ``values`` holds.
 
@@ -64,10 +66,22 @@ def atoms_graph(
         dataset=Path(where.file).name.split(".")[0],
         group=group or _formula(np.asarray(numbers), periodic),
         provenance=where,
+        bonds=bonds,
+        id=id_text(values.get(options.map["id"])) if "id" in options.map else "",
     )
     if periodic:
         _refuse_overlap(graph)
     return graph
+
+
+def id_text(value: Any) -> str:
+    """An id as text, so that 7 of one file is 7 of another; empty for none."""
+    if value is None:
+        return ""
+    array = np.asarray(value)
+    if array.ndim == 0 and array.dtype.kind == "f" and float(array).is_integer():
+        return str(int(array))
+    return str(array.item() if array.ndim == 0 else value).strip()
 
 
 def _refuse_overlap(graph: Graph) -> None:

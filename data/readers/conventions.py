@@ -48,7 +48,12 @@ def assumed(
         took = ", ".join(f"{name}={key}" for name, key in keys.items() if name != key)
         if took:
             logger.warning("%s: read as %s (%s)", path, took, why)
-    return replace(options, units={**units, **options.units}, map={**keys, **options.map})
+    return replace(
+        options,
+        units={**units, **options.units},
+        map={**keys, **options.map},
+        assumed=(*options.assumed, *keys),
+    )
 
 
 def undeclared(options: ReadOptions, names: Iterable[str], path: Path) -> None:

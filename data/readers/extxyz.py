@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from atomfield.data.errors import InputError, Provenance
+from atomfield.data.quantities import VOCABULARY
 
 from .atoms import atoms_graph
 from .labels import warn_unread
@@ -23,6 +24,10 @@ from .text import open_text
 _RESERVED = ("Properties", "Lattice", "pbc", "species", "pos", "Z", "numbers")
 _SIX = re.compile(r'(?<!\S)(stress|virials?)="([^"]*)"')
 """Six numbers are as good as nine; ASE takes nine only."""
+_QUOTED, _KEY = (
+    re.compile(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'|\{[^}]*\}|\[[^\]]*\]'),
+    re.compile(r"(?<!\S)([^\s=\"']+)\s*="),
+)
 _KINDS: dict[str, Any] = {"R": np.float64, "I": np.int64, "S": str, "L": str}
 
 
@@ -47,6 +52,12 @@ def read_extxyz(path: Path, options: ReadOptions) -> Outcomes:
 
             def build(comment: str = comment, rows: list[Any] = rows, where: Provenance = where) -> Any:
                 info, arrays = _parse(comment, rows, where)
+                both = [k for k in arrays if k in info and k in VOCABULARY]
+                if both:
+                    raise InputError(
+                        f"{both[0]!r} is a key of the comment line and a column of the atoms, expected one of them",
+                        _below(where, 1),
+                    )
                 values = {
                     **{k: v for k, v in info.items() if k not in _RESERVED},
                     **{k: v for k, v in arrays.items() if k not in _RESERVED},
@@ -92,6 +103,7 @@ def _parse(comment: str, rows: list[str], where: Provenance) -> tuple[dict[str, 
     from ase.io.extxyz import key_val_str_to_dict
 
     info: dict[str, Any] = {}
+    _refuse_doubled(_KEY.findall(_QUOTED.sub('""', comment)), "key", _below(where, 1))
     if "=" in comment:
         six: dict[str, Any] = {}
 
@@ -107,6 +119,7 @@ def _parse(comment: str, rows: list[str], where: Provenance) -> tuple[dict[str, 
         except (ValueError, IndexError, KeyError) as error:
             raise InputError(f"the comment line cannot be parsed ({error})", _below(where, 1)) from None
     columns = _columns(str(info.get("Properties", "species:S:1:pos:R:3")), where)
+    _refuse_doubled([name for name, _, _ in columns], "column", _below(where, 1))
     width = sum(count for _, _, count in columns)
     table = [row.split() for row in rows]
     exact = "Properties" in info
@@ -135,6 +148,12 @@ def _parse(comment: str, rows: list[str], where: Provenance) -> tuple[dict[str, 
             _below(where, 2 + int(bad[0])),
         )
     return info, arrays
+
+
+def _refuse_doubled(names: list[str], what: str, where: Provenance) -> None:
+    doubled = [name for name in names if names.count(name) > 1]
+    if doubled:
+        raise InputError(f"{what} {doubled[0]!r} is there twice, expected it once", where)
 
 
 def _below(where: Provenance, lines: int) -> Provenance:

@@ -21,6 +21,14 @@ from .options import ReadOptions
 
 logger = logging.getLogger("atomfield")
 
+_RIVALS = {
+    "energy": ("REF_energy", "dft_energy", "total_energy", "Energy"),
+    "forces": ("REF_forces", "dft_forces", "force", "Forces"),
+    "stress": ("REF_stress", "dft_stress"),
+    "dipole": ("REF_dipole", "dipole_moment"),
+}
+"""Keys that mean the very quantity. Not ``free_energy``, which electrons at a temperature lower, nor ``U0``, which has the
+zero-point energy."""
 _CLASSES = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 _MISSING = {"", "nan", "na", "n/a", "none", "null", "-", "?"}
 
@@ -48,6 +56,7 @@ def labels_of(
     needed to turn a virial into a stress.
     """
     labels = Labels()
+    rivals: dict[str, tuple[str, str]] = {}
     for name in _wanted(values, options):
         key = options.key(name)
         if key not in values:
@@ -55,6 +64,8 @@ def labels_of(
         number = _array(values[key], name, key, where)
         if number is None:
             continue
+        if not options.said(name) and (rival := _rival(name, key, number, values)):
+            rivals[name] = (key, rival)
         q = scalar_property(name, options.units.get(name, ""))
         unit = options.units.get(name)
         plain, order = split_order(unit) if unit else ("", "")
@@ -70,10 +81,40 @@ def labels_of(
         labels.quantities[name] = torch.from_numpy(np.array(number, dtype=np.float64))
         if name not in VOCABULARY:
             labels.properties[name] = q
+    if rivals:
+        raise InputError(_which(rivals, values), where)
     if options.targets and not any(t in labels.quantities for t in options.targets):
         raise InputError(missing_target(options.targets, values, options), where)
     _conditions(values, options, labels, where)
     return labels
+
+
+def _rival(name: str, own: str, number: np.ndarray, values: Mapping[str, Any]) -> str:
+    """Another key of the record that means the quantity and says something else; empty if there is none."""
+    others = (k for k in (name, *_RIVALS.get(name, ())) if k != own and k in values)
+    return next((key for key in others if differ(number, values[key])), "")
+
+
+def _which(rivals: Mapping[str, tuple[str, str]], values: Mapping[str, Any]) -> str:
+    name, (own, other) = next(iter(rivals.items()))
+    a, b = (_short(values[key]) for key in (own, other))
+    first, second = (",".join(f"{n}={pair[k]}" for n, pair in rivals.items()) for k in (1, 0))
+    more = f" (and so do those of {', '.join(list(rivals)[1:])})" if len(rivals) > 1 else ""
+    return f"{own!r} and {other!r} are both {name} and differ: {a} and {b}{more}; say which: --map {first} or --map {second}"
+
+
+def differ(first: Any, second: Any) -> bool:
+    """Whether both are numbers of one shape that are not equal to six digits."""
+    try:
+        a, b = (np.asarray(x, dtype=np.float64) for x in (first, second))
+    except (TypeError, ValueError):
+        return False
+    return a.shape == b.shape and not np.allclose(a, b, rtol=1e-6, atol=1e-6, equal_nan=True)
+
+
+def _short(value: Any) -> str:
+    array = np.asarray(value, dtype=np.float64)
+    return f"{float(array):.8g}" if array.ndim == 0 else f"{array.reshape(-1)[0]:.6g}, ..."
 
 
 def _wanted(values: Mapping[str, Any], options: ReadOptions) -> list[str]:

@@ -23,6 +23,7 @@ from .atoms import atoms_graph
 from .labels import logger
 from .options import Outcomes, ReadOptions, attempt
 from .parsing import is_number, parsed
+from .residue_bonds import Site, Template, place_of, residue_bonds, templates_of_mmcif
 from .text import plain_suffix, read_text
 
 _NEEDED = ("id", "type_symbol", "label_alt_id", "label_asym_id", "occupancy", "B_iso_or_equiv", "auth_seq_id", "Cartn_x",
@@ -52,67 +53,79 @@ def read_macromolecule(path: Path, options: ReadOptions) -> Outcomes:
         structure = gemmi.read_structure_string(text, format=form)
     if len(structure) == 0 or not any(len(chain) for model in structure for chain in model):
         raise InputError("has no atoms (ATOM, HETATM or _atom_site), expected a structure", str(path))
+    templates = templates_of_mmcif(text) if mmcif else {}
     name = dict(structure.info.items()).get("_entry.id") or path.name.split(".")[0]
     notes: dict[str, int] = defaultdict(int)
     for number, model in enumerate(structure):
         where = Provenance(str(path), number)
-        yield attempt(where, partial(_graph, structure, model, name, options, where, notes))
+        yield attempt(where, partial(_graph, structure, model, name, templates, options, where, notes))
     if notes["alternatives"]:
         logger.warning(
             "%s: %d atoms in alternative locations: of each residue the one with the highest occupancy was taken",
             path, notes["alternatives"],
         )  # fmt: skip
+    if notes["models without bonds"]:
+        logger.info("%s: some residues are of no known kind and nothing says their bonds: read without", path)
     if notes["models without hydrogens"]:
         logger.warning("%s: has no hydrogens; none were added", path)
 
 
 def _graph(
-    structure: Any, model: Any, name: str, options: ReadOptions, where: Provenance, notes: dict[str, int]
+    structure: Any,
+    model: Any,
+    name: str,
+    templates: dict[str, Template],
+    options: ReadOptions,
+    where: Provenance,
+    notes: dict[str, int],
 ) -> Graph:
     atoms = _chosen(model, notes)
-    numbers = np.array([a.element.atomic_number for _, a in atoms], dtype=np.int64)
+    numbers = np.array([s.atom.element.atomic_number for s in atoms], dtype=np.int64)
     unknown = np.flatnonzero(numbers == 0)
     if len(unknown):
-        place, atom = atoms[unknown[0]]
+        place, atom = atoms[unknown[0]].place, atoms[unknown[0]].atom
         raise InputError(f"atom {atom.name!r} of {place} is of no known element ({atom.element.name})", where)
-    positions = np.array([(a.pos.x, a.pos.y, a.pos.z) for _, a in atoms], dtype=np.float64)
+    positions = np.array([(s.atom.pos.x, s.atom.pos.y, s.atom.pos.z) for s in atoms], dtype=np.float64)
     if not np.isfinite(positions).all():
-        place, atom = atoms[int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])]
-        raise InputError(f"atom {atom.name!r} of {place} has no finite position, expected numbers", where)
+        lost = atoms[int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])]
+        raise InputError(
+            f"atom {lost.atom.name!r} of {lost.place} has no finite position, expected numbers", where
+        )
     if not (numbers == 1).any():
         notes["models without hydrogens"] += 1
     cell, pbc = None, (False, False, False)
     if options.map.get("periodic") == "cell":
         cell, pbc = _cell(structure, where), (True, True, True)
-    return atoms_graph(numbers, positions, cell, pbc, {"id": name}, options, where, group=name)
+    bonds = residue_bonds(structure, atoms, numbers, templates)
+    if bonds is None:
+        notes["models without bonds"] += 1
+    return atoms_graph(numbers, positions, cell, pbc, {"id": name}, options, where, group=name, bonds=bonds)
 
 
-def _chosen(model: Any, notes: dict[str, int]) -> list[tuple[str, Any]]:
-    """``(residue, atom)`` with one location of each residue; a point mutation is a residue with two names."""
-    by_residue: dict[tuple[str, str], list[tuple[str, Any]]] = defaultdict(list)
+def _chosen(model: Any, notes: dict[str, int]) -> list[Site]:
+    """Atoms of one location of each residue; a point mutation is a residue with two names."""
+    by_residue: dict[tuple[str, str], list[Site]] = defaultdict(list)
     for chain in model:
         for residue in chain:
-            place = f"{residue.name} {residue.seqid} of chain {chain.name}"
-            for atom in residue:
-                by_residue[(chain.name, f"{residue.seqid}{residue.segment}{residue.het_flag}")].append(
-                    (place, atom)
-                )
-    chosen: list[tuple[str, Any]] = []
-    for atoms in by_residue.values():
+            place = place_of(residue.name, residue.seqid, chain.name)
+            key = (chain.name, f"{residue.seqid}{residue.segment}{residue.het_flag}")
+            by_residue[key] += [Site(place, residue.name, chain.name, atom) for atom in residue]
+    chosen: list[Site] = []
+    for sites in by_residue.values():
         occupancy: dict[str, list[float]] = defaultdict(list)
-        for _, atom in atoms:
-            if atom.altloc != "\0":
-                occupancy[atom.altloc].append(atom.occ)
+        for site in sites:
+            if site.atom.altloc != "\0":
+                occupancy[site.atom.altloc].append(site.atom.occ)
         mean = {label: sum(values) / len(values) for label, values in occupancy.items()}
         best = min(mean, key=lambda label: (-round(mean[label], 4), label)) if mean else "\0"
-        kept = [(place, atom) for place, atom in atoms if atom.altloc in ("\0", best)]
-        places = {place for place, _ in kept}
-        have = {(place, atom.name) for place, atom in kept}
-        for place, atom in atoms:  # an atom of the same residue that is only there in another location
-            if place in places and (place, atom.name) not in have:
-                kept.append((place, atom))
-                have.add((place, atom.name))
-        notes["alternatives"] += len(atoms) - len(kept)
+        kept = [site for site in sites if site.atom.altloc in ("\0", best)]
+        places = {site.place for site in kept}
+        have = {(site.place, site.atom.name) for site in kept}
+        for site in sites:  # an atom of the same residue that is only there in another location
+            if site.place in places and (site.place, site.atom.name) not in have:
+                kept.append(site)
+                have.add((site.place, site.atom.name))
+        notes["alternatives"] += len(sites) - len(kept)
         chosen += kept
     return chosen
 

@@ -20,6 +20,7 @@ from atomfield.data.graph import Graph
 
 from .atoms import atoms_graph
 from .labels import logger, warn_unread
+from .molecule_bonds import bonds_of
 from .options import Outcomes, ReadOptions, attempt
 from .parsing import atomic_number, floats
 from .smiles import canonical_smiles
@@ -102,11 +103,13 @@ def _graph(lines: list[str], options: ReadOptions, where: Provenance, notes: set
     radicals = sum(a.GetNumRadicalElectrons() for a in molecule.GetAtoms())
     if radicals and 1 not in numbers:
         notes.add("molecules without hydrogens, of which none were added; their charge is not known")
-        return atoms_graph(np.array(numbers), array, None, (False,) * 3, values, options, where)
+        return atoms_graph(
+            np.array(numbers), array, None, (False,) * 3, values, options, where, bonds=bonds_of(molecule)
+        )
     conditions = {"charge": float(Chem.GetFormalCharge(molecule)), "spin": float(radicals)}
     return atoms_graph(
         np.array(numbers), array, None, (False,) * 3, values, options, where,
-        group=canonical_smiles(molecule), conditions=conditions,
+        group=canonical_smiles(molecule), conditions=conditions, bonds=bonds_of(molecule),
     )  # fmt: skip
 
 

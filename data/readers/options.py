@@ -30,6 +30,7 @@ class ReadOptions:
     conformers: how many per SMILES, all in one group. seed: of the conformers.
     on_bad: raise at the first bad record, or skip and collect.
     level: level of theory of all records. units: quantity -> unit in the file, see :mod:`atomfield.data.units`.
+    assumed: names in ``map`` that a reader put there by a format's convention.
     """
 
     map: dict[str, str] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class ReadOptions:
     on_bad: Literal["raise", "skip"] = "raise"
     level: str = ""
     units: dict[str, str] = field(default_factory=dict)
+    assumed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.conformers < 1:
@@ -56,6 +58,17 @@ class ReadOptions:
                     f"map has {name!r}, which is neither a quantity, a condition, one of {', '.join(ROLES)}, nor a target; "
                     "write map as our name = key in the file"
                 )
+        asked = dict.fromkeys(
+            [*(n for n in self.map if n in VOCABULARY and n not in self.assumed), *self.targets]
+        )
+        keys: dict[str, str] = {}
+        for name in asked:
+            other = keys.setdefault(self.key(name), name)
+            if other != name:
+                raise InputError(
+                    f"{other!r} and {name!r} are both read from {self.key(name)!r}, expected a key for each",
+                    "--map",
+                )
         for name, unit in self.units.items():
             factor(name, unit)
 
@@ -69,6 +82,10 @@ class ReadOptions:
             keys = ", ".join(f"{self.map[n]!r} (for {n})" for n in mapped)
             return f"no record has {keys}; see the keys of the file, and name them with --map"
         return ""
+
+    def said(self, name: str) -> bool:
+        """Whether the user named the key of ``name``."""
+        return name in self.map and name not in self.assumed
 
     def key(self, name: str) -> str:
         """The file's key for one of our names."""

@@ -18,6 +18,7 @@ from atomfield.data.graph import Graph
 
 from .atoms import atoms_graph
 from .labels import logger, missing_target, warn_unread
+from .molecule_bonds import bonds_of
 from .options import BadRecord, Outcomes, Passed, ReadOptions
 from .parsing import floats
 from .smiles import canonical_smiles, embed_molecule
@@ -76,6 +77,8 @@ def _items(block: str) -> dict[str, Any]:
         text = body.split("\n\n", 1)[0].strip("\n")
         words = text.split()
         numeric = len(words) > 1 and all(re.fullmatch(r"[-+.\deE]+", w) for w in words)
+        if match.group(1) in values:
+            raise InputError(f"data item {match.group(1)!r} is there twice, expected it once")
         values[match.group(1)] = [_float(w, match.group(1)) for w in words] if numeric else text
     return values
 
@@ -144,7 +147,7 @@ def _molecules(
     }
     graph = atoms_graph(
         numbers, molecule.GetConformer().GetPositions(), None, (False, False, False), values, options, where,
-        group=group or canonical_smiles(molecule), conditions=conditions,
+        group=group or canonical_smiles(molecule), conditions=conditions, bonds=bonds_of(molecule),
     )  # fmt: skip
     return [graph]
 

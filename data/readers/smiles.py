@@ -18,6 +18,7 @@ from atomfield.data.graph import Graph
 
 from .atoms import atoms_graph
 from .labels import logger
+from .molecule_bonds import bonds_of
 from .options import ReadOptions
 
 if TYPE_CHECKING:
@@ -137,10 +138,11 @@ def embed_molecule(
         "charge": float(Chem.GetFormalCharge(full)),
         "spin": float(sum(a.GetNumRadicalElectrons() for a in full.GetAtoms())),
     }
+    bonds = bonds_of(full)
     return [
         atoms_graph(
             numbers, full.GetConformer(i).GetPositions(), None, (False, False, False), values, options, where,
-            group=group or name, conditions=conditions,
+            group=group or name, conditions=conditions, bonds=bonds,
         )
         for i in ids
     ]  # fmt: skip

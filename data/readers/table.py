@@ -188,7 +188,9 @@ def _submit(
         passed.set_result(Passed(line.where, ""))
         return passed
 
-    values: dict[str, Any] = {k: v for k, v in line.cells.items() if k != column}
+    values: dict[str, Any] = {
+        k: v for k, v in line.cells.items() if k != column or column == options.map.get("id")
+    }
     group_key = options.map.get("group")
     group = line.cells.get(group_key, "") if group_key else ""
 

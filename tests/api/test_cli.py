@@ -13,12 +13,12 @@ from atomfield.cli import app, main
 from atomfield.commands.options import listed, paired, seconds, sources
 from atomfield.data.errors import InputError
 
-READING = ["--map", "--units", "--level", "--conformers", "--on-bad", "--seed"]
+READING = ["--map", "--units", "--level", "--conformers", "--on-bad", "--max-bad", "--seed"]
 NETWORK = ["--device", "--dtype"]
 SURFACE = {
     "quickstart": ["--out", "--seed", "--device"],
-    "prepare": ["SOURCE...", "--out", "--target", *READING, "--max-bad", "--workers", "--append",
-                "--split", "--fractions", "--check"],
+    "prepare": ["SOURCE...", "--out", "--target", *READING, "--workers", "--append",
+                "--split", "--by-id", "--fractions", "--check"],
     "inspect": ["STORE|CHECKPOINT|RUN|FILE", "--picture", "--record", "--check", "--verify", "--target", *READING],
     "pretrain": ["CONFIG", "--set", "--plan", "--max-time", "--seed", "--device"],
     "finetune": ["[CONFIG]", "--from", "--train", "--valid", "--test", "--target", "--out", "--task", "--pooling", "--max-time",
@@ -257,6 +257,30 @@ def test_prepare_skips_and_reports(tmp_path, water, capsys):
     assert "there is no record 1" in mistake_after_output(
         capsys, "inspect", out, "--picture", tmp_path / "x.png", "--record", 1
     )
+
+
+@pytest.mark.parametrize("command", ["prepare", "inspect", "evaluate", "predict", "finetune"])
+def test_too_many_bad_records_are_an_error_in_every_command(tmp_path, water, checkpoint, capsys, command):
+    """One of two records is bad: more than the default 1 %, and less than --max-bad 0.6."""
+    water.write_text(water.read_text().replace("H 0 0.76", "H 0 nan", 1))
+    out = tmp_path / "out.csv"
+    words = {
+        "prepare": [water, "--out", tmp_path / "store"],
+        "inspect": [water],
+        "evaluate": [checkpoint, water, "--out", out, "--target", "energy"],
+        "predict": [checkpoint, water, "--out", out],
+        "finetune": ["--from", checkpoint, "--train", water, "--valid", water, "--target", "energy", "--out", out,
+                     "--set", "steps=1"],
+    }[command]  # fmt: skip
+    skip = [command, *words, "--on-bad", "skip"]
+    said = mistake_after_output(capsys, *skip)
+    assert "skipped 1 of 2 records (50.0%), more than --max-bad 0.01 allows" in said
+    assert not out.exists()
+    assert "allows" in mistake_after_output(capsys, *skip, "--max-bad", "0.4")
+    if command == "finetune":  # the same record to train and to validate is refused, after reading
+        assert "training records" in mistake_after_output(capsys, *skip, "--max-bad", "0.6")
+    else:
+        assert main([str(word) for word in [*skip, "--max-bad", "0.6"]]) == 0
 
 
 def mistake_after_output(capsys, *words: object) -> str:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from atomfield.data.graph import Graph
 from atomfield.data.inspect import picture, show, summarize
+from atomfield.data.readers.smiles import embed_smiles
 from atomfield.data.store import Store, write_store
 
 from .conftest import molecule
@@ -67,3 +68,18 @@ def test_picture(samples: list[Graph], tmp_path: Path, which: int) -> None:
     path = picture(samples[which], tmp_path / "a.png")
     assert path.read_bytes()[:4] == b"\x89PNG"
     assert path.stat().st_size > 5000
+
+
+def test_bonds_are_counted_and_drawn(samples: list[Graph], tmp_path: Path) -> None:
+    graph = embed_smiles("C#CC=O")[0]
+    assert summarize(samples)["bonds"] == {}
+    assert summarize([graph, *samples])["bonds"] == {"records": 1, "single": 3, "double": 1, "triple": 1}
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    show(summarize([graph, *samples]), console)
+    assert "single 3, double 1, triple 1 (known in 1 records)" in console.export_text()
+    console.file.close()
+    drawn = picture(graph, tmp_path / "a.png").read_bytes()
+    assert graph.bonds is not None
+    plain = graph.changed(bonds=graph.bonds.among(torch.arange(2)))
+    assert picture(plain, tmp_path / "b.png").read_bytes() != drawn
+    assert picture(graph.changed(bonds=None), tmp_path / "c.png").read_bytes() != drawn

@@ -61,10 +61,15 @@ def brute_force(points, cell, pbc, cutoff):
 
 @contextmanager
 def forced(pairwise):
-    """All structures take one way: all pairs in plain tensors (what a GPU does with small ones), or cell lists."""
+    """All structures take one way: all pairs in plain tensors (what a GPU does with small ones), vesin's cell lists, or those in
+    plain tensors (what a GPU does with large ones)."""
     with pytest.MonkeyPatch.context() as patch:
         if pairwise is not None:
-            patch.setattr(radius, "_together", lambda candidates, *_: np.full(len(candidates), pairwise))
+            patch.setattr(
+                radius, "_together", lambda candidates, *_: np.full(len(candidates), pairwise is True)
+            )
+        if pairwise == "tensors":
+            patch.setattr(radius, "_on_cpu", lambda points: False)
         yield
 
 
@@ -76,7 +81,7 @@ def tensors(points, cell, pbc):
     return torch.from_numpy(points), torch.from_numpy(cell), torch.from_numpy(pbc)
 
 
-@pytest.mark.parametrize("pairwise", [False, True], ids=["cell lists", "all pairs"])
+@pytest.mark.parametrize("pairwise", [False, True, "tensors"], ids=["vesin", "all pairs", "cell lists"])
 @given(structures(), st.sampled_from([0.7, 2.5, 4.0]))
 @settings(max_examples=60, deadline=None)
 def test_radius_edges_are_those_of_brute_force(pairwise, structure, cutoff):
@@ -88,7 +93,7 @@ def test_radius_edges_are_those_of_brute_force(pairwise, structure, cutoff):
     assert order == sorted(order)
 
 
-@pytest.mark.parametrize("pairwise", [None, True], ids=["as on a CPU", "as on a GPU"])
+@pytest.mark.parametrize("pairwise", [None, True, "tensors"], ids=["as on a CPU", "small", "large"])
 @given(
     st.lists(structures(), min_size=1, max_size=6), st.sampled_from([1.5, 3.5]), st.sampled_from([300, 10**6])
 )
@@ -112,7 +117,7 @@ def test_many_structures_at_once_are_each_alone(pairwise, many, cutoff, chunk):
     assert [(*ij, *s) for ij, s in zip(index.T.tolist(), shift.tolist(), strict=True)] == expected
 
 
-@pytest.mark.parametrize("pairwise", [False, True], ids=["cell lists", "all pairs"])
+@pytest.mark.parametrize("pairwise", [False, True, "tensors"], ids=["vesin", "all pairs", "cell lists"])
 def test_a_pair_at_the_cutoff_is_seen_from_both_sides_or_not_at_all(pairwise):
     """Rounding decides about the pairs of a lattice that lie at the cutoff; it must decide alike for both directions."""
     points = np.array([[0.1, 0.2, 0.3], [1.45, 1.5, 1.6]])
@@ -124,14 +129,14 @@ def test_a_pair_at_the_cutoff_is_seen_from_both_sides_or_not_at_all(pairwise):
         assert {(r, s, *(-x for x in k)) for s, r, *k in found} == found
 
 
-def test_many_atoms_in_a_slab_agree_on_both_paths():
+def test_many_atoms_in_a_slab_agree_on_all_paths():
     rng = np.random.default_rng(0)
     points, cell, pbc = rng.uniform(0, 20, (300, 3)), np.diag([20.0, 21, 0]), np.array([True, True, False])
     lists = []
-    for pairwise in (False, True):
+    for pairwise in (False, True, "tensors"):
         with forced(pairwise):
             lists.append(as_list(radius_edges(*tensors(points, cell, pbc), 3.0)))
-    assert lists[0] == lists[1] and lists[0]
+    assert lists[0] == lists[1] == lists[2] and lists[0]
 
 
 def test_batches_are_collated_graphs_with_edges(monkeypatch):

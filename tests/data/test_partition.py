@@ -1,8 +1,7 @@
-"""Parts: whole groups, the scaffold algorithm, blocks in time, files of folds, and the way from prepare to STORE:train."""
+"""Parts: whole groups, the scaffold algorithm, blocks in time, and the way from prepare to STORE:train."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 from atomfield.cli import main
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
-from atomfield.data.partition import RULES, partition, read_parts_file, scaffold_of, write_parts
+from atomfield.data.partition import RULES, partition, scaffold_of, write_parts
 from atomfield.data.source import open_source
 from atomfield.data.store import write_store
 
@@ -83,33 +82,6 @@ def test_crystals_by_prototype_space_group_and_composition() -> None:
     composition = partition(graphs, "composition", (0.5, 0.5))
     assert any({0, 4} <= set(its) for its in composition.values())
     assert sorted(chain(*partition(graphs, "spacegroup", (0.5, 0.5)).values())) == [0, 1, 2, 3, 4]
-
-
-def test_files_of_folds(tmp_path: Path) -> None:
-    graphs = named(list("abcdef"))
-    ids = [f"mol-{i}" for i in range(6)]
-    (tmp_path / "a.json").write_text(json.dumps({"train": [0, 1, 2], "test": [4], "note": "official"}))
-    assert read_parts_file(tmp_path / "a.json", graphs) == {"train": [0, 1, 2], "test": [4]}
-    (tmp_path / "a.csv").write_text("id,split\nmol-3,test\nmol-1,train\n")
-    assert read_parts_file(tmp_path / "a.csv", graphs, ids) == {"test": [3], "train": [1]}
-    (tmp_path / "a.txt").write_text("5\n2\n")
-    assert read_parts_file(tmp_path / "a.txt", graphs) == {"train": [0, 1, 3, 4], "test": [2, 5]}
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.json", '{"train": [0], "test": [9]}', "entry '9' is no record, expected a record number below 6"),
-        ("a.json", '{"train": [0, 1], "test": [1]}', "record 1 is in train and in test"),
-        ("a.json", "[1, 2]", "expected an object of lists"),
-        ("a.json", "{", "cannot be read"),
-        ("a.csv", "name,fold\nx,1\n", "expected id and split"),
-    ],
-)
-def test_wrong_files_are_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
-    (tmp_path / name).write_text(content)
-    with pytest.raises(InputError, match=message):
-        read_parts_file(tmp_path / name, named(list("abcdef")))
 
 
 def test_wrong_fractions_are_refused() -> None:

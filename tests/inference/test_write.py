@@ -51,9 +51,15 @@ def test_extxyz_is_read_back(structures: tuple[list[Graph], list[Prediction]], t
     from atomfield.data.readers import ReadOptions, read
 
     path = write_predictions(*structures, tmp_path / "out.extxyz")
-    again = list(read(path))
+    with pytest.raises(
+        InputError, match="--map energy=REF_energy,forces=REF_forces or --map energy=energy,forces=forces"
+    ):
+        list(read(path))
+    again = list(read(path, ReadOptions(map={"energy": "energy", "forces": "forces"})))
     np.testing.assert_allclose(again[1].quantities["stress"].numpy(), structures[1][1]["stress"], atol=1e-7)
-    labels = list(read(path, ReadOptions(map={"energy": "REF_energy"}, on_bad="skip"), bad=[]))
+    labels = list(
+        read(path, ReadOptions(map={"energy": "REF_energy", "forces": "REF_forces"}, on_bad="skip"), bad=[])
+    )
     assert float(labels[0].quantities["energy"]) == -2.5
 
 

@@ -94,6 +94,35 @@ def test_duplicates_are_found_with_their_labels(copper, molecules) -> None:
     )
 
 
+def severities(graphs: list[Graph]) -> list[str]:
+    return [f.severity for f in audit(graphs).of("duplicates")]
+
+
+def test_forces_and_stress_contradict_too(copper) -> None:
+    """The same structure, turned: forces that turned with it are the same label, others and a stress of half the size are not."""
+    first = next(g for g in copper if float(g.quantities["forces"].norm(dim=1).max()) > 0.3)
+    turn = torch.from_numpy(Rotation.random(random_state=1).as_matrix())
+    turned = replace(
+        first,
+        positions=first.positions @ turn,
+        cell=first.cell @ turn,
+        quantities={"energy": first.quantities["energy"], "forces": first.quantities["forces"] @ turn},
+    )
+    assert severities([first, turned]) == ["note"]
+    other = replace(turned, quantities={**turned.quantities, "forces": 2 * turned.quantities["forces"]})
+    (found,) = audit([first, other]).of("duplicates")
+    assert found.severity == "suspect"
+    assert "but forces has a size of" in found.records[0]
+    stress = torch.diag(torch.tensor([0.04, 0.02, 0.03], dtype=torch.float64))
+    pair = [
+        replace(g, quantities={"stress": s})
+        for g, s in ((first, stress), (turned, (turn.T @ stress @ turn) * 0.5))
+    ]
+    assert severities(pair) == ["suspect"]
+    pair[1] = replace(pair[1], quantities={"stress": turn.T @ stress @ turn})
+    assert severities(pair) == ["note"]
+
+
 def test_levels_of_theory_are_not_duplicates(copper) -> None:
     assert audit([copper[1], replace(copper[1], level="pbe")]).of("duplicates") == []
 

@@ -1,0 +1,100 @@
+"""Many graphs packed into flat tensors: what a network sees. Made by ``graph.collate`` and ``Store.batch``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from .bonds import Bonds, no_bonds
+from .errors import Provenance
+
+if TYPE_CHECKING:
+    from .coarse import CoarseLevel
+
+World = Literal["molecule", "crystal", "field"]
+
+
+@dataclass
+class GraphBatch:
+    """Packed graphs. Missing values of a quantity or condition are NaN.
+
+    positions ``[N, 3]``, species, node_type, graph_index ``[N]``, volume ``[N]`` (1 where not given), cell ``[G, 3, 3]``,
+    pbc ``[G, 3]``, edge_index ``[2, E]`` (senders, receivers), edge_shift ``[E, 3]`` (float, lattice
+    units), edge_is_radius ``[E]``
+    bool, quantities and next_quantities name -> ``[N, ...]`` or ``[G, ...]``, conditions name -> ``[G]``,
+    levels: one string per graph, spacing ``[G]``, world: the one world of the batch.
+    bonds: of all graphs, each once; bonds_known ``[G]`` bool. ``bonds.edge_bonds(batch)`` is the type of bond on each edge.
+    coarse: levels of coarse nodes, finest first, where ``coarse.with_coarse`` made them.
+    """
+
+    positions: Tensor
+    species: Tensor
+    node_type: Tensor
+    graph_index: Tensor
+    volume: Tensor
+    cell: Tensor
+    pbc: Tensor
+    edge_index: Tensor
+    edge_shift: Tensor
+    edge_is_radius: Tensor
+    quantities: dict[str, Tensor]
+    next_quantities: dict[str, Tensor]
+    conditions: dict[str, Tensor]
+    levels: list[str]
+    spacing: Tensor
+    world: World
+    provenance: Sequence[Provenance] = ()
+    bonds: Bonds = field(default_factory=no_bonds)
+    bonds_known: Tensor = None  # type: ignore[assignment]  # filled in when made: nothing is known
+    coarse: tuple[CoarseLevel, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.bonds_known is None:
+            self.bonds_known = torch.zeros(len(self.cell), dtype=torch.bool, device=self.cell.device)
+
+    @property
+    def num_graphs(self) -> int:
+        return int(self.cell.shape[0])
+
+    @property
+    def num_nodes(self) -> int:
+        return int(self.positions.shape[0])
+
+    @property
+    def num_edges(self) -> int:
+        return int(self.edge_index.shape[1])
+
+    def nodes_per_graph(self) -> Tensor:
+        """``[G]`` int64."""
+        return torch.bincount(self.graph_index, minlength=self.num_graphs)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> GraphBatch:
+        """A copy on ``device`` with every floating tensor as ``dtype``; from page-locked memory it runs beside the program."""
+        return self.mapped(
+            lambda x: x.to(
+                device=device, dtype=dtype if x.is_floating_point() else None, non_blocking=x.is_pinned()
+            )
+        )
+
+    def pinned(self) -> GraphBatch:
+        """A copy in page-locked memory, from which a GPU reads faster. Needs CUDA."""
+        return self.mapped(Tensor.pin_memory)
+
+    def mapped(self, change: Callable[[Any], Any]) -> GraphBatch:
+        """The batch with ``change`` applied to each tensor."""
+        values = {}
+        for name, value in vars(self).items():
+            if isinstance(value, dict):
+                value = {k: change(v) for k, v in value.items()}
+            elif isinstance(value, Bonds):
+                value = value.mapped(change)
+            elif name == "coarse":
+                value = tuple(level.mapped(change) for level in value)
+            elif name not in ("levels", "world", "provenance"):
+                value = change(value)
+            values[name] = value
+        return GraphBatch(**values)
