@@ -33,6 +33,7 @@ PER_LEVEL = (
     "atom_head.level_shift",
     "atom_head.energy",
     "atom_head.charge",
+    "atom_head.softness",
     "atom_head.dipole",
     "atom_head.reference",
     "field_head.weight",

@@ -44,6 +44,18 @@ class NetworkConfig(BaseModel):
     field_spacing: float = Field(1.5, gt=0)
     average_neighbors: float = Field(16.0, gt=0)
     """Messages are divided by its square root."""
+    long_range: Literal["none", "filter", "coarse", "both"] = "none"
+    """What acts beyond the cutoff: a learned |k|^2 filter (``long_range.py``), coarse graph levels (``coarse.py``), or both."""
+    long_range_route: Literal["auto", "direct", "mesh"] = "auto"
+    """How the filter and the Coulomb energy are summed: exactly, on a mesh, or exactly while that is cheap."""
+    long_range_channels: int = Field(8, ge=1)
+    long_range_widths: int = Field(4, ge=1)
+    """Gaussians in the kernel of each channel."""
+    long_range_smallest: float = Field(1.5, gt=0)
+    """Bounds of their widths, in the unit of ``cutoff``; the smallest sets the mesh."""
+    long_range_largest: float = Field(12.0, gt=0)
+    electrostatics: bool = False
+    """Charges that add up to the total, and their Coulomb energy in the energy (``electrostatics.py``)."""
     levels: tuple[str, ...] = ()
     """Levels of theory and solvers; one row of every stacked head each."""
     default_level_atoms: str = ""
@@ -64,6 +76,11 @@ class NetworkConfig(BaseModel):
         if self.channels_unnatural > self.channels:
             raise ValueError(
                 f"channels_unnatural is {self.channels_unnatural}, expected at most channels = {self.channels}"
+            )
+        if self.long_range_largest <= self.long_range_smallest:
+            raise ValueError(
+                f"long_range_largest is {self.long_range_largest}, expected more than "
+                f"long_range_smallest = {self.long_range_smallest}"
             )
         for name in (self.default_level_atoms, self.default_level_field):
             if name and name not in self.levels:

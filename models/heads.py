@@ -42,6 +42,11 @@ class AtomHead(nn.Module):
         self.level_shift = nn.Parameter(torch.zeros(num_levels, hidden))
         self.energy = nn.Parameter(torch.zeros(num_levels, hidden))
         self.charge = nn.Parameter(torch.zeros(num_levels, hidden))
+        if config.electrostatics:
+            self.softness = nn.Parameter(torch.zeros(num_levels, hidden))
+            # the Coulomb energy is quadratic in the charges: from zero they would never leave
+            nn.init.normal_(self.charge, std=hidden**-0.5)
+        self.electrostatics = config.electrostatics
         self.dipole = nn.Parameter(torch.zeros(num_levels, c))
         self.noise = nn.Parameter(torch.zeros(c))
         self.register_buffer("energy_scale", torch.ones((), dtype=torch.float64))
@@ -55,6 +60,8 @@ class AtomHead(nn.Module):
         energy_N = energy_N + self.reference[level_N, batch.species]
         charge_N = (hidden * self.charge[level_N]).sum(1)
         out = {"energy": sum_by_graph(energy_N, batch), "charges": charge_N}
+        if self.electrostatics:
+            out["softness"] = (hidden * self.softness[level_N]).sum(1)
         if x_NMK.shape[1] > 1:
             vectors = x_NMK[:, 1:4, : self.channels]
             out["atomic_dipole"] = (vectors * self.dipole[level_N].unsqueeze(1)).sum(2)

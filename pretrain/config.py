@@ -31,6 +31,13 @@ class NetworkSize(_Frozen):
     contains: dict[str, tuple[str, ...]] = {}
     """Level -> the dispersion that its labels contain already (``d3:pbe``, ``d4``, ...); empty: none."""
     dispersion_cutoff: float = 12.0
+    long_range: Literal["none", "filter", "coarse", "both"] = "none"
+    long_range_route: Literal["auto", "direct", "mesh"] = "auto"
+    long_range_channels: int = 8
+    long_range_widths: int = 4
+    long_range_smallest: float = 1.5
+    long_range_largest: float = 12.0
+    electrostatics: bool = False
 
 
 class StreamConfig(_Frozen):
