@@ -57,7 +57,8 @@ class FinetuneConfig(BaseModel):
     """Fields: noise on the input state relative to its RMS, against error growth in rollouts."""
     loss: LossWeights = LossWeights()
     network: NetworkSize = NetworkSize()
-    """Size of the network when starting from scratch: ``xs``, ``s``, ``m``, ``l``, or ``{size: s, channels: 48}``."""
+    """The network when starting from scratch: ``xs``, ``s``, ``m``, ``l``, or ``{size: s, channels: 48}``; its ``contains``
+    counts from a checkpoint too."""
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["float32", "float64"] = "float32"

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from atomfield.data.graph import GraphBatch
 
 from .blocks import BOUND_EPS, NORM_EPS, blocks
+from .coarse import CoarseLevels
 from .config import NetworkConfig
 from .control import directed_basis
 from .convolution import EdgeConvolution, EdgeGeometry
 from .embedding import ConditionEmbedding, NodeEmbedding
 from .fused import EdgeList, NodeBlock, PowerShape, powers, powers_available
 from .layers import EquivariantLinear, EquivariantNorm, GatedUpdate
+from .long_range import LongRange, Space
 from .product import NodeProduct
 from .radial import bessel_basis, polynomial_envelope
 from .rotation import FrameRotation
@@ -124,6 +126,12 @@ class Backbone(nn.Module):
         self.embedding = NodeEmbedding(config)
         self.rotation = FrameRotation(config.lmax)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        if config.long_range in ("filter", "both"):
+            self.long_range = LongRange(config)
+        if config.long_range in ("coarse", "both"):
+            self.coarse = CoarseLevels(config)
+        self.far_after = max(1, config.layers - 1)
+        """Layers before what acts beyond the cutoff: one is left to work on its result, where there are two."""
 
     def geometry(self, batch: GraphBatch, vector_E3: Tensor) -> EdgeGeometry:
         """Bases and frames; ``vector_E3`` in model length units (angstrom, or scaled field units)."""
@@ -150,10 +158,22 @@ class Backbone(nn.Module):
             rotation=self.rotation,
         )
 
-    def forward(self, batch: GraphBatch, vector_E3: Tensor, level_G: Tensor) -> Tensor:
+    def forward(
+        self, batch: GraphBatch, vector_E3: Tensor, level_G: Tensor, space: Space | None = None
+    ) -> Tensor:
         geometry = self.geometry(batch, vector_E3)
         condition_NC = self.conditions(batch, level_G)
         x = self.embedding(batch, level_G, condition_NC)
         for number, layer in enumerate(self.layers):
             x = layer(x, geometry, condition_NC, scalars_only=number == 0 and batch.world != "field")
+            if space is not None and number + 1 == self.far_after:
+                x = self._far(x, batch, space, condition_NC)
         return x
+
+    def _far(self, x_NMK: Tensor, batch: GraphBatch, space: Space, condition_NC: Tensor) -> Tensor:
+        switch = self.config.long_range
+        if switch in ("filter", "both"):
+            x_NMK = self.long_range(x_NMK, batch, space)
+        if switch in ("coarse", "both"):
+            x_NMK = self.coarse(x_NMK, batch, space, condition_NC)
+        return x_NMK

@@ -11,12 +11,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from .config import NetworkConfig
 from .fused import NodeBlock, NodeProgram, Parameter, Piece
 from .layers import degree_slices
 
 NORM_EPS, BOUND_EPS = 1e-3, 1.0
+
+
+class Size(NamedTuple):
+    """What the programs depend on."""
+
+    lmax: int
+    channels: int
+    unnatural: int
+    correlation: int
+    hidden: int
 
 
 @dataclass(frozen=True)
@@ -42,11 +53,11 @@ class _Features:
 class _Builder:
     """One program, with the places of its tensors and the parameters that it used."""
 
-    def __init__(self, config: NetworkConfig):
-        self.config, self.p = config, NodeProgram()
-        self.c, self.u, self.lmax = config.channels, config.channels_unnatural, config.lmax
-        self.size = (config.lmax + 1) ** 2
-        self.degree = [l for l in range(config.lmax + 1) for _ in range(2 * l + 1)]
+    def __init__(self, size: Size):
+        self.p = NodeProgram()
+        self.c, self.u, self.lmax = size.channels, size.unnatural, size.lmax
+        self.size = (self.lmax + 1) ** 2
+        self.degree = [l for l in range(self.lmax + 1) for _ in range(2 * l + 1)]
         self.inputs: dict[str, Piece] = {}
         self.outputs: list[tuple[int, Piece]] = []
         self.parameters: dict[str, Parameter] = {}
@@ -151,32 +162,39 @@ class _Builder:
         return self.p.rows(x.natural, 0, 1)
 
 
-@lru_cache(maxsize=32)
 def blocks(config: NetworkConfig, scalars_only: bool) -> Blocks:
     """The programs of a layer; ``scalars_only``: its input is zero beyond natural l = 0."""
-    return Blocks(_before(config, scalars_only), _gather(config), _after(config))
+    size = Size(
+        config.lmax, config.channels, config.channels_unnatural, config.correlation, config.radial_hidden
+    )
+    return _blocks(size, scalars_only)
 
 
-def _before(config: NetworkConfig, scalars_only: bool) -> NodeBlock:
-    b = _Builder(config)
+@lru_cache(maxsize=32)
+def _blocks(size: Size, scalars_only: bool) -> Blocks:
+    return Blocks(_before(size, scalars_only), _gather(size), _after(size))
+
+
+def _before(size: Size, scalars_only: bool) -> NodeBlock:
+    b = _Builder(size)
     x = b.features("x", 1 if scalars_only else None)
     y = b.mix(b.norm(x, "norm", NORM_EPS), "before")
     if scalars_only:
         b.write("y", y.natural)
     else:
         b.write_features("y", y)
-    b.write("sender", b.dense(b.first(y), "to_sender", config.radial_hidden))
-    b.write("receiver", b.dense(b.first(y), "to_receiver", config.radial_hidden, bias="basis_bias"))
+    b.write("sender", b.dense(b.first(y), "to_sender", size.hidden))
+    b.write("receiver", b.dense(b.first(y), "to_receiver", size.hidden, bias="basis_bias"))
     return b.block()
 
 
-def _gather(config: NetworkConfig) -> NodeBlock:
-    b = _Builder(config)
+def _gather(size: Size) -> NodeBlock:
+    b = _Builder(size)
     p = b.p
     x, gathered = b.features("x"), b.features("gathered")
     h = b.norm(x, "norm", NORM_EPS)
     a = b.plus(b.mix(gathered, "neighbors"), b.mix(h, "itself"))
-    gate = b.dense(b.first(h), "element", config.width, bias="element_bias")
+    gate = b.dense(b.first(h), "element", b.c + b.u, bias="element_bias")
     parts = [
         None if part is None else p.mul(part, p.columns(gate, start, start + count))
         for part, (start, count) in zip(a.parts, b._spans(), strict=True)
@@ -184,16 +202,16 @@ def _gather(config: NetworkConfig) -> NodeBlock:
     assert parts[0] is not None
     a = _Features(parts[0], parts[1])
     b.write_features("x1", b.plus(x, b.mix(a, "mix0")))
-    if config.correlation > 1:
+    if size.correlation > 1:
         b.write_features("factors", b.norm(a, "bound", BOUND_EPS))
     return b.block()
 
 
-def _after(config: NetworkConfig) -> NodeBlock:
-    b = _Builder(config)
-    p, c, u, lmax, width = b.p, b.c, b.u, config.lmax, config.width
+def _after(size: Size) -> NodeBlock:
+    b = _Builder(size)
+    p, c, u, lmax, width = b.p, b.c, b.u, b.lmax, b.c + b.u
     x = b.features("x")
-    for power in range(1, config.correlation):
+    for power in range(1, size.correlation):
         x = b.plus(x, b.mix(b.features(f"power{power}"), f"mix{power}"))
     condition = b.scalars("condition", c)
     scalars = b.first(x)

@@ -48,6 +48,18 @@ class NetworkConfig(BaseModel):
     field_spacing: float = Field(1.5, gt=0)
     average_neighbors: float = Field(16.0, gt=0)
     """Messages are divided by its square root."""
+    long_range: Literal["none", "filter", "coarse", "both"] = "none"
+    """What acts beyond the cutoff: a learned |k|^2 filter (``long_range.py``), coarse graph levels (``coarse.py``), or both."""
+    long_range_route: Literal["auto", "direct", "mesh"] = "auto"
+    """How the filter and the Coulomb energy are summed: exactly, on a mesh, or exactly while that is cheap."""
+    long_range_channels: int = Field(8, ge=1)
+    long_range_widths: int = Field(4, ge=1)
+    """Gaussians in the kernel of each channel."""
+    long_range_smallest: float = Field(1.5, gt=0)
+    """Bounds of their widths, in the unit of ``cutoff``; the smallest sets the mesh."""
+    long_range_largest: float = Field(12.0, gt=0)
+    electrostatics: bool = False
+    """Charges that add up to the total, and their Coulomb energy in the energy (``electrostatics.py``)."""
     levels: tuple[str, ...] = ()
     """Levels of theory and solvers; one row of every stacked head each."""
     default_level_atoms: str = ""
@@ -56,6 +68,12 @@ class NetworkConfig(BaseModel):
     field_states: tuple[str, ...] = FIELD_STATES
     conditions: tuple[str, ...] = tuple(CONDITIONS)
     properties: tuple[PropertyConfig, ...] = ()
+    priors: tuple[str, ...] = ()
+    """Analytic terms in the energy, ``zbl`` and ``d3:<functional>``; see ``priors.py``."""
+    contains: dict[str, tuple[str, ...]] = {}
+    """Level -> the dispersion that its labels contain already (``d3:pbe``, ``d4``, ``vv10``, ...); empty: none."""
+    dispersion_cutoff: float = Field(12.0, gt=0)
+    """angstrom."""
 
     @model_validator(mode="after")
     def _consistent(self) -> NetworkConfig:
@@ -72,9 +90,21 @@ class NetworkConfig(BaseModel):
             raise ValueError(
                 f"property {odd[0]!r} is a pseudoscalar, expected lmax and channels_unnatural above 0"
             )
+        if self.long_range_largest <= self.long_range_smallest:
+            raise ValueError(
+                f"long_range_largest is {self.long_range_largest}, expected more than "
+                f"long_range_smallest = {self.long_range_smallest}"
+            )
         for name in (self.default_level_atoms, self.default_level_field):
             if name and name not in self.levels:
                 raise ValueError(f"default level {name!r} is not among the levels {list(self.levels)}")
+        for term in self.priors:
+            if term != "zbl" and not (term.startswith("d3:") and len(term) > 3):
+                raise ValueError(
+                    f"prior {term!r} is unknown, expected 'zbl' or 'd3:<functional>', e.g. 'd3:pbe'"
+                )
+        if len({t.split(":")[0] for t in self.priors}) != len(self.priors):
+            raise ValueError(f"priors {list(self.priors)} count a term twice")
         if len(set(self.levels)) != len(self.levels):
             raise ValueError(f"levels {list(self.levels)} repeat a name")
         return self

@@ -44,6 +44,11 @@ class AtomHead(nn.Module):
         self.level_shift = nn.Parameter(torch.zeros(num_levels, hidden))
         self.energy = nn.Parameter(torch.zeros(num_levels, hidden))
         self.charge = nn.Parameter(torch.zeros(num_levels, hidden))
+        if config.electrostatics:
+            self.softness = nn.Parameter(torch.zeros(num_levels, hidden))
+            # the Coulomb energy is quadratic in the charges: from zero they would never leave
+            nn.init.normal_(self.charge, std=hidden**-0.5)
+        self.electrostatics = config.electrostatics
         self.raw = config.symmetry == "none"
         axes = (3,) if self.raw else ()
         self.dipole = nn.Parameter(torch.zeros(num_levels, *axes, c))
@@ -59,6 +64,8 @@ class AtomHead(nn.Module):
         energy_N = energy_N + self.reference[level_N, batch.species]
         charge_N = (hidden * self.charge[level_N]).sum(1)
         out = {"energy": sum_by_graph(energy_N, batch), "charges": charge_N}
+        if self.electrostatics:
+            out["softness"] = (hidden * self.softness[level_N]).sum(1)
         if self.raw:
             out["atomic_dipole"] = (x_NMK * self.dipole[level_N]).sum(2)
             out["displacement_noise"] = x_NMK[:, 0] @ self.noise.T

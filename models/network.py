@@ -15,8 +15,11 @@ from atomfield.physics_priors.mechanics import forces_and_stress
 
 from .backbone import Backbone
 from .config import NetworkConfig
+from .electrostatics import conserved_charges, coulomb_energy
 from .fused import fixed_weights
 from .heads import AtomHead, FieldHead, PropertyHead, sum_by_graph
+from .long_range import Space
+from .priors import Priors
 
 
 class AtomFieldNet(nn.Module):
@@ -40,6 +43,7 @@ class AtomFieldNet(nn.Module):
             self.atom_head = AtomHead(config)
             self.field_head = FieldHead(config)
             self.property_head = PropertyHead(config)
+            self.priors = Priors(config) if config.priors else None
             self.register_buffer("masses", _atomic_masses())
 
     # ------------------------------------------------------------------ doors
@@ -77,18 +81,28 @@ class AtomFieldNet(nn.Module):
         stress: bool = False,
         denoise: bool = False,
         properties: bool = True,
+        added: bool = False,
     ) -> dict[str, Tensor]:
+        """``added``: with the analytic terms that the labels of a level lack, see ``priors.py``; False: as the labels are."""
         level_G = self.level_index(batch)
         if batch.world == "field":
-            vector = self._field_vectors(batch)
-            return self.field_head(self.backbone(batch, vector, level_G), batch, level_G)
+            x = self.backbone(batch, self._field_vectors(batch), level_G, self._space(batch))
+            return self.field_head(x, batch, level_G)
         if not (forces or stress):
             return self._atoms(
-                batch, batch.positions, batch.cell, level_G, denoise=denoise, properties=properties
+                batch,
+                batch.positions,
+                batch.cell,
+                level_G,
+                denoise=denoise,
+                properties=properties,
+                added=added,
             )
 
         def energies(positions: Tensor, cell: Tensor) -> dict[str, Tensor]:
-            return self._atoms(batch, positions, cell, level_G, denoise=denoise, properties=properties)
+            return self._atoms(
+                batch, positions, cell, level_G, denoise=denoise, properties=properties, added=added
+            )
 
         with fixed_weights():
             return forces_and_stress(energies, batch.positions, batch.cell, batch.graph_index, stress=stress)
@@ -99,7 +113,7 @@ class AtomFieldNet(nn.Module):
         vector = (
             self._field_vectors(batch) if field else self._edge_vectors(batch, batch.positions, batch.cell)
         )
-        x = self.backbone(batch, vector, self.level_index(batch))
+        x = self.backbone(batch, vector, self.level_index(batch), self._space(batch))
         count = batch.nodes_per_graph().to(x.dtype)
         c = self.config.channels
         out = {"invariant": sum_by_graph(x[:, 0, :c], batch) / count[:, None]}
@@ -120,6 +134,14 @@ class AtomFieldNet(nn.Module):
         scale = self.config.field_spacing / batch.spacing[batch.graph_index[batch.edge_index[1]]]
         return vector * scale.unsqueeze(1)
 
+    def _space(self, batch: GraphBatch) -> Space | None:
+        """Where the nodes are, in model units; None where nothing asks for it."""
+        if self.config.long_range == "none":
+            return None
+        if batch.world == "field":
+            return Space.of_field(batch, self.config.field_spacing / batch.spacing)
+        return Space(batch.positions, batch.cell)
+
     def _atoms(
         self,
         batch: GraphBatch,
@@ -129,9 +151,17 @@ class AtomFieldNet(nn.Module):
         *,
         denoise: bool,
         properties: bool,
+        added: bool,
     ) -> dict[str, Tensor]:
-        x = self.backbone(batch, self._edge_vectors(batch, positions, cell), level_G)
+        vector = self._edge_vectors(batch, positions, cell)
+        x = self.backbone(batch, vector, level_G, Space(positions, cell))
         out = self.atom_head(x, batch, level_G)
+        if self.priors is not None:
+            out["energy"] = out["energy"] + self.priors(batch, positions, cell, added=added)
+        if self.config.electrostatics:
+            charges = conserved_charges(out["charges"], out.pop("softness"), batch, vector, self.config)
+            out["charges"] = charges
+            out["energy"] = out["energy"] + coulomb_energy(positions, cell, charges, batch, self.config)
         if "atomic_dipole" in out:
             mass = self.masses[batch.species].to(positions)
             weighted = sum_by_graph(mass[:, None] * positions, batch) / sum_by_graph(mass, batch)[:, None]

@@ -41,6 +41,18 @@ class NetworkSize(BaseModel):
     cutoff: float = Field(5.0, gt=0)
     symmetry: Literal["O3", "none"] = "O3"
     """``none``: the control without the symmetry, of the same channels and layers but degree 0."""
+    priors: tuple[str, ...] = ()
+    """Analytic terms in the energy of atoms: ``zbl``, ``d3:<functional>``; see ``models/priors.py``."""
+    contains: dict[str, tuple[str, ...]] = {}
+    """Level -> the dispersion that its labels contain already (``d3:pbe``, ``d4``, ...); empty: none."""
+    dispersion_cutoff: float = 12.0
+    long_range: Literal["none", "filter", "coarse", "both"] = "none"
+    long_range_route: Literal["auto", "direct", "mesh"] = "auto"
+    long_range_channels: int = 8
+    long_range_widths: int = 4
+    long_range_smallest: float = 1.5
+    long_range_largest: float = 12.0
+    electrostatics: bool = False
 
     @model_validator(mode="before")
     @classmethod

@@ -30,6 +30,7 @@ def network(
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
     symmetry: Literal["O3", "none"] = "O3",
+    priors: tuple[str, ...] = (),
 ) -> AtomFieldNet:
     """A tiny network saved in float32 and loaded as ``dtype``; heads start at zero, so everything is moved by noise lest the
     laws hold trivially."""
@@ -44,7 +45,7 @@ def network(
         channels=6, channels_unnatural=min(3, dial.channels_unnatural), lmax=dial.lmax, layers=dial.layers,
         correlation=dial.correlation, num_radial=4, radial_hidden=8, head_hidden=8, cutoff=CUTOFF, average_neighbors=8.0,
         symmetry=symmetry, levels=LEVELS, default_level_atoms="quantum", default_level_field="fluid",
-        properties=tuple(properties),
+        properties=tuple(properties), priors=priors, contains={"quantum": priors[1:]}, dispersion_cutoff=7.0,
     )  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)

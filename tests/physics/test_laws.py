@@ -28,9 +28,16 @@ def _cases(laws: tuple[Law, ...]) -> list[Any]:
     return cases
 
 
-@pytest.fixture(scope="module", params=SIZES_TRIED)
+PRIORS = ("zbl", "d3:pbe")
+
+
+@pytest.fixture(scope="module", params=[*SIZES_TRIED, "priors"])
 def net(request: pytest.FixtureRequest) -> AtomFieldNet:
-    return network(request.param)
+    """Each size, and one with analytic terms."""
+    if request.param != "priors":
+        return network(request.param)
+    pytest.importorskip("tad_dftd3", reason="the extra atomfield[dispersion] is not installed")
+    return network("xs", priors=PRIORS)
 
 
 @pytest.fixture(scope="module", params=SIZES_TRIED)

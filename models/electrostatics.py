@@ -1,0 +1,82 @@
+"""Charges that add up exactly, and the Coulomb energy between them.
+
+    q_i = Q w_i / sum_graph w + sum_edges t_ij,      t_ij = w_i w_j u(r_ij) (chi_j - chi_i) / sqrt(average neighbours)
+
+chi (in e) and w > 0 are read off each node, u is the envelope of the network's edges. t is antisymmetric, so charge only flows
+between neighbours: what is not connected keeps its own total, and a neutral fragment far away changes no charge. (Charges
+corrected by an equal share of the total's error, the usual way, would change with every distant molecule.) The transfer is the
+first order of bond-charge increments. Only the charge Q of the whole graph is shared out without regard to distance, by w; an
+unknown Q counts as 0.
+
+The energy is that of Gaussian charges of one width, ``physics_priors/smeared_coulomb.py``: beyond a dozen angstrom exactly
+Coulomb's law, so fragments that are far apart are left with the multipole energy of these charges. Close by the network learns
+the difference.
+
+Legend: ``N`` nodes, ``E`` edges, ``G`` graphs. Units: e, angstrom, eV.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from atomfield.data.errors import InputError
+from atomfield.data.graph import GraphBatch
+from atomfield.physics_priors.lattice_sums import Sources
+from atomfield.physics_priors.smeared_coulomb import SmearedCoulomb
+
+from .config import NetworkConfig
+from .long_range import convolve
+from .radial import polynomial_envelope
+
+CHARGE_WIDTH = 1.0
+"""Standard deviation of each charge in angstrom."""
+
+
+def conserved_charges(
+    chi_N: Tensor, softness_N: Tensor, batch: GraphBatch, vector_E3: Tensor, config: NetworkConfig
+) -> Tensor:
+    """``[N]`` float64 whose sum over each graph is its total charge. softness: any real number, w is its softplus."""
+    sender, receiver = batch.edge_index
+    chi, w = chi_N.double(), F.softplus(softness_N.double())
+    envelope = polynomial_envelope(vector_E3.square().sum(1).sqrt(), config.cutoff)
+    flow = w[receiver] * w[sender] * envelope * (chi[sender] - chi[receiver])
+    charges = torch.zeros_like(chi).index_add(0, receiver, flow / math.sqrt(config.average_neighbors))
+    total = batch.conditions.get("charge")
+    if total is None:
+        return charges
+    own = batch.quantities.get("fragment_charge")
+    if own is not None:  # atoms of fragments known to be neutral take no part of the total, unless all are
+        charged = torch.where(own == 0, 0.0, w)
+        some = _per_graph(charged, batch) > 0
+        w = torch.where(some, charged, w)
+    return charges + w / _per_graph(w, batch) * torch.nan_to_num(total.double())[batch.graph_index]
+
+
+def _per_graph(values_N: Tensor, batch: GraphBatch) -> Tensor:
+    """``[N]``, at each node the sum over its graph."""
+    return values_N.new_zeros(batch.num_graphs).index_add(0, batch.graph_index, values_N)[batch.graph_index]
+
+
+def coulomb_energy(
+    positions: Tensor, cell: Tensor, charges_N: Tensor, batch: GraphBatch, config: NetworkConfig
+) -> Tensor:
+    """``[G]`` eV of molecules and of crystals with three periodic directions; others are refused."""
+    directions = batch.pbc.sum(1)
+    odd = torch.nonzero((directions != 0) & (directions != 3))[:, 0].tolist()
+    if odd:
+        raise InputError(
+            f"{int(directions[odd[0]])} periodic directions, expected 0 or 3 for a network with electrostatics: slabs and "
+            "wires need boundary conditions that are not implemented; give the cell vacuum and make all three directions "
+            "periodic",
+            batch.provenance[odd[0]] if batch.provenance else None,
+        )
+    potential, _ = convolve(
+        Sources(positions.double(), charges_N.unsqueeze(1)), batch, cell.double(), SmearedCoulomb(CHARGE_WIDTH),
+        smallest=math.sqrt(2) * CHARGE_WIDTH, reach=None, route=config.long_range_route, fields=False,
+    )  # fmt: skip
+    energy = charges_N * potential[:, 0] / 2
+    return energy.new_zeros(batch.num_graphs).index_add(0, batch.graph_index, energy)
