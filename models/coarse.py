@@ -23,7 +23,9 @@ from torch import Tensor, nn
 from atomfield.data.coarse import CoarseLevel, Coarsening, with_coarse
 from atomfield.data.graph import GraphBatch
 
+from .blocks import BOUND_EPS, NORM_EPS
 from .config import NetworkConfig
+from .control import directed_basis
 from .convolution import EdgeConvolution, EdgeGeometry
 from .fused import EdgeList
 from .layers import EquivariantLinear, EquivariantNorm, GatedUpdate
@@ -76,12 +78,12 @@ class Level(nn.Module):
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
-        self.norm = EquivariantNorm(config)
+        self.norm = EquivariantNorm(config, NORM_EPS)
         self.rise, self.fall = Transfer(config), Transfer(config)
         self.convolution = EdgeConvolution(config)
         self.neighbors = EquivariantLinear(config)
         self.update = GatedUpdate(config)
-        self.bound = EquivariantNorm(config, eps=1.0)
+        self.bound = EquivariantNorm(config, BOUND_EPS)
 
 
 class CoarseLevels(nn.Module):
@@ -143,12 +145,16 @@ class CoarseLevels(nn.Module):
             apart, within = apart * polynomial_envelope(distance, config.cutoff), distance
         else:
             within = config.cutoff * torch.tanh(distance / config.cutoff)
+        direction = vector / distance.unsqueeze(1)
+        basis = bessel_basis(within, config.cutoff, config.num_radial)
+        if config.symmetry == "none":
+            basis = directed_basis(basis, direction)
         dtype = self._stack()[0].bound.scale.dtype
         return EdgeGeometry(
             edges=EdgeList(sender, receiver, level.num_nodes),
-            basis_EB=bessel_basis(within, config.cutoff, config.num_radial).to(dtype),
+            basis_EB=basis.to(dtype),
             envelope_E=apart.to(dtype),
-            direction_E3=(vector / distance.unsqueeze(1)).to(dtype),
+            direction_E3=direction.to(dtype),
             rotation=self.rotation,
         )
 

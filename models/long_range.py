@@ -42,6 +42,7 @@ from atomfield.physics_priors.lattice_sums import (
     sum_over_waves,
 )
 
+from .blocks import BOUND_EPS, NORM_EPS
 from .config import NetworkConfig
 from .layers import EquivariantNorm
 from .mesh import sum_over_mesh
@@ -124,7 +125,7 @@ class LongRange(nn.Module):
         self.route: Route = config.long_range_route
         self.smallest, self.largest = config.long_range_smallest, config.long_range_largest
         num_widths = config.long_range_widths
-        self.norm = EquivariantNorm(config)
+        self.norm = EquivariantNorm(config, NORM_EPS)
         self.charge = nn.Linear(c, q, bias=False)
         place = torch.linspace(-2.0, 2.0, num_widths)
         self.width_logit = nn.Parameter(place)
@@ -134,7 +135,7 @@ class LongRange(nn.Module):
         if config.lmax > 0:
             self.dipole = nn.Parameter(torch.randn(c, q) / math.sqrt(c))
             self.field = nn.Parameter(torch.zeros(q, c))
-        self.bound = EquivariantNorm(config, eps=1.0)
+        self.bound = EquivariantNorm(config, BOUND_EPS)
 
     def kernel(self) -> GaussianMixture:
         """Widths stay between ``smallest`` and ``largest``, which fixes mesh, box and cost; float64, since sums are long."""
