@@ -11,8 +11,8 @@ conditionally convergent for points, is split (Ewald, Ann. Phys. 369, 253 (1921)
            - pi / V (1 / a^2 - 1 / g_ij^2)  -  delta_ij 2 a / sqrt(pi),          E = k/2 sum_ij q_i q_j A_ij.
 
 Dropping k = 0 means tin-foil boundary conditions and, where the total charge is not zero, a uniform neutralising background:
-energies of charged cells of different volume are not comparable without a finite-size correction (Makov and Payne, Phys. Rev. B 51,
-4014 (1995)), which is not applied. Self-interaction of Gaussians is left out, see ``coulomb.py``.
+energies of charged cells of different volume are not comparable without a finite-size correction (Makov and Payne, Phys. Rev. B
+51, 4014 (1995)), which is not applied. Self-interaction of Gaussians is left out, see ``coulomb.py``.
 
 A graph without a cell is the limit a = 0: its pairs interact by the plain law, so molecules and crystals may share a batch. Slabs
 and wires (periodic in fewer than three directions) are not covered.
