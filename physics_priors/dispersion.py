@@ -8,9 +8,9 @@
 1456 (2011).) The tables of reference systems and the parameters of functionals are those of tad-dftd3 (Apache-2.0), which is
 for molecules; the sum here is over pairs, hence for crystals as well, and differentiable twice.
 
-Departures: the three-body term (ATM) is left out, which D3(BJ) in its common form has not; ``s`` is the common quintic switch over
-pairs and coordination numbers, where the reference cuts sharply at 32 and 21 angstrom. The tail beyond a cutoff R is about
--2 pi rho^2 C_6 / 3 R^3 per volume: let R be 12 angstrom or more.
+Departures: the three-body term (ATM) is left out, which D3(BJ) in its common form has not; ``s`` is the quintic switch of
+``pairs.py``, over pairs and coordination numbers, where the reference cuts sharply at 32 and 21 angstrom. The tail beyond a
+cutoff R is about -2 pi rho^2 C_6 / 3 R^3 per volume: let R be 12 angstrom or more.
 
 D4 is not here: tad-dftd4 (0.8) asks for numpy < 2 and for another tad-mctc than tad-dftd3 does.
 
