@@ -103,7 +103,7 @@ def _predict_atoms(
     from atomfield.inference.predict import predict_graphs
 
     return predict_graphs(
-        net, test, forces="forces" in targets, stress="stress" in targets, progress=progress
+        net, test, forces="forces" in targets, stress="stress" in targets, added=False, progress=progress
     )
 
 

@@ -52,7 +52,7 @@ class FinetuneConfig(BaseModel):
     """Fields: noise on the input state relative to its RMS, against error growth in rollouts."""
     loss: LossWeights = LossWeights()
     network: NetworkSize = NetworkSize()
-    """Size of the network when starting from scratch."""
+    """The network when starting from scratch; its ``contains`` counts from a checkpoint too."""
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["float32", "float64"] = "float32"

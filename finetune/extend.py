@@ -5,7 +5,7 @@ Old rows keep their values and their places, so the old levels still answer as b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -54,16 +54,29 @@ def fresh(size: NetworkSize, task: Task, level: str, fits: Sequence[PropertyFit]
 
 
 def extended(
-    net: AtomFieldNet, task: Task, level: str, fits: Sequence[PropertyFit], copy_from: str
+    net: AtomFieldNet,
+    task: Task,
+    level: str,
+    fits: Sequence[PropertyFit],
+    copy_from: str,
+    contains: Mapping[str, tuple[str, ...]] | None = None,
 ) -> AtomFieldNet:
-    """A copy of ``net`` with ``level`` (a copy of the row ``copy_from``, unless the level exists) and with the properties."""
+    """A copy of ``net`` with ``level`` (a copy of the row ``copy_from``, unless the level exists) and with the properties.
+
+    contains: what the labels of levels contain, in place of the checkpoint's own table.
+    """
     config = net.config
     levels = config.levels if level in config.levels else (*config.levels, level)
     kept = tuple(p for p in config.properties if p.name not in {f.config.name for f in fits})
     default = {"default_level_field" if task.world == "field" else "default_level_atoms": level}
     grown = AtomFieldNet(
         config.model_copy(
-            update={"levels": levels, "properties": (*kept, *(f.config for f in fits)), **default}
+            update={
+                "levels": levels,
+                "properties": (*kept, *(f.config for f in fits)),
+                "contains": dict(config.contains if contains is None else contains),
+                **default,
+            }
         )
     )
     state, row = net.state_dict(), config.levels.index(copy_from)

@@ -20,7 +20,9 @@ from atomfield.data.readers import BadRecord, ReadOptions
 from atomfield.data.source import open_source
 from atomfield.data.splits import split_groups
 from atomfield.models import checkpoint
+from atomfield.models.config import NetworkConfig
 from atomfield.models.network import AtomFieldNet
+from atomfield.models.priors import explain
 from atomfield.pretrain.config import OptimizerConfig
 from atomfield.pretrain.ema import Ema
 from atomfield.pretrain.engine import TorchEngine, parameter_groups
@@ -171,7 +173,9 @@ def prepare_network(
     config: FinetuneConfig, start: AtomFieldNet | None, task: Task, level: str, graphs: Sequence[Graph]
 ) -> tuple[AtomFieldNet, list[str]]:
     """The network with its new rows and refitted scales, and what to tell the person about it."""
-    statistics = Statistics()
+    terms = start.config if start is not None else NetworkConfig(**config.network.model_dump())
+    terms = terms.model_copy(update={"contains": {**terms.contains, **config.network.contains}})
+    statistics = Statistics(terms)
     statistics.add(graphs)
     fits: list[PropertyFit] = [
         fit_property(name, graphs, config.task, config.pooling) for name in task.properties
@@ -182,10 +186,12 @@ def prepare_network(
     else:
         torch.manual_seed(config.seed)
         source = level if level in start.config.levels else closest_level(start, task, graphs, statistics)
-        net = extended(start, task, level, fits, source)
+        net = extended(start, task, level, fits, source, terms.contains)
         notes.append(
             f"level {level!r}: {'known to the checkpoint' if source == level else f'new, starts as a copy of {source!r}'}"
         )
+    if task.world == "atoms":
+        notes += explain(net.config, [level])
     references = fit_scales(net, task, level, statistics, fits, scratch=start is None)
     if references:
         notes.append("Reference energies\n" + reference_table(references))

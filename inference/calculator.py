@@ -151,7 +151,7 @@ class AtomFieldCalculator(Calculator):
         batch = self.pairs.batch(structure, self.level).to(self.net.device)
         solid = bool(structure.pbc.all())
         with torch.no_grad(), _threads_for(batch.num_edges):
-            out = self.net(batch, stress=solid)
+            out = self.net(batch, stress=solid, added=True)
         energy = float(out["energy"])
         if not np.isfinite(energy):
             raise InputError(

@@ -35,6 +35,7 @@ def predict_graphs(
     device: torch.device | str | None = None,
     forces: bool = True,
     stress: bool | None = None,
+    added: bool = True,
     progress: bool = False,
 ) -> list[Prediction]:
     """What ``net`` says of each graph, in the order of ``graphs``.
@@ -46,6 +47,7 @@ def predict_graphs(
     forecasts of times 1 to T-1, each made from the given state before it.
 
     max_edges: a batch is closed before it exceeds this many edges; one larger graph is a batch of its own.
+    added: with the analytic terms that the labels of a level lack (``models/priors.py``); False to compare with labels.
     device: where to compute; default: where ``net`` is, and ``net`` is moved otherwise.
     """
     if device is not None:
@@ -56,7 +58,7 @@ def predict_graphs(
         for items in _packs(net.config, graphs, max_edges, stress is not False):
             batch = collate([i.graph for i in items])
             with_stress = stress is not False and batch.world != "field" and bool(batch.pbc.all())
-            out = net(batch.to(net.device), forces=forces, stress=with_stress)
+            out = net(batch.to(net.device), forces=forces, stress=with_stress, added=added)
             for item, found in zip(items, _unpacked(net.config, out, batch, forces), strict=True):
                 if batch.world == "field":  # a batch has the quantities of all its graphs
                     found = {name: value for name, value in found.items() if name in item.graph.quantities}

@@ -52,6 +52,12 @@ class NetworkConfig(BaseModel):
     field_states: tuple[str, ...] = FIELD_STATES
     conditions: tuple[str, ...] = tuple(CONDITIONS)
     properties: tuple[PropertyConfig, ...] = ()
+    priors: tuple[str, ...] = ()
+    """Analytic terms in the energy, ``zbl`` and ``d3:<functional>``; see ``priors.py``."""
+    contains: dict[str, tuple[str, ...]] = {}
+    """Level -> the dispersion that its labels contain already (``d3:pbe``, ``d4``, ``vv10``, ...); empty: none."""
+    dispersion_cutoff: float = Field(12.0, gt=0)
+    """angstrom."""
 
     @model_validator(mode="after")
     def _consistent(self) -> NetworkConfig:
@@ -62,6 +68,13 @@ class NetworkConfig(BaseModel):
         for name in (self.default_level_atoms, self.default_level_field):
             if name and name not in self.levels:
                 raise ValueError(f"default level {name!r} is not among the levels {list(self.levels)}")
+        for term in self.priors:
+            if term != "zbl" and not (term.startswith("d3:") and len(term) > 3):
+                raise ValueError(
+                    f"prior {term!r} is unknown, expected 'zbl' or 'd3:<functional>', e.g. 'd3:pbe'"
+                )
+        if len({t.split(":")[0] for t in self.priors}) != len(self.priors):
+            raise ValueError(f"priors {list(self.priors)} count a term twice")
         if len(set(self.levels)) != len(self.levels):
             raise ValueError(f"levels {list(self.levels)} repeat a name")
         return self

@@ -17,6 +17,7 @@ from .backbone import Backbone
 from .config import NetworkConfig
 from .fused import fixed_weights
 from .heads import AtomHead, FieldHead, PropertyHead, sum_by_graph
+from .priors import Priors
 
 
 class AtomFieldNet(nn.Module):
@@ -40,6 +41,7 @@ class AtomFieldNet(nn.Module):
             self.atom_head = AtomHead(config)
             self.field_head = FieldHead(config)
             self.property_head = PropertyHead(config)
+            self.priors = Priors(config) if config.priors else None
             self.register_buffer("masses", _atomic_masses())
 
     # ------------------------------------------------------------------ doors
@@ -77,18 +79,28 @@ class AtomFieldNet(nn.Module):
         stress: bool = False,
         denoise: bool = False,
         properties: bool = True,
+        added: bool = False,
     ) -> dict[str, Tensor]:
+        """``added``: with the analytic terms that the labels of a level lack, see ``priors.py``; False: as the labels are."""
         level_G = self.level_index(batch)
         if batch.world == "field":
             vector = self._field_vectors(batch)
             return self.field_head(self.backbone(batch, vector, level_G), batch, level_G)
         if not (forces or stress):
             return self._atoms(
-                batch, batch.positions, batch.cell, level_G, denoise=denoise, properties=properties
+                batch,
+                batch.positions,
+                batch.cell,
+                level_G,
+                denoise=denoise,
+                properties=properties,
+                added=added,
             )
 
         def energies(positions: Tensor, cell: Tensor) -> dict[str, Tensor]:
-            return self._atoms(batch, positions, cell, level_G, denoise=denoise, properties=properties)
+            return self._atoms(
+                batch, positions, cell, level_G, denoise=denoise, properties=properties, added=added
+            )
 
         with fixed_weights():
             return forces_and_stress(energies, batch.positions, batch.cell, batch.graph_index, stress=stress)
@@ -129,9 +141,12 @@ class AtomFieldNet(nn.Module):
         *,
         denoise: bool,
         properties: bool,
+        added: bool,
     ) -> dict[str, Tensor]:
         x = self.backbone(batch, self._edge_vectors(batch, positions, cell), level_G)
         out = self.atom_head(x, batch, level_G)
+        if self.priors is not None:
+            out["energy"] = out["energy"] + self.priors(batch, positions, cell, added=added)
         if "atomic_dipole" in out:
             mass = self.masses[batch.species].to(positions)
             weighted = sum_by_graph(mass[:, None] * positions, batch) / sum_by_graph(mass, batch)[:, None]

@@ -36,11 +36,13 @@ def zbl_pair(distance: Tensor, number_i: Tensor, number_j: Tensor) -> Tensor:
     return COULOMB * z_i * z_j / distance * screening(distance / length)
 
 
-def zbl(pairs: PairEdges, radii: Tensor | None = None) -> Tensor:
-    """``[G]`` eV. radii ``[S]`` covalent radii by atomic number: pairs end smoothly at the sum of two of them; None: no end."""
+def zbl(pairs: PairEdges, radii: Tensor | None = None, cutoff: float = float("inf")) -> Tensor:
+    """``[G]`` eV. radii ``[S]`` covalent radii by atomic number: pairs end smoothly at the sum of two of them, or at ``cutoff``
+    where that is shorter; None: no end."""
     distance = pairs.distances()
     energy = zbl_pair(distance, pairs.species[pairs.sender], pairs.species[pairs.receiver])
     if radii is not None:
         radius = radii.to(distance)[pairs.species]
-        energy = energy * switch(distance / (radius[pairs.sender] + radius[pairs.receiver]), 0.5, 1.0)
+        end = (radius[pairs.sender] + radius[pairs.receiver]).clamp_max(cutoff)
+        energy = energy * switch(distance / end, 0.5, 1.0)
     return pairs.sum_pairs(energy)

@@ -26,6 +26,11 @@ class NetworkSize(_Frozen):
     radial_hidden: int = 32
     head_hidden: int = 32
     cutoff: float = 5.0
+    priors: tuple[str, ...] = ()
+    """Analytic terms in the energy of atoms: ``zbl``, ``d3:<functional>``; see ``models/priors.py``."""
+    contains: dict[str, tuple[str, ...]] = {}
+    """Level -> the dispersion that its labels contain already (``d3:pbe``, ``d4``, ...); empty: none."""
+    dispersion_cutoff: float = 12.0
 
 
 class StreamConfig(_Frozen):

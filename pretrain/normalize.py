@@ -17,15 +17,18 @@ import torch
 from atomfield.data.graph import Graph
 from atomfield.data.quantities import FIELD_INPUTS, FIELD_STATES
 from atomfield.data.references import NUM_SPECIES, ReferenceFit, fit_references, reference_table
+from atomfield.models.config import NetworkConfig
 from atomfield.models.network import AtomFieldNet
+from atomfield.models.priors import remainder_of
 
 __all__ = ["ReferenceFit", "Statistics", "fit_references", "normalize", "reference_table"]
 
 
 @dataclass
 class Statistics:
-    """Accumulated over training records, per level."""
+    """Accumulated over training records, per level: of what analytic terms leave, where ``terms`` has any."""
 
+    terms: NetworkConfig | None = None
     counts: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
     energies: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     force_squares: list[tuple[float, int]] = field(default_factory=list)
@@ -41,11 +44,14 @@ class Statistics:
                 self._add_atoms(graph)
 
     def _add_atoms(self, graph: Graph) -> None:
+        energy, force = 0.0, torch.zeros(())
+        if self.terms is not None and self.terms.priors and {"energy", "forces"} & graph.quantities.keys():
+            energy, force = remainder_of(self.terms, graph)
         if "energy" in graph.quantities:
             self.counts[graph.level].append(np.bincount(graph.species.numpy(), minlength=NUM_SPECIES))
-            self.energies[graph.level].append(float(graph.quantities["energy"]))
+            self.energies[graph.level].append(float(graph.quantities["energy"]) - energy)
         if "forces" in graph.quantities:
-            forces = graph.quantities["forces"]
+            forces = graph.quantities["forces"] - force
             self.force_squares.append((float(forces.double().square().sum()), forces.numel()))
 
     def _add_field(self, graph: Graph) -> None:

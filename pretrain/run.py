@@ -25,6 +25,7 @@ from atomfield.data.subset import Joined, Subset, columns_of
 from atomfield.models import checkpoint as public
 from atomfield.models.config import NetworkConfig
 from atomfield.models.network import AtomFieldNet
+from atomfield.models.priors import explain
 
 from . import checkpoint
 from .config import PretrainConfig
@@ -52,6 +53,9 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
     if rank == 0:
         console.print(_plan_table(config, net, streams, world_size))
         console.print("Reference energies\n" + reference_table(fits), highlight=False)
+        atoms = [fit.level for fit in fits]
+        for line in explain(net.config, atoms):
+            console.print(line, highlight=False)
     if plan:
         return {}
     config.out.mkdir(parents=True, exist_ok=True)
@@ -137,7 +141,7 @@ def select(graphs: Sequence[Graph], part: str) -> Subset:
 
 def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> tuple[AtomFieldNet, list[Any]]:
     """A fresh network with every scale fitted on the training records."""
-    statistics = Statistics()
+    statistics = Statistics(NetworkConfig(**config.network.model_dump()))
     atoms: dict[str, None] = {}
     fields: dict[str, None] = {}
     for graphs in train_sets:

@@ -16,13 +16,16 @@ CUTOFF = 4.0
 LEVELS = ("quantum", "quantum-2", "fluid", "fluid-2")
 
 
-def network(lmax: int, unnatural: int, correlation: int = 3, seed: int = 0) -> AtomFieldNet:
+def network(
+    lmax: int, unnatural: int, correlation: int = 3, seed: int = 0, priors: tuple[str, ...] = ()
+) -> AtomFieldNet:
     """A tiny float64 network; heads start at zero, so everything is moved by noise lest the laws hold trivially."""
     config = NetworkConfig(
         channels=6, channels_unnatural=unnatural, lmax=lmax, layers=2, correlation=correlation, num_radial=4,
         radial_hidden=8, head_hidden=8, cutoff=CUTOFF, average_neighbors=8.0, levels=LEVELS,
         default_level_atoms="quantum", default_level_field="fluid",
         properties=(PropertyConfig(name="gap"), PropertyConfig(name="volume_of_pores", pooling="sum")),
+        priors=priors, contains={"quantum": priors[1:]}, dispersion_cutoff=7.0,
     )  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)

@@ -27,11 +27,20 @@ def _cases() -> list[Any]:
     return cases
 
 
-@pytest.fixture(scope="module", params=[(1, 3, 3), (2, 3, 3), (3, 2, 2)], ids=["lmax1", "lmax2", "lmax3"])
+PRIORS = ("zbl", "d3:pbe")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(1, 3, 3, ()), (2, 3, 3, ()), (3, 2, 2, ()), (1, 3, 3, PRIORS)],
+    ids=["lmax1", "lmax2", "lmax3", "priors"],
+)
 def net(request: pytest.FixtureRequest) -> AtomFieldNet:
-    """(highest degree, channels of the other parity, body order of the products)."""
-    lmax, unnatural, correlation = request.param
-    return network(lmax, unnatural, correlation)
+    """(highest degree, channels of the other parity, body order of the products, analytic terms)."""
+    lmax, unnatural, correlation, priors = request.param
+    if priors:
+        pytest.importorskip("tad_dftd3", reason="the extra atomfield[dispersion] is not installed")
+    return network(lmax, unnatural, correlation, priors=priors)
 
 
 @pytest.mark.parametrize("law", _cases())
