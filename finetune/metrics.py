@@ -21,6 +21,7 @@ from atomfield.data.graph import Graph
 from atomfield.data.quantities import FIELD_STATES, VOCABULARY
 
 from .bootstrap import Measure, measure, resampling_units
+from .conservation import balance_of_charges, balance_of_forces
 from .field_errors import field_measures
 from .scores import average_precision, roc_auc
 
@@ -198,6 +199,7 @@ def measures_of(
             case "forces":
                 measures += _mae_rmse("forces", "forces", "eV/Å", "eV_per_A", errors, units)
                 measures.append(_cosine(truth, predicted, units))
+                measures += balance_of_forces([graphs[i] for i in kept], predicted, units)
             case "stress":
                 measures += _mae_rmse("stress", "stress", "GPa", "GPa", [GPA * e for e in errors], units)
             case "classification":
@@ -206,6 +208,8 @@ def measures_of(
                 unit = unit_of(graphs, name)
                 shown = unit.replace("angstrom", "Å").replace("*", "·")
                 measures += _mae_rmse(name, name, shown, unit_key(unit), errors, units)
+                if name == "charges":
+                    measures += balance_of_charges([graphs[i] for i in kept], predicted, units)
                 if all(t.size == 1 for t in truth):
                     measures.append(_r2(name, truth, errors, units))
     areas = [m.value for m in measures if m.key.endswith("_roc_auc")]

@@ -84,7 +84,8 @@ def ewald_matrix(
     matrix = matrix + constant * inside[:, :, None] * inside[:, None, :]
     if waves is None:
         return matrix
-    smooth = sum(torch.einsum("pk,pkn,pkm->pnm", waves.weight, x, x) for x in waves.phases())
+    cosine, sine = (torch.einsum("pk,pkn,pkm->pnm", waves.weight, x, x) for x in waves.phases())
+    smooth = cosine + sine
     n = smooth.shape[1]
     smooth = torch.nn.functional.pad(smooth, (0, size - n, 0, size - n))
     mask = inside[waves.graphs]
