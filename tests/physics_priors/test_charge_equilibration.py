@@ -162,3 +162,13 @@ def test_negative_hardness_is_refused():
     pairs = pairs_of([molecule()])
     with pytest.raises(torch.linalg.LinAlgError):
         equilibrate(pairs, CHI, -20 * HARDNESS, WIDTH, torch.zeros(1).double(), CUTOFF)
+
+
+def test_an_isolated_atom_keeps_the_charge_it_is_given():
+    """E = chi Q + (J + k / (s sqrt(pi))) Q^2 / 2."""
+    lone = (torch.zeros(1, 3, dtype=torch.float64), None, [8])
+    _, found = _two(lone, -1.0)
+    assert found.charges.tolist() == [-1.0]
+    assert float(found.energy) == pytest.approx(
+        -4.9 + (3.0 + COULOMB / (0.5 * math.sqrt(math.pi))) / 2, rel=1e-13
+    )

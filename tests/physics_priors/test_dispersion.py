@@ -183,3 +183,10 @@ def test_what_is_unknown_is_refused():
         damping_of("pbeee")
     with pytest.raises(ValueError, match="atomic number 110"):
         dispersion(pairs_of([dimer(3.0, [110, 1])]), damping_of("pbe"))
+
+
+def test_an_isolated_atom_has_no_energy():
+    lone = (torch.tensor([[0.3, -0.2, 0.1]], dtype=torch.float64), None, [18])
+    with torch.no_grad():
+        found = derivatives(lambda p: dispersion(p, damping_of("pbe")), pairs_of([lone]))
+    assert float(found["energy"]) == 0.0 and float(found["forces"].abs().max()) == 0.0

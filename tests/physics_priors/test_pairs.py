@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from atomfield.data.radius import radius_pairs
+from atomfield.physics_priors.buckingham import buckingham
+from atomfield.physics_priors.coulomb import coulomb_energy
+from atomfield.physics_priors.ewald import ewald_energy
+from atomfield.physics_priors.lennard_jones import lennard_jones
+from atomfield.physics_priors.morse import morse
 from atomfield.physics_priors.pairs import derivatives, of_pair, switch
+from atomfield.physics_priors.zbl import zbl
 
 from .structures import crystal, molecule, pairs_of
 
@@ -72,3 +78,25 @@ def test_a_molecule_has_no_stress():
         found = derivatives(lambda p: p.sum_pairs(1 / p.distances()), pairs_of([molecule(), crystal()]))
     assert float(found["stress"][0].abs().max()) == 0.0
     assert float(found["stress"][1].abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        lambda p: lennard_jones(p, 0.01, 3.4),
+        lambda p: morse(p, 1.0, 1.0, 1.0),
+        lambda p: buckingham(p, 1000.0, 0.3, 10.0),
+        zbl,
+        lambda p: coulomb_energy(p, torch.ones(len(p.species)).double()),
+        lambda p: ewald_energy(p, torch.ones(len(p.species)).double(), 6.0),
+    ],
+    ids=["lennard_jones", "morse", "buckingham", "zbl", "coulomb", "ewald"],
+)
+def test_an_isolated_atom_has_no_energy_and_feels_nothing(law):
+    """Alone, and beside a molecule in the batch."""
+    lone = (torch.tensor([[0.3, -0.2, 0.1]], dtype=torch.float64), None, [18])
+    for batch in ([lone], [lone, molecule()]):
+        with torch.no_grad():
+            found = derivatives(law, pairs_of(batch))
+        assert float(found["energy"][0]) == 0.0
+        assert float(found["forces"][0].abs().max()) == 0.0
