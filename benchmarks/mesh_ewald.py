@@ -2,8 +2,9 @@
 
     python benchmarks/mesh_ewald.py [--ions 4]
 
-Rock salt of 2.8 angstrom spacing with ions off their sites by up to 0.3 angstrom, ``ions`` along each edge, in an orthogonal and in
-a skewed cell; cutoff 8 angstrom, float64, one run each. Needs the extra ``longrange``. Energies in eV for the whole cell.
+Rock salt of 2.8 angstrom spacing with ions off their sites by up to 0.3 angstrom, ``ions`` along each edge, in an
+orthogonal and in a skewed cell; cutoff 8 angstrom, float64, one run each. Needs the extra ``longrange``. Energies in eV
+for the whole cell.
 """
 
 from __future__ import annotations

@@ -109,8 +109,9 @@ def c6_coefficients(pairs: PairEdges, tables: D3Tables, coordination: Tensor) ->
     weight = torch.softmax(exponent.masked_fill(reference < 0, -torch.inf), dim=1)
     present, index = torch.unique(pairs.species, return_inverse=True)
     table = tables.reference_c6[present.cpu()][:, present.cpu()].to(coordination)
-    coefficients = table[index[pairs.sender], index[pairs.receiver]]
-    return torch.einsum("eab,ea,eb->e", coefficients, weight[pairs.sender], weight[pairs.receiver])
+    # first over the systems of the sender, for each species that the receiver may be: 7 and not 49 numbers per pair
+    toward = torch.einsum("nsab,na->nsb", table[index], weight)
+    return (toward[pairs.sender, index[pairs.receiver]] * weight[pairs.receiver]).sum(1)
 
 
 def dispersion(
@@ -138,7 +139,9 @@ def dispersion(
     r4r2 = tables.r4r2.to(r)[pairs.species]
     ratio = 3 * r4r2[pairs.sender] * r4r2[pairs.receiver]
     contact = damping.a1 * ratio.sqrt() + damping.a2
-    energy = -c6 * (damping.s6 / (r**6 + contact**6) + damping.s8 * ratio / (r**8 + contact**8))
+    r2, f2 = r * r, contact * contact
+    r6, f6 = r2 * r2 * r2, f2 * f2 * f2
+    energy = -c6 * (damping.s6 / (r6 + f6) + damping.s8 * ratio / (r6 * r2 + f6 * f2))
     if cutoff is not None:
         energy = energy * switch(distance, 0.8 * cutoff if onset is None else onset, cutoff)
     return HARTREE * pairs.sum_pairs(energy)

@@ -11,6 +11,8 @@ from pydantic import ValidationError
 
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Edges, Graph
+from atomfield.inference.calculator import AtomFieldCalculator
+from atomfield.inference.predict import predict_graphs
 from atomfield.models import checkpoint
 from atomfield.models.config import NetworkConfig
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
@@ -193,3 +195,20 @@ def test_an_unknown_functional_is_refused():
     pytest.importorskip("tad_dftd3", reason="the extra atomfield[dispersion] is not installed")
     with pytest.raises(InputError, match="'pbeee'"):
         _net("d3:pbeee")
+
+
+def test_calculator_and_prediction_add_what_the_labels_lack():
+    """Through the skin of the calculator's own pair list too; comparisons with labels go without."""
+    pytest.importorskip("tad_dftd3", reason="the extra atomfield[dispersion] is not installed")
+    from ase import Atoms
+
+    net = _net("zbl", "d3:pbe")
+    graph = replace(_water(), positions=0.6 * _water().positions)
+    atoms = Atoms(numbers=graph.species.numpy(), positions=graph.positions.numpy())
+    atoms.calc = AtomFieldCalculator(net, dtype="float64")
+    with_dispersion = _energy(net, graph, added=True)
+    assert with_dispersion < _energy(net, graph) - 1e-3
+    assert atoms.get_potential_energy() == pytest.approx(with_dispersion, abs=1e-9)
+    assert float(predict_graphs(net, [graph])[0]["energy"]) == pytest.approx(with_dispersion, abs=1e-9)
+    compared = predict_graphs(net, [graph], added=False)[0]["energy"]
+    assert float(compared) == pytest.approx(_energy(net, graph), abs=1e-9)
