@@ -87,12 +87,12 @@ class Priors(nn.Module):
     """The analytic terms of one network. No weights; the tables of D3 come from the extra ``atomfield[dispersion]``."""
 
     radii: Tensor
-    """``[119]`` covalent radii in angstrom, where ZBL ends."""
+    """``[119]`` covalent radii in angstrom, which say where ZBL ends."""
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
         self.config = config
-        self.register_buffer("radii", _covalent_radii())
+        self.register_buffer("radii", covalent_radii())
         self.damping = {term: _damping(term) for term in config.priors if term != "zbl"}
 
     def forward(self, batch: GraphBatch, positions: Tensor, cell: Tensor, *, added: bool) -> Tensor:
@@ -141,8 +141,8 @@ def _damping(term: str) -> RationalDamping:
         raise InputError(f"{error} (the network has the term {term!r})") from error
 
 
-def _covalent_radii() -> Tensor:
-    """ASE's (Cordero et al., Dalton Trans. 2832 (2008)), 2 angstrom where that table ends (beyond curium)."""
-    from ase.data import covalent_radii
+def covalent_radii() -> Tensor:
+    """``[119]`` angstrom by atomic number: ASE's (Cordero et al., Dalton Trans. 2832 (2008)), 2 angstrom where that table ends (beyond curium)."""
+    from ase import data
 
-    return torch.from_numpy(covalent_radii[:119].astype("float64"))
+    return torch.from_numpy(data.covalent_radii[:119].astype("float64"))

@@ -5,7 +5,9 @@
 
 (Ziegler, Biersack and Littmark, The Stopping and Range of Ions in Solids, Pergamon (1985), with the coefficients as
 LAMMPS has them, https://docs.lammps.org/pair_zbl.html.) Fitted to pairs of neutral atoms; it knows no bonds. So, where the paper
-goes on, ``s`` switches it off from half of to once the sum of two covalent radii.
+goes on, ``s`` switches it off from 0.4 to 0.8 of the sum of two covalent radii: below the length of nearly every bond. There
+it explains a part of the labels' forces; reaching to the whole sum it would add more than it explains
+(``benchmarks/zbl_remainder.py``).
 
 Units: lengths angstrom, energy eV.
 """
@@ -24,6 +26,10 @@ AMPLITUDES = (0.18175, 0.50986, 0.28022, 0.02817)
 EXPONENTS = (3.19980, 0.94229, 0.40290, 0.20162)
 
 
+END = 0.8
+"""Where the repulsion ends, in sums of two covalent radii; it is whole up to half of that."""
+
+
 def screening(x: Tensor) -> Tensor:
     """phi of distances in units of the screening length."""
     return torch.stack([a * torch.exp(-b * x) for a, b in zip(AMPLITUDES, EXPONENTS, strict=True)]).sum(0)
@@ -36,13 +42,15 @@ def zbl_pair(distance: Tensor, number_i: Tensor, number_j: Tensor) -> Tensor:
     return COULOMB * z_i * z_j / distance * screening(distance / length)
 
 
-def zbl(pairs: PairEdges, radii: Tensor | None = None, cutoff: float = float("inf")) -> Tensor:
-    """``[G]`` eV. radii ``[S]`` covalent radii by atomic number: pairs end smoothly at the sum of two of them, or at ``cutoff``
-    where that is shorter; None: no end."""
+def zbl(
+    pairs: PairEdges, radii: Tensor | None = None, cutoff: float = float("inf"), end: float = END
+) -> Tensor:
+    """``[G]`` eV. radii ``[S]`` covalent radii by atomic number: pairs end smoothly at ``end`` times the sum of two of them, or
+    at ``cutoff`` where that is shorter; None: no end."""
     distance = pairs.distances()
     energy = zbl_pair(distance, pairs.species[pairs.sender], pairs.species[pairs.receiver])
     if radii is not None:
         radius = radii.to(distance)[pairs.species]
-        end = (radius[pairs.sender] + radius[pairs.receiver]).clamp_max(cutoff)
-        energy = energy * switch(distance / end, 0.5, 1.0)
+        last = (end * (radius[pairs.sender] + radius[pairs.receiver])).clamp_max(cutoff)
+        energy = energy * switch(distance / last, 0.5, 1.0)
     return pairs.sum_pairs(energy)

@@ -77,7 +77,7 @@ def waves(
 
 
 def small_network(
-    seed: int = 0, levels: tuple[str, ...] = ("morse", "wave"), perturb: float = 0.1, **sizes: int
+    seed: int = 0, levels: tuple[str, ...] = ("morse", "wave"), perturb: float = 0.1, **sizes: object
 ) -> AtomFieldNet:
     """A network with every parameter away from its initial zeros, so that no output vanishes."""
     torch.manual_seed(seed)

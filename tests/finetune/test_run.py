@@ -181,3 +181,25 @@ def test_one_trajectory_is_split_in_time_with_a_gap():
     assert torch.equal(train.times, whole.times[:16]) and torch.equal(valid.times, whole.times[18:])
     assert torch.equal(valid.quantities["concentration"], whole.quantities["concentration"][18:])
     assert torch.equal(valid.quantities["velocity"], whole.quantities["velocity"])
+
+
+def test_terms_of_a_checkpoint_stay_and_a_new_level_says_what_its_labels_contain(tmp_path):
+    net = small_network(priors=("zbl",)).eval()
+    checkpoint.save(net, tmp_path / "start")
+    graphs = [replace(g, level="dft") for g in morse_clusters(6)]
+    config = FinetuneConfig(
+        **{"from": str(tmp_path / "start"), "train": ("memory",), "target": ("energy", "forces"),
+           "network": {"contains": {"dft": ["d3:pbe"]}}}
+    )  # fmt: skip
+    task = task_of(config.target, graphs)
+    grown, notes = prepare_network(config, checkpoint.load(tmp_path / "start"), task, "dft", graphs)
+    assert grown.config.priors == ("zbl",)
+    assert grown.config.contains == {"dft": ("d3:pbe",)}
+    assert any("learns the remainder" in note for note in notes)
+
+
+def test_a_surface_with_zbl_trains_and_balances(tmp_path):
+    metrics = run(tmp_path, ("energy", "forces"), morse_clusters(30), network={**SMALL, "priors": ["zbl"]})
+    assert metrics["forces_mae_eV_per_A"] < metrics["baseline_forces_mae_eV_per_A"]
+    assert metrics["forces_net_eV_per_A"] < 1e-4
+    assert checkpoint.load(tmp_path / "run").config.priors == ("zbl",)

@@ -48,10 +48,12 @@ def test_it_only_repels():
     assert bool((energy > 0).all()) and bool((energy.diff() < 0).all())
 
 
-def test_it_ends_at_the_sum_of_the_radii_and_is_whole_below_half_of_it():
-    inner, end = pairs_of([dimer(1.4, [6, 8])]), pairs_of([dimer(2.8, [6, 8])])
-    assert float(zbl(inner, RADII)) == float(zbl(inner))
+def test_it_is_whole_up_to_half_of_where_it_ends():
+    """0.8 of two radii of 1.4 angstrom, or the cutoff where that is shorter."""
+    inner, end = pairs_of([dimer(1.12, [6, 8])]), pairs_of([dimer(2.2401, [6, 8])])
+    assert float(zbl(inner, RADII)) == float(zbl(inner)) > float(zbl(inner, RADII, 2.0))
     assert float(zbl(end, RADII)) == 0.0 < float(zbl(end))
+    assert float(zbl(end, RADII, end=1.0)) > 0.0 == float(zbl(end, RADII, 2.0, end=1.0))
 
 
 @pytest.mark.parametrize("radii", [None, RADII], ids=["whole", "switched"])
