@@ -142,7 +142,7 @@ def _damping(term: str) -> RationalDamping:
 
 
 def covalent_radii() -> Tensor:
-    """``[119]`` angstrom by atomic number: ASE's (Cordero et al., Dalton Trans. 2832 (2008)), 2 angstrom where that table ends (beyond curium)."""
+    """``[119]`` angstrom by atomic number: ASE's (Cordero et al., Dalton Trans. 2832 (2008)), 2 angstrom beyond curium."""
     from ase import data
 
     return torch.from_numpy(data.covalent_radii[:119].astype("float64"))
