@@ -61,8 +61,8 @@ def estimate(
         if decrement < tolerance:
             weak = int(directions[:, 0].abs().argmax())
             raise ArithmeticError(
-                f"the data do not determine the constants: curvature {float(scale[0]):.1e} at the flattest direction,
-                mostly constant {weak}"
+                f"the data do not determine the constants: curvature {float(scale[0]):.1e} in the flattest direction, "
+                f"mostly constant {weak}"
             )
         size = float(scale.abs().max())
         while damping < 1e12:
