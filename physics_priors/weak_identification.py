@@ -1,0 +1,99 @@
+"""Constants of a law on a line from its weak form: one linear least-squares problem, no network and no starting values.
+
+Uncertainty: a bootstrap over blocks of windows, so it holds what varies from place to place (noise, unresolved
+scales), not a bias that all
+places share. See ``weak_form.py`` and ``sparse_regression.py`` for the sources.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .line_laws import LineLaw
+from .sparse_regression import SparseFit, block_bootstrap, sequential_threshold
+from .weak_form import Term, half_width, weak_system
+
+POWER = 8
+"""Exponent of the test function: smooth enough for four derivatives."""
+
+
+@dataclass(frozen=True)
+class WeakEstimate:
+    """``values [K]``, ``deviations [K]``, ``draws [B, K]``; ``error``: what is left relative to du/dt; ``halves``:
+    of the windows."""
+
+    values: Tensor
+    deviations: Tensor
+    draws: Tensor
+    error: float
+    halves: tuple[int, int]
+
+
+def windows_of(u: Tensor, given: tuple[int, int] | None) -> tuple[int, int]:
+    """Half-widths in points along x and t: as given, or from the spectrum of ``u [n, T]``."""
+    return given or (half_width(u, 0, POWER), half_width(u, 1, POWER))
+
+
+def identify(
+    law: LineLaw,
+    u: Tensor,
+    dx: float,
+    dt: float,
+    *,
+    halves: tuple[int, int] | None = None,
+    draws: int = 200,
+    seed: int = 0,
+) -> WeakEstimate:
+    """Constants from ``u [n, T]`` (float64) on a uniform line and uniform times; differentiable in u up to the draws."""
+    halves = windows_of(u, halves)
+    wanted = tuple(dict.fromkeys(term for parts in law.terms for _, term in parts))
+    system = weak_system(u, dx, dt, wanted, halves, POWER)
+    place = {term: number for number, term in enumerate(wanted)}
+    columns = [
+        sum((w * system.matrix[:, place[t]] for w, t in parts), start=torch.zeros(())) for parts in law.terms
+    ]
+    matrix = torch.stack([torch.as_tensor(c) for c in columns], dim=1)
+    values = torch.linalg.lstsq(matrix, system.rate).solution
+    error = float(((matrix @ values - system.rate).norm() / system.rate.norm()).detach())
+    generator = torch.Generator().manual_seed(seed)
+    boot = block_bootstrap(matrix.detach(), system.rate.detach(), system.blocks, draws, generator)[..., 0]
+    return WeakEstimate(values[:, 0], boot.std(0), boot, error, halves)
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """``terms`` of the library and their ``fit``; ``deviations [K]`` of the kept ones (zero elsewhere)."""
+
+    terms: tuple[Term, ...]
+    fit: SparseFit
+    deviations: Tensor
+    halves: tuple[int, int]
+
+
+def discover(
+    u: Tensor,
+    dx: float,
+    dt: float,
+    terms: tuple[Term, ...],
+    *,
+    threshold: float = 0.05,
+    halves: tuple[int, int] | None = None,
+    draws: int = 200,
+    seed: int = 0,
+) -> Discovery:
+    """The sparse equation for du/dt of ``u [n, T]`` among ``terms``."""
+    halves = windows_of(u, halves)
+    system = weak_system(u, dx, dt, terms, halves, POWER)
+    fit = sequential_threshold(system.matrix, system.rate, threshold)
+    kept = fit.active[:, 0].nonzero().flatten()
+    deviations = torch.zeros(len(terms), dtype=torch.float64)
+    if len(kept):
+        generator = torch.Generator().manual_seed(seed)
+        boot = block_bootstrap(
+            system.matrix[:, kept].detach(), system.rate.detach(), system.blocks, draws, generator
+        )
+        deviations[kept] = boot[..., 0].std(0)
+    return Discovery(terms, fit, deviations, halves)
