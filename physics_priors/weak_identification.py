@@ -23,13 +23,14 @@ POWER = 8
 @dataclass(frozen=True)
 class WeakEstimate:
     """``values [K]``, ``deviations [K]``, ``draws [B, K]``; ``error``: what is left relative to du/dt; ``halves``:
-    of the windows."""
+    of the windows; ``coarse [K]``: from every second point and time, different where the grid does not resolve the field."""
 
     values: Tensor
     deviations: Tensor
     draws: Tensor
     error: float
     halves: tuple[int, int]
+    coarse: Tensor
 
 
 def windows_of(u: Tensor, given: tuple[int, int] | None) -> tuple[int, int]:
@@ -49,18 +50,27 @@ def identify(
 ) -> WeakEstimate:
     """Constants from ``u [n, T]`` (float64) on a uniform line and uniform times; differentiable in u up to the draws."""
     halves = windows_of(u, halves)
+    matrix, rate, blocks = _system(law, u, dx, dt, halves)
+    values = torch.linalg.lstsq(matrix, rate).solution
+    error = float(((matrix @ values - rate).norm() / rate.norm()).detach())
+    generator = torch.Generator().manual_seed(seed)
+    boot = block_bootstrap(matrix.detach(), rate.detach(), blocks, draws, generator)[..., 0]
+    smallest = POWER + 2
+    half = max(halves[0] // 2, smallest), max(halves[1] // 2, smallest)
+    few, right, _ = _system(law, u.detach()[::2, ::2], 2 * dx, 2 * dt, half)
+    coarse = torch.linalg.lstsq(few, right).solution[:, 0]
+    return WeakEstimate(values[:, 0], boot.std(0), boot, error, halves, coarse)
+
+
+def _system(
+    law: LineLaw, u: Tensor, dx: float, dt: float, halves: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(matrix ``[R, K]`` of the constants, rate ``[R, 1]``, blocks ``[R]``)."""
     wanted = tuple(dict.fromkeys(term for parts in law.terms for _, term in parts))
     system = weak_system(u, dx, dt, wanted, halves, POWER)
-    place = {term: number for number, term in enumerate(wanted)}
-    columns = [
-        sum((w * system.matrix[:, place[t]] for w, t in parts), start=torch.zeros(())) for parts in law.terms
-    ]
-    matrix = torch.stack([torch.as_tensor(c) for c in columns], dim=1)
-    values = torch.linalg.lstsq(matrix, system.rate).solution
-    error = float(((matrix @ values - system.rate).norm() / system.rate.norm()).detach())
-    generator = torch.Generator().manual_seed(seed)
-    boot = block_bootstrap(matrix.detach(), system.rate.detach(), system.blocks, draws, generator)[..., 0]
-    return WeakEstimate(values[:, 0], boot.std(0), boot, error, halves)
+    column = dict(zip(wanted, system.matrix.T, strict=True))
+    columns = [torch.stack([w * column[t] for w, t in parts]).sum(0) for parts in law.terms]
+    return torch.stack(columns, dim=1), system.rate, system.blocks
 
 
 @dataclass(frozen=True)
