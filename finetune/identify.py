@@ -100,11 +100,11 @@ def _fit(config: IdentifyConfig, advance: Advance) -> Identified:
 
 
 def _trajectory(config: IdentifyConfig, advance: Advance) -> Identified:
-    match config.law:
-        case "lotka_volterra":
-            rate, names, states = lotka_volterra.rate, lotka_volterra.CONSTANTS, ("prey", "predator")
-        case _:
-            rate, names, states = lorenz.rate, lorenz.CONSTANTS, ("x", "y", "z")
+    names: tuple[str, ...] = lorenz.CONSTANTS
+    states: tuple[str, ...] = ("x", "y", "z")
+    rate = lorenz.rate
+    if config.law == "lotka_volterra":
+        rate, names, states = lotka_volterra.rate, lotka_volterra.CONSTANTS, ("prey", "predator")
     times, values = identify_data.trajectory(config.data, states)
     given = [config.constants[name] for name in names]
     fit = fit_trajectory(
@@ -231,7 +231,7 @@ def _discovery(config: IdentifyConfig, u: Tensor, x: Tensor, t: Tensor) -> Ident
 
 
 # ---------------------------------------------------------------- reporting
-def _line_law(config: IdentifyConfig):  # type: ignore[no-untyped-def]
+def _line_law(config: IdentifyConfig):
     match config.law:
         case "burgers" | "kdv" | "kuramoto_sivashinsky" | "allen_cahn" | "heat":
             return line_law(config.law)
@@ -249,13 +249,13 @@ def _located(config: IdentifyConfig, folder: Path | None) -> IdentifyConfig:
     return config
 
 
-def _bar(config: IdentifyConfig, console: Console):  # type: ignore[no-untyped-def]
+def _bar(config: IdentifyConfig, console: Console):
     from contextlib import contextmanager
 
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     @contextmanager
-    def opened():  # type: ignore[no-untyped-def]
+    def opened():
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),

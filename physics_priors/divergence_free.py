@@ -41,8 +41,9 @@ def project(
     The transpose comes from automatic differentiation. Stops when the residual is ``tolerance`` times that at the start; raises
     ``ArithmeticError`` when it does not get there.
     """
-    found, transpose = torch.func.vjp(divergence, velocity)
-    residual = found.detach()
+    pulled = torch.func.vjp(divergence, velocity)
+    transpose = pulled[1]
+    residual = pulled[0].detach()
     start = float(residual.norm())
     potential = torch.zeros_like(residual)
     direction, square = residual, float(residual.square().sum())
