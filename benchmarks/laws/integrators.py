@@ -109,7 +109,7 @@ def divergence() -> list[tuple[str, str]]:
         velocity = velocity / velocity.square().mean().sqrt()
         largest = float(grid.divergence(velocity).abs().max())
         rows.append(
-            (f"random potential on a grid {list(shape)}, |u| = 1: largest divergence", f"{largest:.1e}")
+            (f"random potential on a grid {list(shape)}, RMS speed 1: largest divergence", f"{largest:.1e}")
         )
     left = []
     for side in (16, 32):

@@ -96,7 +96,7 @@ def test_constants_of_a_field_with_and_without_noise(tmp_path, burgers, capsys):
 def test_constants_by_a_network(tmp_path, burgers):
     config = configured(
         tmp_path, law="burgers", method="network", data={"file": str(burgers)},
-        network={"points": 200, "width": 6, "depth": 2, "max_steps": 70},
+        network={"points": 200, "width": 6, "depth": 2, "max_steps": 100},
         constants={"advection": {"start": 0.5, "reference": 1.0}, "viscosity": {"start": 0.02, "reference": 0.05}},
     )  # fmt: skip
     assert main(["identify", config]) == 0
