@@ -1,7 +1,7 @@
 """SMILES to geometry: RDKit's ETKDGv3, relaxed with all hydrogens by MMFF94 (UFF where that has no parameters).
 
-Heavy atoms are embedded first and hydrogens set beside them, which is three times faster and fails less often; after relaxation
-the energy is 0.8 kcal/mol a molecule higher than of conformers embedded with their hydrogens, of which two differ by 6
+Heavy atoms are embedded first and hydrogens set beside them: three times faster, with half the failures, and after relaxation
+0.8 +- 0.4 kcal/mol a molecule above what is embedded with its hydrogens, of which another seed is 0.3 +- 0.3 below
 (``benchmarks/results/embedding.md``). What neither force field knows, and what fails so, is embedded with its hydrogens.
 
 The seed of a molecule follows from the run's seed and its canonical SMILES: it has the same conformers in every file,
