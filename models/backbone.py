@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from atomfield.data.graph import GraphBatch
 
-from .blocks import BOUND_EPS, NORM_EPS, blocks
+from .blocks import blocks
 from .coarse import CoarseLevels
 from .config import NetworkConfig
 from .control import directed_basis
 from .convolution import EdgeConvolution, EdgeGeometry
 from .embedding import ConditionEmbedding, NodeEmbedding
 from .fused import EdgeList, NodeBlock, PowerShape, powers, powers_available
-from .layers import EquivariantLinear, EquivariantNorm, GatedUpdate
+from .layers import BOUND_EPS, EquivariantLinear, EquivariantNorm, GatedUpdate
 from .long_range import LongRange, Space
 from .product import NodeProduct
 from .radial import bessel_basis, polynomial_envelope
@@ -30,7 +30,7 @@ class Layer(nn.Module):
     def __init__(self, config: NetworkConfig):
         super().__init__()
         self.config = config
-        self.norm = EquivariantNorm(config, NORM_EPS)
+        self.norm = EquivariantNorm(config)
         self.before = EquivariantLinear(config)
         self.convolution = EdgeConvolution(config)
         self.neighbors = EquivariantLinear(config)
