@@ -1,4 +1,4 @@
-"""The ``atomfield`` command: eight subcommands, and one line and exit code 2 for whatever the user got wrong."""
+"""The ``atomfield`` command: nine subcommands, and one line and exit code 2 for whatever the user got wrong."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from atomfield.data.errors import InputError
 
 from .commands.evaluate import evaluate
 from .commands.finetune import finetune
+from .commands.identify import identify
 from .commands.inspect import inspect
 from .commands.predict import predict
 from .commands.prepare import prepare
@@ -21,7 +22,7 @@ from .commands.pretrain import pretrain
 from .commands.quickstart import quickstart
 from .commands.simulate import simulate
 
-COMMANDS = (quickstart, prepare, inspect, pretrain, finetune, evaluate, predict, simulate)
+COMMANDS = (quickstart, prepare, inspect, pretrain, finetune, evaluate, predict, simulate, identify)
 EXTRAS = {
     "deepspeed": "train",
     "wandb": "train",
@@ -29,12 +30,14 @@ EXTRAS = {
     "xarray": "fields",
     "meshio": "fields",
     "tblite": "generate",
+    "torchdiffeq": "ode",
 }
 """Optional module -> the extra that installs it."""
 
 app = typer.Typer(
     name="atomfield",
-    help="One E(3)-equivariant model for atoms and fields: prepare data, pretrain, finetune, evaluate, predict, simulate.",
+    help="One E(3)-equivariant model for atoms and fields: prepare data, pretrain, finetune, evaluate, predict, simulate; "
+    "constants of laws from data.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -1,12 +1,12 @@
-"""Two million generated graphs are prepared, opened, planned and sampled; the peak of memory of each step is reported.
+"""Two million generated graphs are prepared, checked, opened, planned and sampled; the peak of memory of each step is reported.
 
 Run: python benchmarks/large_store.py [--records 2000000] [--parsed 200000] [--workers 2] [--out PAGE.md]
 
-Molecules and crystals of 4 to 10 atoms with energy and forces: ``--parsed`` of them are written as extended XYZ and go through
-``atomfield prepare``, and so does that store as many times over as make ``--records``; then they are read in random order. Each
-step is a process of its own, whose memory is read from /proc while it runs: *anonymous* is what the process cannot do
-without, *resident* counts pages of the mapped shards too, which the system takes back when it needs them. About 20
-minutes on two idle cores and 4 GB of disk, which are given back.
+Molecules and crystals of 4 to 10 atoms with energy and forces: ``--parsed`` of them are written as extended XYZ and go
+through ``atomfield prepare --no-check``, and so does that store as many times over as make ``--records``; then records are
+read in random order, and the checks of ``prepare`` look at every one. Each step is a process of its own, whose memory is read
+from /proc while it runs: *anonymous* is what the process cannot do without, *resident* counts pages of the mapped shards too,
+which the system takes back when it needs them. About 15 minutes on two idle cores and 4 GB of disk, which are given back.
 """
 
 from __future__ import annotations
@@ -133,6 +133,20 @@ def open_and_plan(folder: Path) -> str:
     )
 
 
+def checked(folder: Path) -> str:
+    """The checks that ``prepare`` ends with."""
+    from atomfield.data.checks import audit
+    from atomfield.data.store import Store
+
+    store = Store(folder)
+    begun = time.process_time()
+    report = audit(store, where=folder.name)
+    report.write(folder.parent / "checks.json")
+    found = ", ".join(f"{f.check} {f.count:,}" for f in report.sorted())
+    rate = len(store) / (time.process_time() - begun)
+    return f"{len(store):,} records, {rate:,.0f} records per processor second; found: {found}"
+
+
 def sample(folder: Path, records: int) -> str:
     """Random batches of 64 all over the store."""
     from atomfield.data.store import Store
@@ -150,13 +164,21 @@ def sample(folder: Path, records: int) -> str:
 
 def prepared(what: str, count: int, sources: list[Path], out: Path, workers: int) -> str:
     """The row of one run of the command."""
-    words = ["prepare", *map(str, sources), "--out", str(out), "--workers", str(workers)]
+    words = ["prepare", *map(str, sources), "--out", str(out), "--workers", str(workers), "--no-check"]
     process = subprocess.Popen([sys.executable, "-m", "atomfield", *words], stdout=subprocess.DEVNULL)
     watched = Watched(process.pid)
     if process.wait():
         sys.exit("prepare failed")
     taken = time.monotonic() - watched.begun
     return watched.row(what, f"{count:,} records, {count / taken:,.0f} records/s")
+
+
+def machine() -> str:
+    """Cores, processor and memory, as Linux names them."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} cores of {name}, {size:.0f} GiB"
 
 
 def main() -> None:
@@ -170,7 +192,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where a temporary folder may take 5 GB")
     parser.add_argument("--out", type=Path, help="page to write")
     options = parser.parse_args()
-    rows = []
+    rows: list[str] = []
     with tempfile.TemporaryDirectory(prefix="large-store-", dir=options.folder) as name:
         folder = Path(name)
         (folder / "files").mkdir()
@@ -192,6 +214,7 @@ def main() -> None:
         for what, function, given in (
             ("open, columns, plan of an epoch", open_and_plan, ()),
             ("sample", sample, (options.sampled,)),
+            ("check", checked, ()),
         ):
             result, watched = in_a_process(function, folder / "store", *given)
             rows.append(watched.row(what, result))
@@ -199,7 +222,7 @@ def main() -> None:
     page = f"""# A store of {total:,} graphs
 
 `python benchmarks/large_store.py --records {options.records} --parsed {options.parsed} --workers {options.workers}`,
-{os.cpu_count()} cores shared with other work.
+{time.strftime("%d %B %Y")}, {machine()}, shared with other work.
 
 {size:.2f} GB of extended XYZ became a store of {options.parsed:,} records, and {repeats} times that one of {stored:.1f} GB.
 Memory is the highest sum over the process and its workers: *anonymous* is what it cannot do without; *resident* counts

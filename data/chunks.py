@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from .copying import copied
 from .errors import InputError, Provenance
 from .graph import Graph
 from .parts import Part
@@ -68,6 +69,17 @@ class _Chunk:
             return
         self._writer.add(outcome)
 
+    def copy(self, part: Part) -> int:
+        """Take the rows of a store as they lie; how many, 0 where that cannot be done."""
+        if part.rows is None or self._watch is not None:
+            return 0
+        found = copied(part.store(), *part.rows)
+        if found is None:
+            return 0
+        table, self._tally = found
+        self._writer.write(table)
+        return table.num_rows
+
     def _refuse(self, bad: BadRecord) -> None:
         if self._on_bad == "raise":
             advice = "" if "--" in bad.message else "; skip such records with --on-bad skip"
@@ -125,6 +137,12 @@ class _Reader:
         self._record = -1
 
     def run(self) -> None:
+        whole = _Chunk(self._recipe, self._part, 0)
+        if copied_records := whole.copy(self._recipe.parts[self._part]):
+            self._progress(copied_records)
+            self._report(whole.entry())
+            self._report({"part": self._part, "chunks": 1})
+            return
         chunk: _Chunk | None = None
         try:
             with taking(self._turn):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from .errors import InputError
@@ -38,11 +39,20 @@ class Part:
     def outcomes(self, options: ReadOptions) -> Iterator[Graph | BadRecord]:
         """The records of the part, in order."""
         if self.rows is not None:
-            store = Store(self.paths[0])
+            store = self.store()
             yield from (store[i] for i in range(*self.rows))
             return
         for path in self.paths:
             yield from outcomes_of(Path(path), options)
+
+    def store(self) -> Store:
+        """The store that ``rows`` are of; opened once for all of its parts."""
+        return _opened(self.paths[0], (Path(self.paths[0]) / "index.json").stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _opened(path: str, changed: int) -> Store:
+    return Store(path)
 
 
 def parts_of(sources: Sequence[str], targets: Sequence[str], chunk_records: int) -> list[Part]:

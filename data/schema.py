@@ -39,6 +39,8 @@ from .quantities import VOCABULARY, Quantity
 
 _TEXT = ("world", "level", "dataset", "group", "formula", "id", "file", "licence", "layout")
 _INTEGERS = ("num_nodes", "num_times", "record", "line")
+ALWAYS = (*_TEXT, *_INTEGERS, "spacing", "pbc")
+"""Columns that are in every table, even if no row says its ``record`` or ``line``."""
 _EDGE_KINDS: tuple[EdgeKind, ...] = ("mesh", "knn", "grid")
 _CONJUGATED, _IN_RING = 8, 16
 Row = dict[str, Any]
@@ -159,13 +161,14 @@ def _encode_points(graph: Graph, row: Row) -> None:
             row["axes"] = axes
     if "axes" not in row:
         row["positions" + _bits(positions)] = positions.reshape(-1)
-    if graph.species.any():
-        row["species"] = graph.species.numpy()
+    species, node_type, cell = graph.species.numpy(), graph.node_type.numpy(), graph.cell.numpy()
+    if species.any():
+        row["species"] = species
     default = NodeType.INTERIOR if graph.world == "field" else NodeType.ATOM
-    if (graph.node_type != default).any():
-        row["node_type"] = graph.node_type.numpy()
-    if graph.cell.any():
-        row["cell"] = graph.cell.numpy().reshape(-1)
+    if (node_type != int(default)).any():
+        row["node_type"] = node_type
+    if cell.any():
+        row["cell"] = cell.reshape(-1)
     if graph.times is not None:
         row["times"] = np.asarray(graph.times, dtype=np.float64)
     if graph.volume is not None:

@@ -105,11 +105,15 @@ class ShardWriter:
         """Write what is there."""
         if not self._rows:
             return
-        name = f"{self._stem}{len(self.entries):05d}.{self._form}"
-        written = write_shard(table_of(self._rows), self._folder / name, self._form)
-        self.entries.append({"file": name, "rows": len(self._rows), **written})
+        self.write(table_of(self._rows))
         self._rows.clear()
         self._bytes = 0
+
+    def write(self, table: pa.Table) -> None:
+        """Write rows that are a table already as one shard."""
+        name = f"{self._stem}{len(self.entries):05d}.{self._form}"
+        written = write_shard(table, self._folder / name, self._form)
+        self.entries.append({"file": name, "rows": table.num_rows, **written})
 
 
 class Shard:
@@ -196,30 +200,31 @@ def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
 
 
 class Column:
-    """One Arrow column. ``flat``: the numbers of a list or plain column, the different texts of a column of text.
+    """One Arrow column, as it lies in ``array``. ``flat``: the numbers of a list or plain column, the different texts of a
+    column of text.
     ``offsets``: where each row of a list begins, ``[R + 1]``, or the number of each row's text, ``[R]``. ``valid [R]``: rows that
     are not null; None if none is."""
 
     def __init__(self, array: pa.Array):
         self.valid = None if array.null_count == 0 else array.is_valid().to_numpy(zero_copy_only=False)
         self.is_list, self.is_text = pa.types.is_large_list(array.type), pa.types.is_string(array.type)
-        self._array = array
+        self.array = array
 
     @cached_property
     def offsets(self) -> np.ndarray:
         if self.is_text:
             return self._coded.indices.to_numpy()
-        return self._array.offsets.to_numpy()
+        return self.array.offsets.to_numpy()
 
     @cached_property
     def flat(self) -> Any:
         if self.is_text:
             return self._coded.dictionary.to_pylist()
-        return self._array.values.to_numpy() if self.is_list else self._array.to_numpy(zero_copy_only=False)
+        return self.array.values.to_numpy() if self.is_list else self.array.to_numpy(zero_copy_only=False)
 
     @cached_property
     def _coded(self) -> pa.DictionaryArray:
-        return self._array.dictionary_encode()
+        return self.array.dictionary_encode()
 
     def at(self, row: int) -> Any:
         """The row's list (a view), text or number; None where null."""

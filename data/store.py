@@ -174,13 +174,17 @@ class Store(Sequence[Graph]):
         if wanted.min() < 0 or wanted.max() >= len(self):
             outside = wanted[(wanted < 0) | (wanted >= len(self))][0]
             raise IndexError(f"record {outside} of a store with {len(self)} records")
-        runs = [Run(self._shard(number), a, b) for number, a, b in runs_of(wanted, self._starts)]
+        runs = self.runs(wanted)
         one_by_one = "field" in self.index["worlds"] and any(
             "field" in run.shard.some_texts("world", run.start, run.stop) for run in runs
         )
         if one_by_one or any(run.shard.has_edges for run in runs):
             return collate([self[i] for i in wanted.tolist()])
         return pack_atoms(runs, self.properties)
+
+    def runs(self, ids: Sequence[int] | np.ndarray) -> list[Run]:
+        """Records ``ids`` as slices of shards."""
+        return [Run(self._shard(number), a, b) for number, a, b in runs_of(np.asarray(ids), self._starts)]
 
     def __reduce__(self) -> tuple[type[Store], tuple[Path]]:
         return Store, (self.path,)
@@ -217,6 +221,11 @@ class Store(Sequence[Graph]):
         q = definition or quantity(name)
         assert q.support == "graph", f"{name} has one value per node"
         return np.concatenate([s.graph_values(name, q.components) for s in shards]).reshape(-1, *q.shape)
+
+    def files(self) -> set[str]:
+        """The files that the records came from."""
+        shards = [self._shard(i) for i in range(len(self._shards))]
+        return {name for shard in shards for name in shard.columns["file"].flat}
 
     def verify(self) -> None:
         """Compare every shard with its sha256; raises ``InputError`` that names the first that differs."""

@@ -63,14 +63,14 @@ class Tally:
         return {
             "num_records": self.num_records,
             "num_nodes": self.num_nodes,
-            "worlds": dict(self.worlds),
-            "levels": dict(self.levels),
+            "worlds": dict(sorted(self.worlds.items())),
+            "levels": dict(sorted(self.levels.items())),
             "elements": sorted(self.elements),
             "quantities": {
                 n: {"records": self.quantities[n], "unit": self._definition(n).unit} for n in names
             },
-            "conditions": dict(self.conditions),
-            "properties": {n: _as_json(q) for n, q in self.definitions.items()},
+            "conditions": dict(sorted(self.conditions.items())),
+            "properties": {n: _as_json(q) for n, q in sorted(self.definitions.items())},
         }
 
     def _definition(self, name: str) -> Quantity:

@@ -40,8 +40,13 @@ EXAMPLES = {
     "evaluate": "atomfield evaluate runs/mine test.xyz --target energy,forces --out runs/mine-on-test",
     "predict": "atomfield predict runs/mine candidates.csv --out answers.csv",
     "simulate": "atomfield simulate runs/mine start.xyz --mode nve --steps 20000 --timestep 0.5 --dtype float64 --out runs/nve",
+    "identify": "atomfield identify identify/lotka_volterra --data hudson-bay-lynx-hare.csv --out runs/lynx\n"
+    "atomfield identify identify/burgers --data burgers_shock.mat --set noise=0.01 --out runs/burgers\n"
+    "atomfield identify identify/discover --data field.npz --set data.field=usol --out runs/terms",
 }
 NOTES = {
+    "identify": "CONFIG names the law, the data and what is known about the constants; `configs/identify/` has one of each kind. "
+    "`metrics.json` has `constant_NAME`, `constant_NAME_sd` and, where a reference is given, `constant_NAME_relative_error`.",
     "finetune": "`DIR` then holds `model/` (config.json, model.safetensors, README.md), `metrics.json`, `report.html`, "
     "`predictions.*` and `config.yaml`. `metrics.json` is flat, each key naming quantity, statistic and unit: "
     '`{"energy_rmse_meV_per_molecule": 0.9, "forces_mae_eV_per_A": 0.01}`; '

@@ -70,7 +70,8 @@ def _part(graph: Graph, part: torch.Tensor, charge: int, spin: int | None) -> Gr
 
 def _least(energy: list[list[float]], count: int) -> list[int]:
     """Units of charge per fragment that add up to ``count`` with the least total of ``energy[fragment][units]``."""
-    best: list[tuple[float, list[int]]] = [(0.0, [])] + [(float("inf"), [])] * count
+    nothing: list[int] = []
+    best = [(0.0, nothing)] + [(float("inf"), nothing)] * count
     for row in energy:
         best = [
             min(

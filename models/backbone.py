@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from atomfield.data.graph import GraphBatch
 
-from .blocks import BOUND_EPS, NORM_EPS, blocks
+from .blocks import blocks
 from .coarse import CoarseLevels
 from .config import NetworkConfig
 from .control import directed_basis
 from .convolution import EdgeConvolution, EdgeGeometry
 from .embedding import ConditionEmbedding, NodeEmbedding
 from .fused import EdgeList, NodeBlock, PowerShape, powers, powers_available
-from .layers import EquivariantLinear, EquivariantNorm, GatedUpdate
+from .layers import BOUND_EPS, EquivariantLinear, EquivariantNorm, GatedUpdate
 from .long_range import LongRange, Space
 from .product import NodeProduct
 from .radial import bessel_basis, polynomial_envelope
@@ -30,7 +30,7 @@ class Layer(nn.Module):
     def __init__(self, config: NetworkConfig):
         super().__init__()
         self.config = config
-        self.norm = EquivariantNorm(config, NORM_EPS)
+        self.norm = EquivariantNorm(config)
         self.before = EquivariantLinear(config)
         self.convolution = EdgeConvolution(config)
         self.neighbors = EquivariantLinear(config)
@@ -64,6 +64,8 @@ class Layer(nn.Module):
         return self.update(x, condition_NC)
 
     def _compiled(self, x_NMK: Tensor, scalars_only: bool) -> bool:
+        if self.update.gates is None:  # scalars alone, which the programs do not know
+            return False
         known = blocks(self.config, scalars_only)
         return (
             self.convolution.compiled(x_NMK, scalars_only)
@@ -89,13 +91,14 @@ class Layer(nn.Module):
 
     def _named(self) -> dict[str, Tensor]:
         """Parameters by their names in ``blocks.py``."""
-        convolution, update = self.convolution, self.update
+        convolution, update, gates = self.convolution, self.update, self.update.gates
+        assert gates is not None
         named = {
             "norm": self.norm.scale, "bound": self.bound.scale, "to_sender": convolution.sender.weight,
             "to_receiver": convolution.receiver.weight, "basis_bias": convolution.basis.bias,
             "element": self.element.weight, "element_bias": self.element.bias, "up": update.up.weight,
-            "up_bias": update.up.bias, "condition_up": update.condition.weight, "gates": update.gates.weight,
-            "gates_bias": update.gates.bias, "down": update.down.weight, "down_bias": update.down.bias,
+            "up_bias": update.up.bias, "condition_up": update.condition.weight, "gates": gates.weight,
+            "gates_bias": gates.bias, "down": update.down.weight, "down_bias": update.down.bias,
         }  # fmt: skip
         mixes = {f"mix{number}": mix for number, mix in enumerate(self.mixes)}
         linears = {"before": self.before, "neighbors": self.neighbors, "itself": self.itself} | mixes

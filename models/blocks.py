@@ -15,9 +15,7 @@ from typing import NamedTuple
 
 from .config import NetworkConfig
 from .fused import NodeBlock, NodeProgram, Parameter, Piece
-from .layers import degree_slices
-
-NORM_EPS, BOUND_EPS = 1e-3, 1.0
+from .layers import BOUND_EPS, NORM_EPS, degree_slices
 
 
 class Size(NamedTuple):

@@ -23,12 +23,11 @@ from torch import Tensor, nn
 from atomfield.data.coarse import CoarseLevel, Coarsening, with_coarse
 from atomfield.data.graph import GraphBatch
 
-from .blocks import BOUND_EPS, NORM_EPS
 from .config import NetworkConfig
 from .control import directed_basis
 from .convolution import EdgeConvolution, EdgeGeometry
 from .fused import EdgeList
-from .layers import EquivariantLinear, EquivariantNorm, GatedUpdate
+from .layers import BOUND_EPS, EquivariantLinear, EquivariantNorm, GatedUpdate
 from .long_range import Space
 from .radial import bessel_basis, polynomial_envelope
 from .rotation import FrameRotation
@@ -78,7 +77,7 @@ class Level(nn.Module):
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
-        self.norm = EquivariantNorm(config, NORM_EPS)
+        self.norm = EquivariantNorm(config)
         self.rise, self.fall = Transfer(config), Transfer(config)
         self.convolution = EdgeConvolution(config)
         self.neighbors = EquivariantLinear(config)

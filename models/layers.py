@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from .config import NetworkConfig
 
+NORM_EPS, BOUND_EPS = 1e-3, 1.0
+"""See :class:`EquivariantNorm`: to normalise, and to bound the factors of products."""
+
 
 def degree_slices(lmax: int) -> list[slice]:
     """Components of each degree within M."""
@@ -69,7 +72,7 @@ class EquivariantNorm(nn.Module):
     degree_of_component: Tensor
     degree_weights: Tensor
 
-    def __init__(self, config: NetworkConfig, eps: float):
+    def __init__(self, config: NetworkConfig, eps: float = NORM_EPS):
         super().__init__()
         self.eps = eps
         lmax = config.lmax

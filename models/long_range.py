@@ -42,9 +42,8 @@ from atomfield.physics_priors.lattice_sums import (
     sum_over_waves,
 )
 
-from .blocks import BOUND_EPS, NORM_EPS
 from .config import NetworkConfig
-from .layers import EquivariantNorm
+from .layers import BOUND_EPS, EquivariantNorm
 from .mesh import sum_over_mesh
 
 Route = Literal["auto", "direct", "mesh"]
@@ -125,7 +124,7 @@ class LongRange(nn.Module):
         self.route: Route = config.long_range_route
         self.smallest, self.largest = config.long_range_smallest, config.long_range_largest
         num_widths = config.long_range_widths
-        self.norm = EquivariantNorm(config, NORM_EPS)
+        self.norm = EquivariantNorm(config)
         self.charge = nn.Linear(c, q, bias=False)
         place = torch.linspace(-2.0, 2.0, num_widths)
         self.width_logit = nn.Parameter(place)

@@ -13,7 +13,20 @@ import torch
 from torch import Tensor
 
 from .integrating_factor import runge_kutta_step
+from .operators import Operators
 from .spectral import PeriodicGrid
+
+
+def residual(
+    operators: Operators,
+    concentration: Tensor,
+    concentration_t: Tensor,
+    velocity: Tensor,
+    diffusivity: float | Tensor,
+) -> Tensor:
+    """``dc/dt + div(u c) - D laplacian(c)`` of ``concentration [*points]`` in ``velocity [d, *points]``."""
+    transported = operators.divergence(velocity * concentration)
+    return concentration_t + transported - diffusivity * operators.laplacian(concentration)
 
 
 class AdvectionDiffusion:

@@ -13,7 +13,27 @@ import torch
 from torch import Tensor
 
 from .integrating_factor import runge_kutta_step
+from .operators import Operators, advect
 from .spectral import PeriodicGrid
+
+
+def residual(
+    operators: Operators,
+    u: Tensor,
+    u_t: Tensor,
+    advection: float | Tensor,
+    viscosity: float | Tensor,
+) -> Tensor:
+    """``du/dt + a u du/dx - nu d2u/dx2`` of ``u [*points]`` on a line; a is 1 in the equation above and a constant to identify in
+    inverse problems. Of a velocity field of more dimensions: ``residual_vector``."""
+    return u_t + advection * u * operators.gradient(u)[0] - viscosity * operators.laplacian(u)
+
+
+def residual_vector(
+    operators: Operators, velocity: Tensor, velocity_t: Tensor, viscosity: float | Tensor
+) -> Tensor:
+    """``du/dt + u . grad u - nu laplacian(u)`` of ``velocity [d, *points]``."""
+    return velocity_t + advect(operators, velocity, velocity) - viscosity * operators.laplacian(velocity)
 
 
 class Burgers1D:

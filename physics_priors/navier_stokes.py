@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .integrating_factor import runge_kutta_step
+from .operators import Operators, advect
 from .spectral import PeriodicGrid
 
 
@@ -26,6 +27,20 @@ class Flow:
     velocity: Tensor
     vorticity: Tensor
     pressure: Tensor
+
+
+def residual(
+    operators: Operators,
+    velocity: Tensor,
+    pressure: Tensor,
+    velocity_t: Tensor,
+    viscosity: float | Tensor,
+    force: float | Tensor = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Incompressible flow in two or three dimensions, with the kinematic ``pressure [*points]``:
+    momentum ``du/dt + u . grad u + grad p - nu laplacian(u) - f  [d, *points]`` and continuity ``div u [*points]``."""
+    momentum = velocity_t + advect(operators, velocity, velocity) + operators.gradient(pressure)
+    return momentum - viscosity * operators.laplacian(velocity) - force, operators.divergence(velocity)
 
 
 class NavierStokes2D:

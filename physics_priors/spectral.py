@@ -34,6 +34,8 @@ class PeriodicGrid:
         self._index = index
         self.k = derivative
         """Per axis, broadcastable: wavenumbers of first derivatives."""
+        self.waves = waves
+        """Per axis, broadcastable: wavenumbers with the Nyquist mode, for even derivatives."""
         self.k_squared = torch.stack(torch.broadcast_tensors(*[w * w for w in waves])).sum(0)
         """|k|^2 of every mode, the symbol of minus the Laplacian."""
 
@@ -58,6 +60,14 @@ class PeriodicGrid:
         """Scalar curl dv/dx - du/dy of a plane field: the z component of the vorticity (an axial vector)."""
         u, v = vector
         return self.inverse(1j * self.k[0] * self.forward(v) - 1j * self.k[1] * self.forward(u))
+
+    def derivative(self, field: Tensor, orders: tuple[int, ...]) -> Tensor:
+        """Mixed derivative of any order, one number per axis: ``(2, 1)`` is d3/dx2 dy. Odd orders drop the Nyquist
+        mode of their axis."""
+        modes = self.forward(field)
+        for k, wave, order in zip(self.k, self.waves, orders, strict=True):
+            modes = modes * (1j * (k if order % 2 else wave)) ** order
+        return self.inverse(modes)
 
     def laplacian(self, field: Tensor) -> Tensor:
         return self.inverse(-self.k_squared * self.forward(field))

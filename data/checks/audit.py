@@ -9,6 +9,7 @@ import numpy as np
 
 from atomfield.data.errors import Provenance
 from atomfield.data.graph import Graph
+from atomfield.data.store import Store
 
 from .duplicates import check_duplicates
 from .findings import Finding, Report
@@ -130,6 +131,8 @@ def audit(graphs: Sequence[Graph], bad: Sequence[Refused] = (), where: str = "")
 
 def _files(graphs: Sequence[Graph]) -> set[str]:
     """The files of the records, as far as they need to be counted."""
+    if isinstance(graphs, Store):
+        return graphs.files()
     found: set[str] = set()
     for graph in graphs:
         found.add(graph.provenance.file)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -27,9 +28,15 @@ _WHOLE = 300
 """Atoms of a molecule up to which pairs beyond the cutoff count too."""
 _CENTERS = np.array([0.8, 2.2, 3.6, 5.0])
 _WIDTH = 1.1
+_MIX = np.linspace(0.3, 0.7, 2 * len(_CENTERS))
+_FEW = 48
+"""Up to so many atoms all pairs are looked at, and sums are a product with a matrix of zeros and ones: faster there."""
 
 
-@dataclass(frozen=True)
+_GEOMETRY = ("positions", "species", "cell", "pbc")
+
+
+@dataclass(frozen=True, slots=True)
 class Fingerprint:
     """key: what must be equal exactly (world, reduced composition, level, conditions). values ``[6]``: what must agree."""
 
@@ -40,34 +47,56 @@ class Fingerprint:
 def environments(graph: Graph) -> np.ndarray:
     """``[N, 5 + 2 K]``: atomic number, then for each atom sums of ``K`` radial functions over neighbours, plain and weighted by
     species; the same of the neighbours' own sums; of molecules, means over all other atoms."""
-    import vesin
-
-    from atomfield.data.neighbors import completed_box
-
-    periodic = graph.pbc.numpy()
-    box = graph.cell.numpy()
-    if periodic.any() and not periodic.all():
-        box = completed_box(box, periodic)
     species = graph.species.numpy()
-    positions = graph.positions.numpy()
-    finder = vesin.NeighborList(cutoff=CUTOFF, full_list=True)
-    i, j, distance = finder.compute(points=positions, box=box, periodic=periodic, quantities="ijd")
+    i, j, distance = _near(graph)
     envelope = (0.5 + 0.5 * np.cos(np.pi * np.minimum(distance / CUTOFF, 1.0))) ** 2
     radial = np.exp(-(((distance[:, None] - _CENTERS) / _WIDTH) ** 2)) * envelope[:, None]
     weight = 0.5 + np.modf(0.61803398875 * species)[0]  # neighbours in the periodic table weigh differently
     count, kinds = len(species), len(_CENTERS)
     out = np.zeros((count, 5 + 2 * kinds))
     out[:, 0] = species
-    for k in range(kinds):
-        out[:, 1 + k] = np.bincount(i, radial[:, k], minlength=count)
-        out[:, 1 + kinds + k] = np.bincount(i, radial[:, k] * weight[j], minlength=count)
-    own = np.square(out[:, 1 : 1 + 2 * kinds] @ np.linspace(0.3, 0.7, 2 * kinds)) / 50.0
-    for k in (1, 2):  # the surroundings of the neighbours: alloys with equal pairs on one lattice differ here
-        out[:, 2 * kinds + k] = np.bincount(i, radial[:, k] * own[j], minlength=count)
-    if not periodic.any() and count <= _WHOLE:
+    out[:, 1 : 1 + 2 * kinds] = _sums(i, np.concatenate([radial, radial * weight[j, None]], axis=1), count)
+    own = np.square(out[:, 1 : 1 + 2 * kinds] @ _MIX) / 50.0
+    # the surroundings of the neighbours: alloys with equal pairs on one lattice differ here
+    out[:, 2 * kinds + 1 : 2 * kinds + 3] = _sums(i, radial[:, 1:3] * own[j, None], count)
+    if not graph.pbc.any() and count <= _WHOLE:
         far = np.log1p(torch.cdist(graph.positions, graph.positions).numpy())
         out[:, -2], out[:, -1] = far.mean(axis=1), (far @ weight) / count
     return out
+
+
+def _near(graph: Graph) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Directed pairs within the cutoff ``[P]``, ``[P]`` and their distances."""
+    periodic, positions = graph.pbc.numpy(), graph.positions.numpy()
+    if not periodic.any() and len(positions) <= _FEW:
+        i, j = _all_pairs(len(positions))
+        vector = positions[j] - positions[i]
+        distance = np.sqrt((vector * vector).sum(axis=1))
+        near = distance < CUTOFF
+        return i[near], j[near], distance[near]
+    import vesin
+
+    from atomfield.data.neighbors import completed_box
+
+    box = graph.cell.numpy()
+    if periodic.any() and not periodic.all():
+        box = completed_box(box, periodic)
+    finder = vesin.NeighborList(cutoff=CUTOFF, full_list=True)
+    i, j, distance = finder.compute(points=positions, box=box, periodic=periodic, quantities="ijd")
+    return i, j, distance
+
+
+@lru_cache(maxsize=_FEW)
+def _all_pairs(count: int) -> tuple[np.ndarray, np.ndarray]:
+    i, j = np.nonzero(~np.eye(count, dtype=bool))
+    return i, j
+
+
+def _sums(index: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
+    """``[count, C]``: rows of ``values [P, C]`` added up by ``index [P]``."""
+    if count <= _FEW:
+        return (index == np.arange(count)[:, None]).astype(np.float64) @ values
+    return np.stack([np.bincount(index, column, minlength=count) for column in values.T], axis=1)
 
 
 def fingerprint(graph: Graph, *, level: bool = True) -> Fingerprint:
@@ -87,17 +116,15 @@ def fingerprint(graph: Graph, *, level: bool = True) -> Fingerprint:
     sums = table[:, 1:]
     weights = np.sqrt(table[:, :1])
     half = len(_CENTERS)
-    values = np.stack(
-        [
-            sums[:, 0].mean(),
-            sums[:, 1].mean(),
-            (sums[:, -1] * weights[:, 0]).mean(),
-            (sums[:, 1] ** 2).mean(),
-            (sums[:, half + 1] * weights[:, 0]).mean(),
-            (sums[:, 2] * sums[:, half] * weights[:, 0]).mean(),
-        ]
-    )
-    return Fingerprint(key, values)
+    columns = [
+        sums[:, 0],
+        sums[:, 1],
+        sums[:, -1] * weights[:, 0],
+        sums[:, 1] ** 2,
+        sums[:, half + 1] * weights[:, 0],
+        sums[:, 2] * sums[:, half] * weights[:, 0],
+    ]
+    return Fingerprint(key, np.array(columns).sum(axis=1) / len(sums))
 
 
 def _field_digest(graph: Graph) -> str:
@@ -117,6 +144,8 @@ def same_structure(first: Graph, second: Graph) -> bool:
     """
     if first.world == "field":
         return first.num_nodes == second.num_nodes
+    if all(torch.equal(getattr(first, name), getattr(second, name)) for name in _GEOMETRY):
+        return True
     a, b = _ordered(environments(first)), _ordered(environments(second))
     if len(a) != len(b):
         times = np.lcm(len(a), len(b))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import heapq
+import math
+
+import numpy as np
 
 from atomfield.data.graph import Graph
 
@@ -27,9 +30,9 @@ class NetForces:
         if forces is None or graph.num_nodes < 2 or graph.world == "field":
             return
         self.looked_at += 1
-        forces = forces.double()
-        net = float(forces.sum(dim=0).norm())
-        scale = float(forces.square().sum().sqrt())  # sqrt(N) times the RMS norm
+        array = forces.numpy().astype(np.float64, copy=False)
+        net = math.sqrt(float((array.sum(axis=0) ** 2).sum()))
+        scale = math.sqrt(float((array * array).sum()))  # sqrt(N) times the RMS norm
         if net <= max(LARGEST_SHARE * scale, LARGEST_FORCE * graph.num_nodes**0.5):
             return
         self.count += 1

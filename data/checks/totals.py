@@ -14,6 +14,9 @@ MIN_RECORDS = 20
 MIN_SPREAD = 0.15
 """Relative standard deviation of the number of atoms below which nothing can be said."""
 _RATIO = 0.6
+_MOST_NAMED = 200
+_MOST_SYSTEMS = 100_000
+"""Groups whose lowest energy is remembered; of later ones nothing is, so that memory stays bounded."""
 _GREATEST = 1e6
 """eV per atom: the innermost electrons of the heaviest atoms bind less."""
 
@@ -29,6 +32,7 @@ class Totals:
         self._seen: dict[bytes, int] = defaultdict(int)
         self._lowest: dict[str, tuple[float, int]] = {}
         self.huge: list[str] = []
+        self.num_huge = 0
 
     def add(self, record: int, graph: Graph) -> None:
         if "energy" not in graph.quantities or graph.world == "field":
@@ -36,26 +40,29 @@ class Totals:
         self.num_records += 1
         energy = float(graph.quantities["energy"])
         if abs(energy) > _GREATEST * graph.num_nodes:
-            self.huge.append(f"{graph.provenance}: {energy / graph.num_nodes:.3g} eV per atom")
+            self.num_huge += 1
+            if len(self.huge) < _MOST_NAMED:
+                self.huge.append(f"{graph.provenance}: {energy / graph.num_nodes:.3g} eV per atom")
         if graph.num_nodes < 2:
             return
-        counts = np.bincount(graph.species.numpy(), minlength=119)
-        key = counts.tobytes()
-        self._seen[key] += 1
-        lowest, frames = self._lowest.get(graph.group or repr(key), (energy, 0))
-        self._lowest[graph.group or repr(key)] = (min(lowest, energy), frames + 1)
-        if self._seen[key] <= 16 and len(self._energies) < self.most:
-            self._counts.append(counts)
-            self._energies.append(energy)
+        species = graph.species.numpy()
+        key = np.sort(species).astype(np.uint8).tobytes()
+        system = graph.group or repr(key)
+        if system in self._lowest or len(self._lowest) < _MOST_SYSTEMS:
+            lowest, frames = self._lowest.get(system, (energy, 0))
+            self._lowest[system] = (min(lowest, energy), frames + 1)
+        if len(self._energies) < self.most:
+            self._seen[key] += 1
+            if self._seen[key] <= 16:
+                self._counts.append(np.bincount(species, minlength=119))
+                self._energies.append(energy)
 
     def findings(self, where: str) -> list[Finding]:
         found = []
         if self.huge:
-            message = f"energies of {len(self.huge)} records are beyond {_GREATEST:.0e} eV per atom, which no matter has"
+            message = f"energies of {self.num_huge} records are beyond {_GREATEST:.0e} eV per atom, which no matter has"
             advice = "check the key and --units energy=..."
-            found.append(
-                Finding("totals", "wrong", where, message, advice, tuple(self.huge[:200]), len(self.huge))
-            )
+            found.append(Finding("totals", "wrong", where, message, advice, tuple(self.huge), self.num_huge))
         if len(self._energies) < MIN_RECORDS:
             return found
         counts, energies = np.array(self._counts, dtype=np.float64), np.array(self._energies)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -91,15 +92,14 @@ def _refuse_overlap(graph: Graph) -> None:
     box = graph.cell.numpy() if periodic.all() else completed_box(graph.cell.numpy(), periodic)
     inverse = np.linalg.inv(box)
     fractional = graph.positions.numpy() @ inverse
-    fractional[:, periodic] -= np.floor(fractional[:, periodic])
-    fractional[:, periodic] = np.where(fractional >= 1.0, 0.0, fractional)[:, periodic]
     if len(fractional) <= _FEW_ATOMS:
-        i, j = np.triu_indices(len(fractional), 1)
-        pairs = np.stack([i, j], axis=1)
+        pairs = _all_pairs(len(fractional))
     else:
+        fractional[:, periodic] -= np.floor(fractional[:, periodic])
+        fractional[:, periodic] = np.where(fractional >= 1.0, 0.0, fractional)[:, periodic]
         pairs = _near_pairs(fractional, inverse, periodic)
     offset = fractional[pairs[:, 0]] - fractional[pairs[:, 1]]
-    offset[:, periodic] -= np.round(offset[:, periodic])
+    offset -= np.where(periodic, np.rint(offset), 0.0)
     distances = np.sqrt(((offset @ box) ** 2).sum(axis=1))
     if len(distances) and distances.min() < MIN_DISTANCE:
         first, second = pairs[distances.argmin()].tolist()
@@ -108,6 +108,11 @@ def _refuse_overlap(graph: Graph) -> None:
             f"{MIN_DISTANCE}: one atom per site",
             graph.provenance,
         )
+
+
+@lru_cache(maxsize=_FEW_ATOMS)
+def _all_pairs(count: int) -> np.ndarray:
+    return np.stack(np.triu_indices(count, 1), axis=1)
 
 
 def _near_pairs(fractional: np.ndarray, inverse: np.ndarray, periodic: np.ndarray) -> np.ndarray:

@@ -7,6 +7,9 @@ a lattice without ``pbc`` is periodic in three directions; ``pbc="F F F"`` makes
 from __future__ import annotations
 
 import re
+import sys
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,6 +19,7 @@ from atomfield.data.errors import InputError, Provenance
 from atomfield.data.quantities import VOCABULARY
 
 from .atoms import atoms_graph
+from .comment import pairs_of
 from .labels import warn_unread
 from .options import Outcomes, ReadOptions, attempt
 from .parsing import is_number
@@ -45,12 +49,11 @@ def read_extxyz(path: Path, options: ReadOptions) -> Outcomes:
                     f"line is {header[:40]!r}, expected the number of atoms of the next frame", where
                 )
             comment = lines.next()
-            rows = [lines.next() for _ in range(int(count[0]))]
-            if comment is None or (rows and rows[-1] is None):
-                found = sum(r is not None for r in rows)
-                raise InputError(f"the file ends after {found} of {count[0]} atoms; is it whole?", where)
+            rows = lines.some(int(count[0]))
+            if comment is None or len(rows) < int(count[0]):
+                raise InputError(f"the file ends after {len(rows)} of {count[0]} atoms; is it whole?", where)
 
-            def build(comment: str = comment, rows: list[Any] = rows, where: Provenance = where) -> Any:
+            def build(comment: str = comment, rows: list[str] = rows, where: Provenance = where) -> Any:
                 info, arrays = _parse(comment, rows, where)
                 both = [k for k in arrays if k in info and k in VOCABULARY]
                 if both:
@@ -92,6 +95,12 @@ class _Lines:
         self.number += 1
         return line.rstrip("\r\n")
 
+    def some(self, count: int) -> list[str]:
+        """Up to ``count`` lines, with their ends."""
+        found = list(islice(self.file, min(count, sys.maxsize)))
+        self.number += len(found)
+        return found
+
     def next_filled(self) -> str | None:
         while (line := self.next()) is not None:
             if line.strip():
@@ -100,8 +109,6 @@ class _Lines:
 
 
 def _parse(comment: str, rows: list[str], where: Provenance) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    from ase.io.extxyz import key_val_str_to_dict
-
     info: dict[str, Any] = {}
     _refuse_doubled(_KEY.findall(_QUOTED.sub('""', comment)), "key", _below(where, 1))
     if "=" in comment:
@@ -115,7 +122,7 @@ def _parse(comment: str, rows: list[str], where: Provenance) -> tuple[dict[str, 
             return ""
 
         try:
-            info = key_val_str_to_dict(_SIX.sub(aside, comment)) | six
+            info = pairs_of(_SIX.sub(aside, comment)) | six
         except (ValueError, IndexError, KeyError) as error:
             raise InputError(f"the comment line cannot be parsed ({error})", _below(where, 1)) from None
     columns = _columns(str(info.get("Properties", "species:S:1:pos:R:3")), where)
@@ -132,7 +139,10 @@ def _parse(comment: str, rows: list[str], where: Provenance) -> tuple[dict[str, 
         cells = [row[start : start + count] for row in table]
         start += count
         try:
-            array = np.array(cells, dtype=_KINDS[kind]).reshape(len(rows), count)
+            if kind == "R":  # Python's float takes the same texts as numpy and is faster
+                array = np.array([float(c) for row in cells for c in row]).reshape(len(rows), count)
+            else:
+                array = np.array(cells, dtype=_KINDS[kind]).reshape(len(rows), count)
         except ValueError:
             i, cell = next((i, c) for i, row in enumerate(cells) for c in row if not is_number(c))
             raise InputError(
@@ -178,27 +188,30 @@ def _columns(properties: str, where: Provenance) -> list[tuple[str, str, int]]:
 
 def _numbers(arrays: dict[str, np.ndarray], where: Provenance) -> np.ndarray:
     """Atomic numbers from ``species`` (symbols, or numbers as some codes write) or ``Z``."""
-    from ase.data import atomic_numbers
-
     if "Z" in arrays and "species" not in arrays:
         return arrays["Z"].astype(np.int64)
     if "species" not in arrays:
         raise InputError("Properties have neither species nor Z, expected elements", _below(where, 1))
     out = []
     for i, symbol in enumerate(arrays["species"].tolist()):
-        number = (
-            int(symbol)
-            if symbol.isdigit()
-            else atomic_numbers.get(symbol.capitalize() if symbol.isupper() else symbol, 0)
-        )
-        if symbol == "D":
-            number = 1
+        number = _number(symbol)
         if not 1 <= number <= 118:
             raise InputError(
                 f"element of atom {i} is {symbol!r}, expected a chemical symbol", _below(where, 2 + i)
             )
         out.append(number)
     return np.array(out, dtype=np.int64)
+
+
+@lru_cache(maxsize=1000)
+def _number(symbol: str) -> int:
+    from ase.data import atomic_numbers
+
+    if symbol.isdigit():
+        return int(symbol)
+    if symbol == "D":
+        return 1
+    return atomic_numbers.get(symbol.capitalize() if symbol.isupper() else symbol, 0)
 
 
 def _lattice(value: Any, where: Provenance) -> np.ndarray:

@@ -23,7 +23,7 @@ from .options import Outcomes, ReadOptions
 
 def read_matlab(path: Path, options: ReadOptions) -> Outcomes:
     """All structures or trajectories of the file."""
-    content = _load(path)
+    content = load_arrays(path)
     if not content:
         raise InputError("the file holds no arrays of numbers", str(path))
     if is_frames(content, options):
@@ -46,7 +46,9 @@ def read_matlab(path: Path, options: ReadOptions) -> Outcomes:
     yield from read_named(arrays, path, options)
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Every array of numbers in the file by its name, two-dimensional as MATLAB has them; ``InputError`` for what is
+    no such file."""
     import h5py
     import scipy.io
 

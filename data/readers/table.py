@@ -21,6 +21,7 @@ from atomfield.data.graph import Graph
 from .labels import logger, missing_target, warn_unread
 from .options import BadRecord, Outcomes, Passed, ReadOptions, attempt
 from .progress import counted
+from .rdkit_log import silent_rdkit
 from .text import open_text, plain_suffix
 from .turns import mine
 
@@ -154,12 +155,12 @@ def _structure_column(header: list[str], options: ReadOptions, path: Path) -> tu
 
 def _embedded(lines: list[Line], column: str, options: ReadOptions, path: Path) -> Outcomes:
     """Molecules are embedded by threads (RDKit lets go of Python's lock), a bounded number ahead of the reader."""
-    from rdkit import Chem, rdBase  # noqa: F401 (its import switches the log on, and that of the next two)
+    from rdkit import Chem  # noqa: F401 (its import switches the log on, and that of the next two)
     from rdkit.Chem import rdDistGeom, rdForceFieldHelpers  # noqa: F401
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = cores if multiprocessing.parent_process() is None else 1
-    with rdBase.BlockLogs(), ThreadPoolExecutor(workers) as pool:
+    with silent_rdkit(), ThreadPoolExecutor(workers) as pool:
         ahead: list[Future[list[Graph] | BadRecord]] = []
         rows: Iterator[Line] = iter(lines)
         progress = counted(lines, f"embedding {path.name}")

@@ -27,6 +27,7 @@ SURFACE = {
     "predict": ["CKPT", "SRC", "--out", "--forces", *READING, *NETWORK],
     "simulate": ["CKPT", "STRUCTURE", "--out", "--mode", "--record", "--steps", "--timestep", "--temperature", "--pressure",
                  "--thermostat", "--fmax", "--cell", "--interval", "--level", "--seed", *NETWORK],
+    "identify": ["CONFIG", "--data", "--out", "--seed", "--set"],
 }  # fmt: skip
 """Changed on purpose only: arguments by their metavar, options by their name."""
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]

@@ -6,9 +6,10 @@ import signal
 import numpy as np
 import pytest
 
+from atomfield.data.readers import ReadOptions, read
 from atomfield.data.readers.files import kind_of
 from tests.fuzz.case import spoiled
-from tests.fuzz.judge import judge
+from tests.fuzz.judge import compared, judge
 from tests.fuzz.mutate import mutant
 from tests.fuzz.seeds import seeds
 
@@ -100,3 +101,16 @@ def test_the_judge_finds_what_is_wrong(known, tmp_path, monkeypatch):
         monkeypatch.setattr(module, "read", reader)
         verdict, why = judge(path, seed)
         assert verdict == "fault" and message in why
+
+
+def test_the_judge_looks_behind_an_empty_line(known, tmp_path):
+    """ASE takes one for the end of the file: records after it are compared nonetheless."""
+    seed = next(s for s in known if s.name == "frames.extxyz")
+    lines = seed.content.decode().splitlines()
+    path = tmp_path / seed.name
+    path.write_text("\n".join([*lines[:5], "", "", *lines[5:], ""]))
+    assert judge(path, seed) == ("accepted", "compared")
+    graphs = list(read(path, ReadOptions()))
+    graphs[2].positions[0, 0] += 0.1
+    verdict, why = compared(path, seed, graphs)
+    assert verdict == "fault" and "record 2: positions" in why

@@ -14,13 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from atomfield.data import chunks as chunks_module
+from atomfield.data import copying as copying_module
 from atomfield.data import journal as journal_module
 from atomfield.data import parts as parts_module
+from atomfield.data import shards as shards_module
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 from atomfield.data.journal import Journal
 from atomfield.data.prepare import prepare
 from atomfield.data.readers import ReadOptions, read
+from atomfield.data.shards import Form
 from atomfield.data.store import Store, is_store, write_store
 
 from .test_store import assert_equal
@@ -360,3 +364,23 @@ def test_every_kind_that_is_shared(
     for a, b in zip(read(path, options, bad), Store(tmp_path / "one"), strict=True):
         assert_equal(a, b)
     assert len(bad) == Store(tmp_path / "one").index["num_bad_records"]
+
+
+@pytest.mark.parametrize("form", ["arrow", "parquet"])
+def test_records_of_a_store_are_copied_as_they_would_be_encoded(
+    tmp_path: Path, samples: list[Graph], form: Form, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames(tmp_path / "one.xyz", 20)
+    write_store([*samples, *read(str(tmp_path / "one.xyz"))], tmp_path / "given", shard_records=7, form=form)
+    prepare([str(tmp_path / "given")], tmp_path / "copied", chunk_records=10, form=form)
+    monkeypatch.setattr(chunks_module, "copied", lambda store, start, stop: None)
+    prepare([str(tmp_path / "given")], tmp_path / "encoded", chunk_records=10, form=form)
+    assert files_of(tmp_path / "copied") == files_of(tmp_path / "encoded")
+    monkeypatch.undo()
+    monkeypatch.setattr(copying_module, "SHARD_BYTES", 1000)
+    monkeypatch.setattr(shards_module, "SHARD_BYTES", 1000)
+    prepare([str(tmp_path / "given")], tmp_path / "small", chunk_records=10, form=form)
+    store = Store(tmp_path / "small")
+    assert len(store.index["shards"]) > 4
+    for a, b in zip(Store(tmp_path / "given"), store, strict=True):
+        assert_equal(a, b)

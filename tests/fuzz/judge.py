@@ -6,6 +6,7 @@ import csv
 import gzip
 import signal
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,7 +85,7 @@ def compared(path: Path, seed: Seed, graphs: list[Graph]) -> Verdict:
     """``accepted``, or a fault where a parser that shares no code with ours reads other values."""
     match path.name.split(".", 1)[-1]:
         case "extxyz" | "xyz" | "xyz.gz":
-            difference = _with_ase(_ase_frames(path, "extxyz"), graphs)
+            difference = _with_ase(_xyz_frames(path), graphs)
         case "cif" | "vasp" | "POSCAR":
             difference = _same_content(_ase_frames(path, "cif" if path.suffix == ".cif" else "vasp"), graphs)
         case "csv" | "tsv":
@@ -102,14 +103,38 @@ def _ase_frames(path: Path, form: str) -> list[Any] | None:
     import ase.io
 
     try:
-        text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         copy = path.with_name("independent.txt")
-        copy.write_bytes(text)
+        copy.write_bytes(path.read_bytes())
         return ase.io.read(copy, index=":", format=form)  # type: ignore[return-value]
     except TimeoutError:
         raise
     except Exception:
         return None  # it refuses: nothing to compare with
+
+
+def _xyz_frames(path: Path) -> list[Any] | None:
+    """What ASE reads, piece by piece: it takes an empty line between two frames for the end of the file, without a word, and
+    leaves out what follows. What it is given next begins behind that line."""
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error):
+        return None
+    lines = content.splitlines(keepends=True)
+    piece = path.with_name("piece.xyz")
+    frames: list[Any] = []
+    while True:
+        piece.write_bytes(b"".join(lines))
+        found = _ase_frames(piece, "extxyz")
+        if found is None:
+            return None
+        frames += found
+        lines = lines[sum(len(atoms) + 2 for atoms in found) :]
+        if not found or not lines or lines[0].strip():
+            return frames
+        while lines and not lines[0].strip():
+            lines.pop(0)
+        if not lines:
+            return frames
 
 
 def _near(a: Any, b: Any) -> bool:

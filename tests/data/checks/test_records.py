@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from atomfield.data.checks import audit, check_share, overlap
-from atomfield.data.checks.fingerprint import fingerprint, same_structure
+from atomfield.data.checks import fingerprint as fingerprint_module
+from atomfield.data.checks import totals as totals_module
+from atomfield.data.checks.fingerprint import environments, fingerprint, same_structure
 from atomfield.data.checks.overlap import bonds_key
 from atomfield.data.checks.refused import check_refused, reason_of
+from atomfield.data.checks.totals import Totals
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
 from atomfield.data.quantities import scalar_property
@@ -75,6 +78,26 @@ def test_elements_that_are_neighbours_in_the_table_are_told_apart(copper) -> Non
     one, other = copper[1].species.clone(), copper[1].species.clone()
     one[0], other[5] = 28, 28  # a nickel atom on two sites of a rattled cell
     assert not same_structure(replace(copper[1], species=one), replace(copper[1], species=other))
+
+
+def test_few_and_many_atoms_are_added_up_alike(copper, molecules, monkeypatch: pytest.MonkeyPatch) -> None:
+    for graph in (copper[0], *molecules[:8]):
+        few = environments(graph)
+        monkeypatch.setattr(fingerprint_module, "_FEW", 0)
+        np.testing.assert_allclose(environments(graph), few, rtol=1e-12, atol=1e-12)
+        monkeypatch.undo()
+
+
+def test_totals_remember_a_bounded_number_of_systems(molecules, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(totals_module, "_MOST_SYSTEMS", 3)
+    monkeypatch.setattr(totals_module, "_MOST_NAMED", 2)
+    totals = Totals(most=4)
+    for record, graph in enumerate(molecules[:12]):
+        energy = torch.tensor(1e7 * graph.num_nodes, dtype=torch.float64)
+        totals.add(record, replace(graph, quantities={"energy": energy}, group=f"g{record}"))
+    assert len(totals._lowest) == 3 and len(totals._energies) == 4 and len(totals._seen) <= 4
+    (finding,) = totals.findings("all")
+    assert finding.count == 12 and len(finding.records) == 2
 
 
 def test_duplicates_are_found_with_their_labels(copper, molecules) -> None:

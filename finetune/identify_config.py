@@ -1,0 +1,122 @@
+"""The configuration of ``atomfield identify``: a law, data, and what is known about its constants beforehand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+TRAJECTORY_LAWS = ("lotka_volterra", "lorenz")
+"""Laws of a few numbers in time; the others are laws of a field on a line."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(_Frozen):
+    """Where the numbers are."""
+
+    file: Path
+    """A table with a header (``.csv``, ``.tsv``; lines that start with # are skipped) or arrays (``.npz``, ``.mat``). A relative
+    path is looked for from where the command runs, then beside the configuration."""
+    time: str = "t"
+    """Column or array of the times."""
+    columns: dict[str, str] = {}
+    """Laws of trajectories: state of the law -> column, in any order."""
+    field: str = "u"
+    """Laws of fields: the array, points along one axis and times along the other; of complex ones the real part is taken."""
+    x: str = "x"
+    """Array of the positions."""
+
+
+class ConstantConfig(_Frozen):
+    """One constant of the law."""
+
+    start: float | None = Field(None, gt=0)
+    """Where the search starts."""
+    mean: float = 0.0
+    deviation: float = Field(float("inf"), gt=0)
+    """Of a normal prior on the constant; the default says nothing. Trajectories only."""
+    reference: float | None = None
+    """A known or published value, shown beside the result."""
+
+
+class NetworkConfig(_Frozen):
+    """Of the method ``network``."""
+
+    points: int = Field(2000, ge=10)
+    """Values of the field that are used, drawn at random; the law is imposed at the same points."""
+    width: int = Field(20, ge=2)
+    depth: int = Field(4, ge=1)
+    max_steps: int = Field(300, ge=1)
+
+
+class TermsConfig(_Frozen):
+    """The library of ``law: discover``."""
+
+    max_power: int = Field(3, ge=1, le=6)
+    max_order: int = Field(4, ge=1, le=4)
+    threshold: float = Field(0.05, gt=0, lt=1)
+    """Share of du/dt below which a term is dropped."""
+    reference: dict[str, float] = {}
+    """Term -> known coefficient, shown beside the result; terms are written as in the table, e.g. ``u u_x``."""
+
+
+class IdentifyConfig(_Frozen):
+    """Everything that defines an identification."""
+
+    law: Literal[
+        "lotka_volterra", "lorenz", "burgers", "kdv", "kuramoto_sivashinsky", "allen_cahn", "heat", "discover"
+    ]
+    data: DataConfig
+    out: Path = Path("runs/identify")
+    method: Literal["weak_form", "network"] = "weak_form"
+    """Of laws on a line. weak_form: linear least squares against test functions on a uniform grid, seconds. network:
+    a physics-informed
+    network on scattered values, minutes."""
+    constants: dict[str, ConstantConfig] = {}
+    errors: Literal["normal", "lognormal"] = "normal"
+    """Of measured trajectories."""
+    error_start: float = Field(0.3, gt=0)
+    substeps: int = Field(10, ge=1)
+    """Runge-Kutta steps between two measured times."""
+    windows: tuple[int, int] | None = None
+    """Half-widths of the test functions in points along x and t; null: from the spectrum of the data."""
+    draws: int = Field(200, ge=20)
+    """Bootstrap draws behind the deviations of the weak form."""
+    network: NetworkConfig = NetworkConfig()
+    terms: TermsConfig = TermsConfig()
+    noise: float = Field(0.0, ge=0)
+    """Gaussian noise added to a field first, relative to its standard deviation: how robust is the result?"""
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> IdentifyConfig:
+        from atomfield.physics_priors import line_laws, lorenz, lotka_volterra
+
+        match self.law:
+            case "lotka_volterra":
+                names: tuple[str, ...] = lotka_volterra.CONSTANTS
+            case "lorenz":
+                names = lorenz.CONSTANTS
+            case "discover":
+                names = ()
+            case _:
+                names = line_laws.line_law(self.law).constants
+        unknown = [name for name in self.constants if name not in names]
+        if unknown:
+            known = f"expected {', '.join(names)}" if names else "law: discover has none"
+            raise ValueError(f"constants has {unknown[0]!r}; {known}")
+        if self.law in TRAJECTORY_LAWS:
+            without = [n for n in names if self.constants.get(n, ConstantConfig()).start is None]
+            if without:
+                raise ValueError(f"constants.{without[0]}.start is missing: where does the search begin?")
+            wanted = ("prey", "predator") if self.law == "lotka_volterra" else ("x", "y", "z")
+            if set(self.data.columns) != set(wanted):
+                found = ", ".join(self.data.columns) or "nothing"
+                raise ValueError(
+                    f"data.columns names {found}; expected a column for each of {', '.join(wanted)}"
+                )
+        return self

@@ -1,0 +1,28 @@
+"""Korteweg-de Vries equation: long waves in shallow water.
+
+    du/dt + a u du/dx + b d3u/dx3 = 0
+
+Exact soliton of speed c: u = (3 c / a) sech^2( sqrt(c / 4b) (x - c t - x0) ) (Korteweg and de Vries, Phil. Mag. 39, 422 (1895)).
+Usual constants: a = 6, b = 1. Units: any consistent set.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .operators import Operators
+
+
+def residual(
+    operators: Operators, u: Tensor, u_t: Tensor, advection: float | Tensor, dispersion: float | Tensor
+) -> Tensor:
+    """Shape of ``u [*points]`` on a line."""
+    third = operators.gradient(operators.laplacian(u))[0]
+    return u_t + advection * u * operators.gradient(u)[0] + dispersion * third
+
+
+def soliton(x: Tensor, time: float | Tensor, speed: float, advection: float, dispersion: float) -> Tensor:
+    """The soliton that is at the origin at time 0."""
+    phase = (speed / (4 * dispersion)) ** 0.5 * (x - speed * time)
+    return 3 * speed / advection / torch.cosh(phase) ** 2

@@ -1,0 +1,133 @@
+"""A network that fits scattered data and obeys a law, with the law's constants known (a solver) or unknown (identification).
+
+    minimise  mean (u(x_i, t_i) - u_i)^2 + weight * mean residual(x_j, t_j)^2         over the weights, and the
+    constants if unknown
+
+Raissi, Perdikaris and Karniadakis, J. Comput. Phys. 378, 686 (2019). Departures: Levenberg-Marquardt instead of L-BFGS, Taylor
+series instead of nested differentiation, constants that must be positive enter by their logarithm.
+Uncertainty of the constants: the inverse Fisher information of all unknowns, with data and residual scaled to their
+own size at the
+minimum; it holds the noise of the data, not the error of a network that is too small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .gauss_newton import Fit, minimise
+from .line_laws import LineLaw
+from .tanh_network import TanhNetwork
+
+
+class SeriesOperators:
+    """Derivatives of u alone, from a list ``[u, du/dx, d2u/dx2, ...]``: the operators of a law on a line without
+    differentiating again."""
+
+    def __init__(self, series: list[Tensor]):
+        self.series = series
+
+    def _order(self, field: Tensor) -> int:
+        for order, member in enumerate(self.series):
+            if member is field:
+                return order
+        raise ValueError("only u and its derivatives have derivatives here")
+
+    def gradient(self, field: Tensor) -> Tensor:
+        return self.series[self._order(field) + 1][None]
+
+    def laplacian(self, field: Tensor) -> Tensor:
+        return self.series[self._order(field) + 2]
+
+    def divergence(self, vector: Tensor) -> Tensor:
+        raise ValueError("a vector on a line has no series here; write the law with gradient and laplacian")
+
+
+@dataclass(frozen=True)
+class NetworkEstimate:
+    """``constants [K]``, ``deviations [K]``; ``network`` with its ``weights``; the ``fit``."""
+
+    constants: Tensor
+    deviations: Tensor
+    network: TanhNetwork
+    weights: Tensor
+    fit: Fit
+
+    def field(self, points: Tensor) -> Tensor:
+        """u ``[P]`` at ``points [P, 2]`` (x, t)."""
+        return self.network.derivatives(self.weights, points, 0, 0)[0][:, 0]
+
+
+def fit_network(
+    law: LineLaw,
+    points: Tensor,
+    values: Tensor,
+    collocation: Tensor,
+    start: Tensor,
+    *,
+    known: bool = False,
+    positive: tuple[bool, ...] | None = None,
+    weight: float = 1.0,
+    width: int = 20,
+    depth: int = 4,
+    max_steps: int = 300,
+    seed: int = 0,
+    progress: Callable[[int, float, Tensor], None] = lambda step, loss, constants: None,
+) -> NetworkEstimate:
+    """Fit ``values [D]`` at ``points [D, 2]`` (x, t) with the law at ``collocation [C, 2]``.
+
+    start: constants ``[K]``; fixed there if ``known``. positive: which of them are positive (default: all but the first where
+    ``start`` is positive). progress(step, loss, constants) after each step.
+    """
+    everywhere = torch.cat([points, collocation])
+    low, high = everywhere.min(0).values, everywhere.max(0).values
+    network = TanhNetwork((2, *[width] * depth, 1), low, high)
+    count = network.num_weights
+    positive = positive or tuple(number > 0 and float(c) > 0 for number, c in enumerate(start))
+    logs = torch.tensor(positive)
+
+    def constants_of(unknowns: Tensor) -> Tensor:
+        if known:
+            return start
+        free = unknowns[count:]
+        return torch.where(logs, free.clamp(max=50).exp(), free)
+
+    size = float(values.square().mean().sqrt())
+    of_data, of_law = (len(points) ** 0.5) * size, (len(collocation) / weight) ** 0.5 * size
+
+    def data(unknowns: Tensor, row: Tensor) -> Tensor:
+        return (network.derivatives(unknowns[:count], row[:2], 0, 0)[0][0] - row[2]) / of_data
+
+    def residual(unknowns: Tensor, row: Tensor) -> Tensor:
+        along = [d[0] for d in network.derivatives(unknowns[:count], row, 0, law.order)]
+        u_t = network.derivatives(unknowns[:count], row, 1, 1)[1][0]
+        return law.residual(SeriesOperators(along), along[0], u_t, constants_of(unknowns)) / of_law
+
+    free = torch.where(logs, start.clamp(min=1e-300).log(), start).double()
+    unknowns = torch.cat([network.initial(seed)] + ([] if known else [free]))
+    rows = torch.cat([points, values[:, None]], dim=1)
+    fit = minimise(
+        [(data, rows), (residual, collocation)],
+        unknowns,
+        max_steps=max_steps,
+        progress=lambda step, loss, now: progress(step, loss, constants_of(now)),
+    )
+    found = constants_of(fit.values)
+    deviations = torch.zeros_like(found)
+    if not known:
+        spare = max(len(points) + len(collocation) - len(unknowns), 1)
+        deviations = _deviations(fit, count, 2 * fit.loss / spare) * torch.where(
+            logs, found, torch.ones_like(found)
+        )
+    return NetworkEstimate(found, deviations, network, fit.values[:count], fit)
+
+
+def _deviations(fit: Fit, count: int, noise: float) -> Tensor:
+    """Standard deviations of the unknowns after ``count``: from the Schur complement of J^T J and the variance of one row."""
+    weights, both, own = fit.normal[:count, :count], fit.normal[:count, count:], fit.normal[count:, count:]
+    ridge = 1e-12 * float(weights.diagonal().max()) * torch.eye(count, dtype=torch.float64)
+    schur = own - both.T @ torch.linalg.solve(weights + ridge, both)
+    return (noise * torch.linalg.inv(schur).diagonal()).clamp(min=0).sqrt()

@@ -1,0 +1,178 @@
+"""``atomfield identify``: constants and terms from files, and what is wrong with the files or the configuration."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from atomfield.cli import main
+from atomfield.config import load_config, shipped_configs
+from atomfield.finetune.identify_config import IdentifyConfig
+from atomfield.physics_priors import lotka_volterra
+from atomfield.physics_priors.burgers import Burgers1D
+from atomfield.physics_priors.ode import solve
+
+
+@pytest.fixture
+def burgers(tmp_path) -> Path:
+    """A field on 96 points and 61 times, viscosity 0.05, as npz with the axes [T, n]."""
+    solver = Burgers1D(96, 2.0, 0.05)
+    x = torch.arange(96).double() / 48
+    u = solver.solve(torch.sin(math.pi * x) + 0.3, torch.linspace(0, 0.6, 61, dtype=torch.float64))
+    file = tmp_path / "field.npz"
+    np.savez(file, u=u.numpy(), x=x.numpy(), t=np.linspace(0, 0.6, 61))
+    return file
+
+
+@pytest.fixture
+def counts(tmp_path) -> Path:
+    """Predator and prey over 9 years without noise to speak of, with a comment and another order of columns."""
+    truth = torch.tensor([0.6, 0.03, 0.8, 0.02], dtype=torch.float64)
+    times = torch.linspace(0, 9, 10, dtype=torch.float64)
+    path = solve(lambda _, z: lotka_volterra.rate(z, truth), torch.tensor([35.0, 8.0]).double(), times)
+    noise = 0.02 * torch.randn(10, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rows = [
+        f"{1900 + int(t)}, {v:.8f}, {u:.8f}"
+        for t, (u, v) in zip(times, (path * noise.exp()).tolist(), strict=True)
+    ]
+    file = tmp_path / "counts.csv"
+    file.write_text("# counted\nYear, Lynx, Hare\n" + "\n".join(rows) + "\n")
+    return file
+
+
+def configured(tmp_path: Path, **content: object) -> str:
+    file = tmp_path / "law.yaml"
+    file.write_text(yaml.safe_dump({"out": str(tmp_path / "out"), **content}))
+    return str(file)
+
+
+def result(tmp_path: Path) -> dict[str, float]:
+    assert (tmp_path / "out" / "identify.png").read_bytes()[:4] == b"\x89PNG"
+    assert yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())["law"]
+    return json.loads((tmp_path / "out" / "metrics.json").read_text())
+
+
+def mistake(capsys, *words: str) -> str:
+    capsys.readouterr()
+    assert main(["identify", *words]) == 2
+    return capsys.readouterr().err
+
+
+LYNX = {
+    "law": "lotka_volterra", "errors": "lognormal", "substeps": 2, "error_start": 0.1,
+    "constants": {n: {"start": s} for n, s in zip(lotka_volterra.CONSTANTS, (0.55, 0.028, 0.85, 0.022), strict=True)},
+}  # fmt: skip
+
+
+def test_rates_from_a_table(tmp_path, counts, capsys):
+    data = {"file": "counts.csv", "time": "Year", "columns": {"prey": "Hare", "predator": "Lynx"}}
+    assert (
+        main(["identify", configured(tmp_path, data=data, **LYNX)]) == 0
+    )  # the file lies beside the configuration
+    found = result(tmp_path)
+    for name, want in zip(lotka_volterra.CONSTANTS, (0.6, 0.03, 0.8, 0.02), strict=True):
+        assert abs(found[f"constant_{name}"] - want) < 4 * found[f"constant_{name}_sd"]
+        assert found[f"constant_{name}_sd"] < 0.05 * want
+    assert "alpha" in capsys.readouterr().out
+
+
+def test_constants_of_a_field_with_and_without_noise(tmp_path, burgers, capsys):
+    constants = {"viscosity": {"reference": 0.05}}
+    config = configured(tmp_path, law="burgers", data={"file": str(burgers)}, constants=constants)
+    assert main(["identify", config]) == 0
+    assert abs(result(tmp_path)["constant_viscosity_relative_error"]) < 1e-3
+    assert main(["identify", config, "--set", "noise=0.02", "--seed", "3"]) == 0
+    noisy = result(tmp_path)
+    assert 1e-5 < abs(noisy["constant_viscosity_relative_error"]) < 0.05
+    assert "reference" in capsys.readouterr().out
+
+
+def test_constants_by_a_network(tmp_path, burgers):
+    config = configured(
+        tmp_path, law="burgers", method="network", data={"file": str(burgers)},
+        network={"points": 200, "width": 6, "depth": 2, "max_steps": 100},
+        constants={"advection": {"start": 0.5, "reference": 1.0}, "viscosity": {"start": 0.02, "reference": 0.05}},
+    )  # fmt: skip
+    assert main(["identify", config]) == 0
+    found = result(tmp_path)
+    assert abs(found["constant_advection_relative_error"]) < 0.02
+    assert abs(found["constant_viscosity_relative_error"]) < 0.03
+    assert found["field_error_relative"] < 0.01
+
+
+def test_terms_of_a_field(tmp_path, burgers, capsys):
+    terms = {"max_power": 2, "max_order": 3, "reference": {"u u_x": -1.0, "u_xx": 0.05, "u": 1.0}}
+    config = configured(tmp_path, law="discover", data={"file": str(burgers)}, terms=terms)
+    assert main(["identify", config, "--out", str(tmp_path / "out")]) == 0
+    found = result(tmp_path)
+    assert found["terms"] == 2
+    assert found["constant_u_xx"] == pytest.approx(0.05, rel=1e-3)
+    assert "Not found: u" in capsys.readouterr().out
+
+
+def test_a_matlab_file_of_complex_numbers(tmp_path, burgers):
+    scipy_io = pytest.importorskip("scipy.io")
+    arrays = np.load(burgers)
+    scipy_io.savemat(
+        tmp_path / "f.mat", {"usol": arrays["u"].T + 0j, "x": arrays["x"], "t": arrays["t"][:, None]}
+    )
+    config = configured(tmp_path, law="burgers", data={"file": str(burgers), "field": "usol"})
+    assert main(["identify", config, "--data", str(tmp_path / "f.mat")]) == 0
+    assert result(tmp_path)["constant_viscosity"] == pytest.approx(0.05, rel=1e-3)
+
+
+FIELD, COUNTS = {"file": "field.npz"}, {"file": "counts.csv"}
+MISTAKES = [
+    ({"law": "burgers", "data": {"file": "none.npz"}}, "none.npz: no such file"),
+    ({"law": "burgers", "data": FIELD | {"field": "uu"}}, "no array 'uu'; did you mean 'u'?"),
+    ({"law": "burgers", "data": FIELD | {"field": "x"}}, "has shape [96], expected [96, 61]"),
+    ({"law": "burgers", "data": COUNTS}, "expected arrays (.npz, .mat)"),
+    ({"law": "burgers", "data": FIELD, "constants": {"nu": {}}}, "'nu'; expected advection, viscosity"),
+    ({"law": "discover", "data": FIELD, "terms": {"reference": {"u_tt": 1.0}}}, "'u_tt', which is not in"),
+    ({"law": "discover", "data": FIELD, "windows": [60, 10]}, "does not fit into 96"),
+    ({"law": "lotka_volterra", "data": COUNTS}, "constants.alpha.start is missing"),
+    ({"law": "lotka_volterra", "data": COUNTS, "constants": LYNX["constants"]}, "data.columns names nothing"),
+    ({"law": "burgers", "data": FIELD | {"feild": "u"}}, "unknown key 'data.feild'; did you mean 'field'?"),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), MISTAKES, ids=[said for _, said in MISTAKES])
+def test_mistakes(content, said, tmp_path, burgers, counts, capsys):
+    assert said in mistake(capsys, configured(tmp_path, **content))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("1903, ", "1903, many", "counts.csv:6: found 'many"),
+        ("1903, ", "1902, ", "counts.csv:6: times must increase"),
+        ("1903, ", "1903, 1, ", "counts.csv:6: found 4 cells, expected 3"),
+        ("1903, ", "nan, ", "counts.csv:6: found a value that is not finite"),
+        ("Lynx", "Fox", "no column 'Lynx'; there are Year, Fox, Hare"),
+        ("1903, ", "1903, -", "lognormal errors need positive states"),
+    ],
+)
+def test_mistakes_in_a_table(old, new, said, tmp_path, counts, capsys):
+    counts.write_text(counts.read_text().replace(old, new))
+    data = {"file": str(counts), "time": "Year", "columns": {"prey": "Hare", "predator": "Lynx"}}
+    assert said in mistake(capsys, configured(tmp_path, data=data, **LYNX))
+
+
+def test_uneven_times_need_the_network(tmp_path, burgers, capsys):
+    arrays = dict(np.load(burgers))
+    np.savez(burgers, **(arrays | {"t": arrays["t"] ** 1.1}))
+    assert "'t' is not uniform; use method: network" in mistake(
+        capsys, configured(tmp_path, law="burgers", data={"file": str(burgers)})
+    )
+
+
+@pytest.mark.parametrize("name", ["identify/lotka_volterra", "identify/burgers", "identify/discover"])
+def test_shipped_configurations_are_valid(name):
+    assert name in shipped_configs()
+    assert load_config(IdentifyConfig, name).law in name or name.endswith("discover")
