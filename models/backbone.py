@@ -64,8 +64,6 @@ class Layer(nn.Module):
         return self.update(x, condition_NC)
 
     def _compiled(self, x_NMK: Tensor, scalars_only: bool) -> bool:
-        if self.update.gates is None:  # scalars alone, which the programs do not know
-            return False
         known = blocks(self.config, scalars_only)
         return (
             self.convolution.compiled(x_NMK, scalars_only)
@@ -91,18 +89,20 @@ class Layer(nn.Module):
 
     def _named(self) -> dict[str, Tensor]:
         """Parameters by their names in ``blocks.py``."""
-        convolution, update, gates = self.convolution, self.update, self.update.gates
-        assert gates is not None
-        named = {
+        convolution, update = self.convolution, self.update
+        named: dict[str, Tensor] = {
             "norm": self.norm.scale, "bound": self.bound.scale, "to_sender": convolution.sender.weight,
             "to_receiver": convolution.receiver.weight, "basis_bias": convolution.basis.bias,
             "element": self.element.weight, "element_bias": self.element.bias, "up": update.up.weight,
-            "up_bias": update.up.bias, "condition_up": update.condition.weight, "gates": gates.weight,
-            "gates_bias": gates.bias, "down": update.down.weight, "down_bias": update.down.bias,
+            "up_bias": update.up.bias, "condition_up": update.condition.weight,
+            "down": update.down.weight, "down_bias": update.down.bias,
         }  # fmt: skip
+        if update.gates is not None:
+            named["gates"], named["gates_bias"] = update.gates.weight, update.gates.bias
         mixes = {f"mix{number}": mix for number, mix in enumerate(self.mixes)}
         linears = {"before": self.before, "neighbors": self.neighbors, "itself": self.itself} | mixes
         for name, linear in linears.items():
+            assert isinstance(linear, EquivariantLinear)
             named[f"{name}_n"], named[f"{name}_u"] = linear.natural, linear.unnatural
         return named
 
@@ -111,7 +111,8 @@ class Layer(nn.Module):
         if not self.products:
             return []
         if self.fused and powers_available(a_NMK, self.shape):
-            weights = [w for product in self.products for w in product.flat_weights()]
+            products = [product for product in self.products if isinstance(product, NodeProduct)]
+            weights = [w for product in products for w in product.flat_weights()]
             return list(powers(a_NMK, torch.cat(weights), self.shape).unbind(0))
         found = [a_NMK]
         for product in self.products:

@@ -114,7 +114,7 @@ class _Builder:
                 total = p.add(total, p.sum_to(p.mul(p.mul(part, part), weights), 1, 1))
         inverse = p.rsqrt(total)
         scale = p.parameter(self._parameter(name, self.lmax + 1, 0, width), degree, width)
-        found = []
+        found: list[int | None] = []
         for part, (start, count) in zip(x.parts, self._spans(), strict=True):
             if part is None:
                 found.append(None)
