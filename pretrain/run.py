@@ -141,7 +141,7 @@ def select(graphs: Sequence[Graph], part: str) -> Subset:
 
 def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> tuple[AtomFieldNet, list[Any]]:
     """A fresh network with every scale fitted on the training records."""
-    statistics = Statistics(NetworkConfig(**config.network.model_dump()))
+    statistics = Statistics(NetworkConfig(**config.network.hyperparameters()))
     atoms: dict[str, None] = {}
     fields: dict[str, None] = {}
     for graphs in train_sets:
