@@ -5,14 +5,14 @@ Old rows keep their values and their places, so the old levels still answer as b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
-from atomfield.models.config import NetworkConfig
+from atomfield.models.config import ByLevel, NetworkConfig
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
 from atomfield.models.sizes import NetworkSize
 from atomfield.pretrain.normalize import (
@@ -61,7 +61,7 @@ def extended(
     level: str,
     fits: Sequence[PropertyFit],
     copy_from: str,
-    contains: Mapping[str, tuple[str, ...]] | None = None,
+    contains: ByLevel | None = None,
 ) -> AtomFieldNet:
     """A copy of ``net`` with ``level`` (a copy of the row ``copy_from``, unless the level exists) and with the properties.
 
@@ -77,7 +77,7 @@ def extended(
             update={
                 "levels": levels,
                 "properties": (*kept, *(f.config for f in fits)),
-                "contains": dict(config.contains if contains is None else contains),
+                "contains": config.contains if contains is None else contains,
                 **default,
             }
         )

@@ -180,8 +180,10 @@ def prepare_network(
     config: FinetuneConfig, start: AtomFieldNet | None, task: Task, level: str, graphs: Sequence[Graph]
 ) -> tuple[AtomFieldNet, list[str]]:
     """The network with its new rows and refitted scales, and what to tell the person about it."""
-    terms = start.config if start is not None else NetworkConfig(**config.network.model_dump())
-    terms = terms.model_copy(update={"contains": {**terms.contains, **config.network.contains}})
+    terms = start.config if start is not None else NetworkConfig(**config.network.hyperparameters())
+    terms = terms.model_copy(
+        update={"contains": tuple((dict(terms.contains) | config.network.contains).items())}
+    )
     statistics = Statistics(terms)
     statistics.add(graphs)
     fits: list[PropertyFit] = [

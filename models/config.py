@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from atomfield.data.quantities import CONDITIONS, FIELD_INPUTS, FIELD_STATES
 
@@ -22,6 +22,18 @@ class PropertyConfig(BaseModel):
     unit: str = ""
     irreps: Literal["0e", "0o"] = "0e"
     """``0o``: a pseudoscalar, which has opposite signs for mirror images (optical rotation, handedness)."""
+
+
+def _pairs(value: object) -> object:
+    return tuple(value.items()) if isinstance(value, dict) else value
+
+
+ByLevel = Annotated[
+    tuple[tuple[str, tuple[str, ...]], ...],
+    BeforeValidator(_pairs),
+    PlainSerializer(lambda pairs: {name: list(terms) for name, terms in pairs}, when_used="json"),
+]
+"""A mapping of names to lists in files, pairs in memory: a configuration is hashable."""
 
 
 class NetworkConfig(BaseModel):
@@ -70,7 +82,7 @@ class NetworkConfig(BaseModel):
     properties: tuple[PropertyConfig, ...] = ()
     priors: tuple[str, ...] = ()
     """Analytic terms in the energy, ``zbl`` and ``d3:<functional>``; see ``priors.py``."""
-    contains: dict[str, tuple[str, ...]] = {}
+    contains: ByLevel = ()
     """Level -> the dispersion that its labels contain already (``d3:pbe``, ``d4``, ``vv10``, ...); empty: none."""
     dispersion_cutoff: float = Field(12.0, gt=0)
     """angstrom."""

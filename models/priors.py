@@ -43,7 +43,7 @@ Grimme, J. Chem. Theory Comput. 15, 1652 (2019)), effective medium theory none."
 
 def contained(config: NetworkConfig, level: str) -> tuple[str, ...] | None:
     """The dispersion that the labels of ``level`` contain; None where nobody has said."""
-    return config.contains.get(level, DECLARED.get(level))
+    return dict(config.contains).get(level, DECLARED.get(level))
 
 
 def role(config: NetworkConfig, term: str, level: str) -> Role:

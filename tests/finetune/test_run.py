@@ -194,7 +194,7 @@ def test_terms_of_a_checkpoint_stay_and_a_new_level_says_what_its_labels_contain
     task = task_of(config.target, graphs)
     grown, notes = prepare_network(config, checkpoint.load(tmp_path / "start"), task, "dft", graphs)
     assert grown.config.priors == ("zbl",)
-    assert grown.config.contains == {"dft": ("d3:pbe",)}
+    assert grown.config.contains == (("dft", ("d3:pbe",)),)
     assert any("learns the remainder" in note for note in notes)
 
 

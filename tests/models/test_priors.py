@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -181,7 +182,9 @@ def test_references_and_scales_see_the_remainder():
 def test_a_checkpoint_keeps_its_terms(tmp_path):
     net = _net("zbl")
     again = checkpoint.load(checkpoint.save(net, tmp_path / "model"))
-    assert again.config == net.config
+    assert again.config == net.config and hash(again.config) == hash(net.config)
+    written = json.loads((tmp_path / "model" / "config.json").read_text())["network"]
+    assert written["contains"]["pbe-d3"] == ["d3:pbe"]
     assert _energy(again, _dimer(0.4)) == _energy(net, _dimer(0.4))
 
 
