@@ -107,16 +107,16 @@ def test_a_network_finds_the_constants_of_a_soliton_and_solves_for_it():
 
 def test_predator_and_prey_and_their_deviations():
     truth = torch.tensor([0.6, 0.03, 0.8, 0.02], dtype=F64)
-    times = torch.linspace(0, 20, 21, dtype=F64)
+    times = torch.linspace(0, 18, 13, dtype=F64)
     path = solve(lambda _, z: lotka_volterra.rate(z, truth), torch.tensor([35.0, 8.0], dtype=F64), times)
-    noise = 0.1 * torch.randn(21, 2, dtype=F64, generator=torch.Generator().manual_seed(5))
+    noise = 0.1 * torch.randn(13, 2, dtype=F64, generator=torch.Generator().manual_seed(5))
     found = fit_trajectory(
-        lotka_volterra.rate, times, path * noise.exp(), torch.tensor([0.5, 0.025, 0.9, 0.025]), (Prior(),) * 4,
-        errors="lognormal", substeps=4, error_start=0.2,
+        lotka_volterra.rate, times, path * noise.exp(), torch.tensor([0.55, 0.028, 0.85, 0.021]), (Prior(),) * 4,
+        errors="lognormal", substeps=3, error_start=0.1,
     )  # fmt: skip
     pulls = (found.constants - truth) / found.deviations[:4]
     assert float(pulls.abs().max()) < 3
-    assert bool((found.deviations[:4] < 0.15 * truth).all())
+    assert bool((found.deviations[:4] < 0.2 * truth).all())
     assert found.errors.tolist() == pytest.approx([0.1, 0.1], rel=0.5)
     with pytest.raises(ValueError, match="positive states"):
         fit_trajectory(lotka_volterra.rate, times, -path, truth, (Prior(),) * 4, errors="lognormal")
