@@ -15,7 +15,6 @@ from .judge import judge
 from .mutate import as_hdf5, as_npz, mutant, mutant_arrays
 from .seeds import Seed, seeds
 
-
 _MEMORY = 4 * 2**30
 """Bytes that the process which judges may take: a file that asks for more must not take the machine's."""
 
