@@ -3,10 +3,10 @@
 Run: python benchmarks/data_throughput.py [--mace PYTHON] [--fairchem PYTHON] [--out benchmarks/results/data_throughput.md]
 
 The same 20,000 frames for all: molecules and crystals that move around their equilibrium, with energy and forces, as
-extended XYZ. Random records in batches of 64, neighbours within 5 angstrom. Peers run in environments of their own
-(``python -m venv mace; mace/bin/pip install torch==2.13.0 mace-torch``, the same for ``fairchem-core``), whose interpreters
-are named by the options. One thread each. Rates are per second of processor time, best of three, so that other programs on the
-machine count little; where two workers are compared with one they are per second of the clock.
+extended XYZ. Random records in batches of 64, neighbours within 5 angstrom. Peers run in environments of their own, whose
+interpreters are named by the options (``python -m venv mace; mace/bin/pip install torch==2.13.0 mace-torch==0.3.16``, the same
+for ``fairchem-core==2.24.0``). One thread each. Rates are per second of processor time, best of three, so that other programs
+on the machine count little; where two workers are compared with one they are per second of the clock.
 """
 
 from __future__ import annotations

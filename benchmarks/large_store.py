@@ -177,6 +177,7 @@ def machine() -> str:
     """Cores, processor and memory, as Linux names them."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    name += " with AVX-512" if any("avx512f" in line for line in lines if line.startswith("flags")) else ""
     size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"{os.cpu_count()} cores of {name}, {size:.0f} GiB"
 

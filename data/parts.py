@@ -21,6 +21,9 @@ from .store import Store
 _GROUP_FILES = 2000
 _GROUP_BYTES = 4 * 2**20
 """Neighbouring small files are one part, up to this many files and bytes."""
+_TABLE_BYTES = 2**14
+"""Of tables, whose rows cost most for their size (a SMILES of 50 bytes takes 30 ms): a larger one is a part of its own, cut
+into chunks, so that workers share it and a kill does not lose it all."""
 _SHARED_KINDS = ("extxyz", "table", "sdf", "structure")
 """Kinds whose reader finds a record much faster than it builds it and numbers records in order: workers share a file. A file of
 another kind is read by one worker."""
@@ -88,12 +91,14 @@ def _of_files(number: int, files: list[Path]) -> Iterator[Part]:
     group: list[str] = []
     size = 0
     for file in files:
-        grown = _size(file)
-        if group and (size + grown > _GROUP_BYTES or len(group) >= _GROUP_FILES):
+        grown, kind = _size(file), kind_of(file)
+        most = min(_GROUP_BYTES, _TABLE_BYTES) if kind == "table" else _GROUP_BYTES
+        alone = grown > most
+        if group and (alone or size + grown > _GROUP_BYTES or len(group) >= _GROUP_FILES):
             yield Part(number, tuple(group))
             group, size = [], 0
-        if grown > _GROUP_BYTES:
-            yield Part(number, (str(file),), shared=kind_of(file) in _SHARED_KINDS)
+        if alone:
+            yield Part(number, (str(file),), shared=kind in _SHARED_KINDS)
         else:
             group.append(str(file))
             size += grown

@@ -97,7 +97,26 @@ def _parse_cif(text: str) -> Structure:
 def _parse_poscar(text: str) -> Structure:
     from pymatgen.io.vasp import Poscar
 
+    lines = text.splitlines()
+    announced = _announced_atoms(lines)
+    if announced > len(lines):  # pymatgen makes a list of as many before it reads one
+        raise ValueError(f"it announces {announced} atoms and has {len(lines)} lines")
     return Poscar.from_str(text).structure
+
+
+def _announced_atoms(lines: list[str]) -> int:
+    """Sum of the first lines of whole numbers below the lattice, which may go on over several lines."""
+    total, found = 0, False
+    for line in lines[5:]:
+        try:
+            numbers = [int(word) for word in line.split()]
+        except ValueError:
+            numbers = []
+        if found and not numbers:
+            break
+        found = found or bool(numbers)
+        total += sum(numbers)
+    return total
 
 
 def structure_graph(

@@ -22,6 +22,7 @@ from atomfield.data import shards as shards_module
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 from atomfield.data.journal import Journal
+from atomfield.data.parts import parts_of
 from atomfield.data.prepare import prepare
 from atomfield.data.readers import ReadOptions, read
 from atomfield.data.shards import Form
@@ -384,3 +385,15 @@ def test_records_of_a_store_are_copied_as_they_would_be_encoded(
     assert len(store.index["shards"]) > 4
     for a, b in zip(Store(tmp_path / "given"), store, strict=True):
         assert_equal(a, b)
+
+
+def test_a_table_of_many_rows_is_cut_into_chunks(tmp_path: Path) -> None:
+    """A row is small and takes long: a file of few bytes is shared among workers all the same."""
+    rows = "".join(f"{'C' * (1 + i % 3)}O,{i}\n" for i in range(5000))
+    (tmp_path / "large.csv").write_text("smiles,y\n" + rows)
+    (tmp_path / "small.csv").write_text("smiles,y\nCCO,1\n")
+    parts = parts_of([str(tmp_path)], ("y",), 2000)
+    assert [(Path(part.paths[0]).name, part.shared) for part in parts] == [
+        ("large.csv", True),
+        ("small.csv", False),
+    ]

@@ -221,3 +221,10 @@ def test_a_site_without_an_atom_is_refused_rather_than_left_out(write, occupancy
     lines[-1] = " ".join([*lines[-1].split()[:-1], occupancy])
     with pytest.raises(InputError, match="site Cl1 has occupancy " + re.escape(occupancy)):
         list(read(write("empty.cif", "\n".join(lines) + "\n")))
+
+
+def test_a_poscar_that_announces_too_many_atoms(write: Write) -> None:
+    """pymatgen would take all memory for them before it reads the first."""
+    text = "NaCl\n1.0\n4 0 0\n0 4 0\n0 0 4\nNa Cl\n2147483648 1\nDirect\n0 0 0\n.5 .5 .5\n"
+    with pytest.raises(InputError, match="announces 2147483649 atoms and has 10 lines"):
+        list(read(write("POSCAR", text)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -13,6 +14,9 @@ import numpy as np
 from .judge import judge
 from .mutate import as_hdf5, as_npz, mutant, mutant_arrays
 from .seeds import Seed, seeds
+
+_MEMORY = 4 * 2**30
+"""Bytes that the process which judges may take: a file that asks for more must not take the machine's."""
 
 
 def spoiled(seed: Seed, number: int) -> bytes:
@@ -32,6 +36,7 @@ def spoiled(seed: Seed, number: int) -> bytes:
 
 def serve() -> None:
     """Read ``NAME NUMBER`` lines, answer with a JSON line each: for a parent that kills what takes too long."""
+    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what libraries print must not look like an answer
     with tempfile.TemporaryDirectory() as folder:

@@ -75,6 +75,8 @@ def _of_message(message: str, path: Path) -> Verdict:
         return "fault", f"the message does not name the file: {message!r}"
     if "\n" in message or not message.isprintable() or len(message) > 1500:
         return "fault", f"the message is not one clear line: {message!r}"
+    if "MemoryError" in message:
+        return "fault", f"a file of {path.stat().st_size} bytes takes all memory: {message!r}"
     if "Traceback" in message:
         return "fault", f"a traceback in the message: {message!r}"
     return ("unforeseen" if UNFORESEEN in message else "refused"), message
