@@ -20,9 +20,9 @@ class Ema:
     def update(self) -> None:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        averages = list(self.average.values())
-        weights = [p.detach().to(a.dtype) for p, a in zip(self.module.parameters(), averages, strict=True)]
-        torch._foreach_lerp_(averages, weights, 1 - decay)
+        named = dict(self.module.named_parameters())  # a restored average may be in another order
+        weights = [named[name].detach().to(average.dtype) for name, average in self.average.items()]
+        torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[nn.Module]:
