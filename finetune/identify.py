@@ -195,11 +195,17 @@ def _network(config: IdentifyConfig, u: Tensor, x: Tensor, t: Tensor, advance: A
         "steps": float(len(fit.fit.history) - 1),
     }
     figure = identify_plots.network(u, filled, x, t, points[drawn], fit.fit.history)
-    note = (
-        "Deviations by the Fisher information of all unknowns; they hold noise, "
-        "not the error of a network that is too small."
-    )
-    return Identified(rows, figure, numbers, (note,))
+    notes = [
+        "Deviations by the Fisher information of all unknowns; they hold noise, not the error of a network that is too small."
+    ]
+    recent = fit.fit.history[-11:]
+    numbers["loss_fall_last_ten_steps"] = fall = 1 - recent[-1] / recent[0]
+    if fall > 0.1:
+        notes.append(
+            f"NOT CONVERGED: the loss fell by {100 * fall:.0f} % over the last {len(recent) - 1} steps. Raise "
+            "network.max_steps; the deviations assume a minimum."
+        )
+    return Identified(rows, figure, numbers, tuple(notes))
 
 
 def _discovery(config: IdentifyConfig, u: Tensor, x: Tensor, t: Tensor) -> Identified:

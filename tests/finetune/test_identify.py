@@ -106,6 +106,16 @@ def test_constants_by_a_network(tmp_path, burgers):
     assert found["field_error_relative"] < 0.01
 
 
+def test_a_network_that_is_stopped_early_says_so(tmp_path, burgers, capsys):
+    config = configured(
+        tmp_path, law="burgers", method="network", data={"file": str(burgers)},
+        network={"points": 60, "width": 4, "depth": 1, "max_steps": 12},
+    )  # fmt: skip
+    assert main(["identify", config]) == 0
+    assert "NOT CONVERGED: the loss fell by" in capsys.readouterr().out
+    assert result(tmp_path)["loss_fall_last_ten_steps"] > 0.1
+
+
 def test_terms_of_a_field(tmp_path, burgers, capsys):
     terms = {"max_power": 2, "max_order": 3, "reference": {"u u_x": -1.0, "u_xx": 0.05, "u": 1.0}}
     config = configured(tmp_path, law="discover", data={"file": str(burgers)}, terms=terms)
