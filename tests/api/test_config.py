@@ -144,11 +144,14 @@ def test_missing_file_lists_what_is_shipped(tmp_path):
 @pytest.mark.parametrize("name", shipped_configs())
 def test_shipped_configurations_are_found_by_name_and_say_how_to_run_them(name):
     from atomfield.finetune.config import FinetuneConfig
+    from atomfield.finetune.identify_config import IdentifyConfig
     from atomfield.pretrain.config import PretrainConfig
 
     file = shipped_configs()[name]
     text = file.read_text()
     kind: type[BaseModel] = PretrainConfig if "streams:" in text else FinetuneConfig
+    if name.startswith("identify/"):
+        kind = IdentifyConfig
     assert load_config(kind, name) == load_config(kind, file)
     assert text.startswith("# ")
     assert "atomfield" in text.split("\n")[0]

@@ -12,7 +12,7 @@ from tests.physics.subjects import chiral_molecule, crystal, network
 
 @pytest.fixture(scope="session")
 def net() -> AtomFieldNet:
-    net = network(lmax=2, unnatural=3)
+    net = network("s")
     net.atom_head.energy_scale.fill_(5.0)
     return net
 

@@ -52,7 +52,7 @@ def test_relaxation_ends_at_small_forces(moving: Atoms, optimizer: Optimizer, tm
     moving.calc = SumCalculator([moving.calc, Springs(moving.positions)])
     before = moving.get_potential_energy()
     output = Output(trajectory=tmp_path / "a" / "relax.traj", log=tmp_path / "a" / "relax.csv", interval=1)
-    run = relax(moving, optimizer=optimizer, fmax=0.1, steps=100, output=output)
+    run = relax(moving, optimizer=optimizer, fmax=0.1, steps=400, output=output)
     assert moving.get_potential_energy() < before
     assert run.converged
     assert np.linalg.norm(moving.get_forces(), axis=1).max() < 0.1
