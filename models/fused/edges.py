@@ -21,6 +21,7 @@ from .programs import Shape
 from .source import KERNELS, OUTPUTS, TENSORS, source
 
 _REAL = {torch.float32: "float", torch.float64: "double"}
+_ARGUMENTS = (*TENSORS, *OUTPUTS)
 _MOST_CHUNKS = 64
 """Parts that threads share; each keeps sums of its own for the weights."""
 
@@ -45,6 +46,11 @@ class _Order:
     other: Tensor
     bounds: Tensor
     """Nodes ``bounds[k]`` to ``bounds[k + 1]`` are chunk k; chunks have about as many edges each."""
+
+    @cached_property
+    def addresses(self) -> tuple[int, ...]:
+        """Of bounds, start, order and other."""
+        return tuple(t.data_ptr() for t in (self.bounds, self.start, self.order, self.other))
 
     @property
     def num_chunks(self) -> int:
@@ -227,8 +233,7 @@ class _Given:
     def run(self, name: str, **outputs: Tensor | None) -> None:
         by_receiver = name == "forward" or name.endswith("receiver")
         order = self.edges.by_receiver if by_receiver else self.edges.by_sender
-        sides = dict(zip(("near", "far", "anear", "afar"), self.sides[by_receiver], strict=True))
-        known = self.tensors | sides | outputs
-        places = [None if (t := known.get(n)) is None else t.data_ptr() for n in (*TENSORS, *OUTPUTS)]
-        index = [t.data_ptr() for t in (order.bounds, order.start, order.order, order.other)]
-        getattr(self.kernels, name)(order.num_chunks, *index, *places, torch.get_num_threads())
+        known = self.tensors | outputs
+        known["near"], known["far"], known["anear"], known["afar"] = self.sides[by_receiver]
+        places = [None if (t := known.get(n)) is None else t.data_ptr() for n in _ARGUMENTS]
+        getattr(self.kernels, name)(order.num_chunks, *order.addresses, *places, torch.get_num_threads())

@@ -61,6 +61,11 @@ class NodeBlock:
             Function("second", p, with_moves, _kept(second, d_inputs + d_cotangents), second_sums),
         ]
         self._libraries: dict[str, ctypes.CDLL | None] = {}
+        self._written = [_written(f) for f in self.functions]
+        names = [f"d_{n}" for n in self.in_names] + [f"d_g_{n}" for n in self.out_names]
+        orders = [[name for name, *_ in written] for written in self._written]
+        self._found = [[order.index(n) if n in order else None for n in names] for order in orders]
+        self._numels = [p.numel for p in self.parameters]
 
     def library(self, real: str) -> ctypes.CDLL | None:
         if real not in self._libraries:
@@ -89,27 +94,31 @@ class NodeBlock:
         self, which: int, given: Sequence[Tensor], parameters: Sequence[Tensor], sums: Tensor | None
     ) -> list[Tensor]:
         """Call one function; returns the tensors that it writes, zero where it writes nothing."""
-        function, like = self.functions[which], given[0]
-        pieces = [piece for _, piece in function.outputs]
-        written = []
-        for name in tensors(pieces):
-            own = [piece for piece in pieces if piece.tensor == name]
-            whole = (
-                sum(piece.rows * piece.columns for piece in own) == own[0].tensor_rows * own[0].tensor_columns
-            )
-            make = torch.empty if whole else torch.zeros
-            written.append(make(len(like), own[0].tensor_rows, own[0].tensor_columns, dtype=like.dtype))
+        like = given[0]
+        nodes = like.shape[0]
+        written = [
+            (like.new_empty if whole else like.new_zeros)((nodes, rows, columns))
+            for _, rows, columns, whole in self._written[which]
+        ]
         library = self.library(_REAL[like.dtype])
         assert library is not None
-        places = [t.data_ptr() for t in (*given, *parameters, *written)]
-        getattr(library, function.name)(
-            len(like),
-            self.chunks(len(like)),
-            *places,
+        getattr(library, self.functions[which].name)(
+            nodes,
+            self.chunks(nodes),
+            *[t.data_ptr() for t in (*given, *parameters, *written)],
             None if sums is None else sums.data_ptr(),
             torch.get_num_threads(),
         )
         return written
+
+    def derivatives(
+        self, which: int, written: Sequence[Tensor], like: Sequence[Tensor]
+    ) -> list[Tensor | None]:
+        """What a function wrote in the order of inputs (and cotangents), shaped as they are; None where it writes nothing."""
+        return [
+            None if place is None else written[place].view_as(t)
+            for place, t in zip(self._found[which], like, strict=False)
+        ]
 
     @staticmethod
     def chunks(nodes: int) -> int:
@@ -117,27 +126,30 @@ class NodeBlock:
         return max(1, min(_MOST_CHUNKS, nodes // _CHUNK))
 
     def sums(self, like: Tensor) -> Tensor:
-        return like.new_empty(self.chunks(len(like)), sum(p.numel for p in self.parameters))
+        return like.new_empty(self.chunks(len(like)), sum(self._numels))
 
     def split(self, sums: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
-        parts = sums.sum(0).split([p.numel for p in self.parameters])
-        return [part.view(parameter.shape) for part, parameter in zip(parts, parameters, strict=True)]
+        parts = sums.sum(0).split(self._numels)
+        return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
 
 
 def _renamed(piece: Piece, prefix: str) -> Piece:
     return replace(piece, tensor=prefix + piece.tensor)
 
 
+def _written(function: Function) -> list[tuple[str, int, int, bool]]:
+    """(name, rows, columns, written as a whole?) of each tensor that a function writes."""
+    pieces = [piece for _, piece in function.outputs]
+    found = []
+    for name in tensors(pieces):
+        own = [piece for piece in pieces if piece.tensor == name]
+        rows, columns = own[0].tensor_rows, own[0].tensor_columns
+        found.append((name, rows, columns, sum(p.rows * p.columns for p in own) == rows * columns))
+    return found
+
+
 def _kept(values: Sequence[int | None], pieces: Sequence[Piece]) -> list[tuple[int, Piece]]:
     return [(value, piece) for value, piece in zip(values, pieces, strict=True) if value is not None]
-
-
-def _by_name(
-    block: NodeBlock, which: int, written: Sequence[Tensor], names: Sequence[str]
-) -> list[Tensor | None]:
-    """The written tensors in the order of ``names``; None for what a function does not write."""
-    found = dict(zip(tensors([piece for _, piece in block.functions[which].outputs]), written, strict=True))
-    return [found.get(name) for name in names]
 
 
 class _Block(torch.autograd.Function):
@@ -168,10 +180,8 @@ class _Gradient(torch.autograd.Function):
         sums = block.sums(given[0]) if with_sums else None
         which = 2 if with_sums else 1
         written = block.run(which, [*given, *cotangents], parameters, sums)
-        found = _by_name(block, which, written, [f"d_{n}" for n in block.in_names])
         slopes = [None] * len(parameters) if sums is None else block.split(sums, parameters)
-        shaped = [None if d is None else d.view(t.shape) for d, t in zip(found, given, strict=True)]
-        return (*shaped, *slopes)
+        return (*block.derivatives(which, written, given), *slopes)
 
     @staticmethod
     @once_differentiable
@@ -189,10 +199,6 @@ class _Gradient(torch.autograd.Function):
         ]
         sums = block.sums(given[0]) if block.functions[3].sums else None
         written = block.run(3, [*given, *cotangents, *rates], parameters, sums)
-        names = [f"d_{n}" for n in block.in_names] + [f"d_g_{n}" for n in block.out_names]
-        found = _by_name(block, 3, written, names)
-        shaped = [
-            None if d is None else d.view(t.shape) for d, t in zip(found, [*given, *cotangents], strict=True)
-        ]
+        found = block.derivatives(3, written, [*given, *cotangents])
         slopes = [None] * len(parameters) if sums is None else block.split(sums, parameters)
-        return None, None, None, *shaped[:count], *slopes, *shaped[count:]
+        return None, None, None, *found[:count], *slopes, *found[count:]
