@@ -1,6 +1,6 @@
-"""Energy and forces, and one training step, with compiled edge kernels beside the same network in eager mode.
+"""Energy and forces, and one training step, with compiled kernels beside the same network in eager mode.
 
-    python benchmarks/edge_kernels.py [--threads 2] [--repeats 20] [--out FILE.json]
+    python benchmarks/kernels.py [--threads 2] [--repeats 20] [--out FILE.json]
 
 216 silicon atoms, cutoff 5 angstrom, float32, both in one run and in turns; minima and medians in milliseconds. Both modes give
 the same energies and forces to rounding, which is checked first.
@@ -19,18 +19,24 @@ import torch
 from ase.build import bulk
 
 from atomfield.data.graph import Graph, GraphBatch
+from atomfield.models.backbone import Layer
 from atomfield.models.config import NetworkConfig
 from atomfield.models.convolution import EdgeConvolution
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
+from atomfield.models.sizes import NetworkSize
 
 NETWORKS = {
-    "32+8 channels, l 2": NetworkConfig(levels=("x",), default_level_atoms="x", average_neighbors=28),
-    "32 channels, l 2": NetworkConfig(
-        levels=("x",), default_level_atoms="x", average_neighbors=28, channels_unnatural=0
-    ),
-    "32 channels, l 1": NetworkConfig(
-        levels=("x",), default_level_atoms="x", average_neighbors=28, channels_unnatural=0, lmax=1
-    ),
+    name: NetworkConfig(
+        **NetworkSize.model_validate(size).hyperparameters(),
+        levels=("x",),
+        default_level_atoms="x",
+        average_neighbors=28,
+    )
+    for name, size in {
+        "s": "s",
+        "s, natural parity only": {"size": "s", "channels_unnatural": 0},
+        "xs": "xs",
+    }.items()
 }
 
 
@@ -72,13 +78,13 @@ def main() -> None:
         network = AtomFieldNet(config)
         torch.nn.init.normal_(network.atom_head.energy)
         batch = silicon(config)
-        convolutions = [m for m in network.modules() if isinstance(m, EdgeConvolution)]
+        switches = [m for m in network.modules() if isinstance(m, EdgeConvolution | Layer)]
         times: dict[tuple[str, bool], list[float]] = {}
         forces = {}
         for repeat in range(options.repeats + 1):
             for fused in (False, True):
-                for convolution in convolutions:
-                    convolution.fused = fused
+                for module in switches:
+                    module.fused = fused
                 if not repeat:  # compiles, warms up
                     forces[fused] = network(batch)["forces"].detach()
                 for job, run in jobs(network, batch).items():
