@@ -62,3 +62,5 @@ class FinetuneConfig(BaseModel):
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["float32", "float64"] = "float32"
+    recompute: bool = False
+    """Activation checkpointing: layers are computed again in backward passes, for less memory and more time."""

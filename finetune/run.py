@@ -82,6 +82,7 @@ def finetune(
     (config.out / "config.yaml").write_text(
         yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False)
     )
+    net.backbone.recompute = config.recompute
     history = fit(config, net.to(device), task, parts, device)
     checkpoint.save(net, config.out / "model", card(config, net, task, parts))
     what = "validation records (no --test was given)" if parts.test_is_valid else "test records"

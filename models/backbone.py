@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from atomfield.data.graph import GraphBatch
 
@@ -50,7 +51,7 @@ class Layer(nn.Module):
         self, x_NMK: Tensor, geometry: EdgeGeometry, condition_NC: Tensor, *, scalars_only: bool
     ) -> Tensor:
         """``scalars_only``: the input is zero beyond natural l = 0."""
-        if self.fused and self.convolution.fused and self._compiled(x_NMK, scalars_only):
+        if self.compiled(x_NMK, scalars_only=scalars_only):
             return self._fused(x_NMK, geometry, condition_NC, scalars_only)
         h = self.norm(x_NMK)
         gathered = self.convolution(self.before(h), geometry, scalars_only=scalars_only)
@@ -63,7 +64,10 @@ class Layer(nn.Module):
             x = x + mix(power)
         return self.update(x, condition_NC)
 
-    def _compiled(self, x_NMK: Tensor, scalars_only: bool) -> bool:
+    def compiled(self, x_NMK: Tensor, *, scalars_only: bool) -> bool:
+        """Whether this layer runs on kernels for these features."""
+        if not (self.fused and self.convolution.fused):
+            return False
         known = blocks(self.config, scalars_only)
         return (
             self.convolution.compiled(x_NMK, scalars_only)
@@ -136,6 +140,8 @@ class Backbone(nn.Module):
             self.coarse = CoarseLevels(config)
         self.far_after = max(1, config.layers - 1)
         """Layers before what acts beyond the cutoff: one is left to work on its result, where there are two."""
+        self.recompute = False
+        """Activation checkpointing: keep only the features between layers and compute the rest again in backward passes."""
 
     def geometry(self, batch: GraphBatch, vector_E3: Tensor) -> EdgeGeometry:
         """Bases and frames; ``vector_E3`` in model length units (angstrom, or scaled field units)."""
@@ -168,8 +174,21 @@ class Backbone(nn.Module):
         geometry = self.geometry(batch, vector_E3)
         condition_NC = self.conditions(batch, level_G)
         x = self.embedding(batch, level_G, condition_NC)
-        for number, layer in enumerate(self.layers):
-            x = layer(x, geometry, condition_NC, scalars_only=number == 0 and batch.world != "field")
+        recompute = self.recompute and torch.is_grad_enabled()
+        layers = [layer for layer in self.layers if isinstance(layer, Layer)]
+        if recompute and not all(layer.compiled(x, scalars_only=False) for layer in layers):
+            _ = (
+                geometry.frame_EMM
+            )  # shared by the layers of eager mode, so made outside of what is computed again
+        for number, layer in enumerate(layers):
+            scalars_only = number == 0 and batch.world != "field"
+            if recompute:
+                # not reentrant: forces are a gradient inside this forward pass, and are differentiated again
+                x = checkpoint(
+                    layer, x, geometry, condition_NC, scalars_only=scalars_only, use_reentrant=False
+                )
+            else:
+                x = layer(x, geometry, condition_NC, scalars_only=scalars_only)
             if space is not None and number + 1 == self.far_after:
                 x = self._far(x, batch, space, condition_NC)
         return x

@@ -92,6 +92,8 @@ class PretrainConfig(_Frozen):
     """Seconds; the schedule is stretched or cut to end in time. None: exactly ``steps``."""
     zero_stage: Literal[0, 1, 2, 3] = 1
     seed: int = 0
+    recompute: bool = False
+    """Activation checkpointing: layers are computed again in backward passes, for less memory and more time."""
     workers: int = Field(0, ge=0)
     """Processes per rank that make batches ahead of the training step; 0: one thread. The batches are the same."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -49,6 +49,7 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
     train_sets = {name: select(graphs, "train") for name, graphs in sources.items()}
     valid_sets = {name: select(graphs, "valid") for name, graphs in sources.items()}
     net, fits = build(config, list(train_sets.values()))
+    net.backbone.recompute = config.recompute
     streams = [_stream(config, number, train_sets) for number in range(len(config.streams))]
     if rank == 0:
         console.print(_plan_table(config, net, streams, world_size))
