@@ -83,7 +83,8 @@ def finetune(
         yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False)
     )
     net.backbone.recompute = config.recompute
-    history = fit(config, net.to(device), task, parts, device)
+    net.to(device).backbone.prepare()
+    history = fit(config, net, task, parts, device)
     checkpoint.save(net, config.out / "model", card(config, net, task, parts))
     what = "validation records (no --test was given)" if parts.test_is_valid else "test records"
     console.print(f"Evaluating on {len(parts.test)} {what}")

@@ -143,6 +143,16 @@ class Backbone(nn.Module):
         self.recompute = False
         """Activation checkpointing: keep only the features between layers and compute the rest again in backward passes."""
 
+    def prepare(self) -> None:
+        """Compile what is not in the cache yet, so that no training step waits for it: up to a minute, once per machine."""
+        features = self.embedding.species.detach()
+        for layer in self.layers:
+            assert isinstance(layer, Layer)
+            for scalars_only in (True, False):
+                layer.compiled(features, scalars_only=scalars_only)
+            if layer.products:
+                powers_available(features, layer.shape)
+
     def geometry(self, batch: GraphBatch, vector_E3: Tensor) -> EdgeGeometry:
         """Bases and frames; ``vector_E3`` in model length units (angstrom, or scaled field units)."""
         config = self.config

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from atomfield.data.errors import InputError
-from atomfield.data.graph import Graph, GraphBatch, collate
-from atomfield.data.neighbors import with_edges
+from atomfield.data.graph import Graph, GraphBatch
+from atomfield.data.neighbors import batch_of
 from atomfield.physics_priors.mechanics import forces_and_stress
 
 from .backbone import Backbone
@@ -186,4 +186,4 @@ def _atomic_masses() -> Tensor:
 
 def graphs_to_batch(config: NetworkConfig, graphs: list[Graph]) -> GraphBatch:
     """Build the edges that the network needs and pack the graphs (snapshots of one world)."""
-    return collate([with_edges(g, config.cutoff) for g in graphs])
+    return batch_of(graphs, config.cutoff)

@@ -66,6 +66,10 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
         )
     start_processes(device)
     net.to(device)
+    if rank == 0:
+        net.backbone.prepare()
+    if world_size > 1:
+        torch.distributed.barrier()  # the others find the kernels compiled
     accumulation = sum(s.micro_batches for s in config.streams) // world_size
     engine = DeepSpeedEngine(
         net, config.optimizer, zero_stage=config.zero_stage, accumulation=accumulation, out=config.out
