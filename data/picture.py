@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .bonds import BondType
+from .formula import formula
 from .graph import Graph
 from .quantities import FIELD_INPUTS
-from .schema import formula
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

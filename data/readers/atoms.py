@@ -12,9 +12,9 @@ import torch
 
 from atomfield.data.bonds import Bonds
 from atomfield.data.errors import InputError, Provenance
+from atomfield.data.formula import hill_formula
 from atomfield.data.graph import MIN_DISTANCE, Graph
 from atomfield.data.neighbors import completed_box
-from atomfield.data.schema import hill_formula
 from atomfield.data.units import factor
 
 from .labels import labels_of
