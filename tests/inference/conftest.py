@@ -13,7 +13,7 @@ from tests.physics.subjects import chiral_molecule, crystal, network
 @pytest.fixture(scope="session")
 def net() -> AtomFieldNet:
     net = network("s")
-    net.atom_head.energy_scale.fill_(5.0)
+    net.atom_head.energy_scale.fill_(1.0)
     return net
 
 
