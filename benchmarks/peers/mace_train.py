@@ -72,6 +72,7 @@ def train_for(seconds: float, predict: Any) -> Any:
         files = sorted(Path(handler.io.directory).glob("*.pt"), key=lambda p: int(p.stem.rsplit("-", 1)[1]))
         if not files:
             raise SystemExit("no epoch was finished in the time given")
+        # MACE's own file, written a moment ago by this run in its own environment
         model.load_state_dict(torch.load(files[-1], map_location="cpu")["model"])
         predict(model, {"training_s": took, "training_steps": steps, "checkpoint": files[-1].name})
         sys.exit(0)

@@ -120,9 +120,8 @@ def configuration(options: argparse.Namespace, symbols: list[str]) -> dict[str, 
 
 def mended(path: Path) -> tuple[Path, bool]:
     """A checkpoint that the package's loader takes, and whether it had to be changed."""
-    checkpoint = torch.load(
-        path, map_location="cpu", weights_only=False
-    )  # NequIP's own file, which it wrote minutes ago
+    # NequIP's own file, written a moment ago by this run in its own environment; it holds more than tensors
+    checkpoint = torch.load(path, map_location="cpu", weights_only=False)
     weights = checkpoint["state_dict"]
     (key,) = [k for k in weights if k.startswith("ema.") and k.endswith("_extra_state")]
     if weights[key]["is_holding_ema_weights"]:
