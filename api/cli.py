@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from atomfield.data.errors import InputError
+from atomfield.data.errors import InputError, RunError
 
 from .commands.evaluate import evaluate
 from .commands.finetune import finetune
@@ -70,9 +70,10 @@ def _shared(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line (default: ``sys.argv``) and return the exit code: 0, 2 for a mistake in the input, 130 when
-    interrupted. With ``ATOMFIELD_DEBUG=1`` mistakes in the input keep their traceback; errors of the program always do.
-    Warnings of libraries are shown on request: ``python -W default -m atomfield ...``."""
+    """Run the command line (default: ``sys.argv``) and return the exit code: 0, 1 for a run that could not go on, 2 for a mistake
+    in the input, 75 for a run that saved itself on a signal, 130 when interrupted. With ``ATOMFIELD_DEBUG=1`` mistakes in the
+    input keep their traceback; errors of the program always do. Warnings of libraries are shown on request:
+    ``python -W default -m atomfield ...``."""
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         with warnings.catch_warnings():
@@ -84,6 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return result if isinstance(result, int) else 0
     except typer.Abort:
         return _tell("interrupted", 130)
+    except RunError as error:
+        if os.environ.get("ATOMFIELD_DEBUG") == "1":
+            raise
+        return _tell(str(error), error.code) if str(error) else error.code
     except (InputError, ModuleNotFoundError, OSError, _ClickException) as error:
         line = _one_line(error, given)
         if line is None or os.environ.get("ATOMFIELD_DEBUG") == "1":

@@ -40,3 +40,18 @@ def _printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on through no mistake in the input: says what happened and what is left to go on from.
+
+    The command line prints it as one line and exits with ``code``.
+    """
+
+    code = 1
+
+
+class Interrupted(RunError):
+    """A run that was asked to end and has saved; the same command continues it. 75 is ``EX_TEMPFAIL``: try again later."""
+
+    code = 75

@@ -1,126 +1,221 @@
 """The training checkpoint: everything needed to continue to the bit, committed by one rename.
 
-DeepSpeed writes its files into ``step-N.tmp``; we add our own state, fsync, write a manifest of sha256
-and rename to ``step-N``. The newest
-complete folder IS the latest checkpoint; there is no pointer file to trust. DeepSpeed's files are pickles, therefore a
-training checkpoint is never published and its manifest is verified before DeepSpeed may read it.
+``step-N.tmp`` is written, synced, listed with sha256 in ``manifest.json`` and renamed to ``step-N``. The newest ``step-N`` IS the
+latest checkpoint; there is no pointer file to trust. Its files are safetensors and JSON, whole tensors by parameter name, so any
+number of ranks and any ZeRO stage continues from it, and nothing executes on load.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from atomfield.data.errors import InputError
+from atomfield.data.errors import InputError, RunError
 
 from .ema import Ema
 from .engine import DeepSpeedEngine
+from .ranks import barrier, from_main, is_main
+from .state import load_whole_state, whole_state
 
-TAG = "state"
+MANIFEST = "manifest.json"
+TMP = ".tmp"
+FREE = 1.05
+"""Before a checkpoint is written, so many times its size must be free."""
 
 
 def save(
-    folder: Path, step: int, engine: DeepSpeedEngine, ema: Ema, state: dict[str, Any], keep_last: int
+    folder: Path, engine: DeepSpeedEngine, ema: Ema, state: dict[str, Any], keep_last: int, keep_best: int = 0
 ) -> None:
-    """Collective: every rank calls it. ``state`` is JSON (seconds spent, configuration hash)."""
-    final, temporary = folder / f"step-{step:08d}", folder / f"step-{step:08d}.tmp"
+    """Collective: every rank calls it. ``state`` is JSON with ``step`` and, where it is known, ``score`` (lower is better).
+
+    Raises ``RunError`` on every rank if rank 0 cannot write: what was half written is removed, the checkpoints from before stay.
+    """
+    tensors, scalars = whole_state(engine)
+    problem = ""
     if is_main():
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-    barrier()
-    engine.engine.save_checkpoint(str(temporary), tag=TAG, save_latest=False)
-    barrier()
-    if is_main():
-        save_file({k: v.contiguous() for k, v in ema.average.items()}, temporary / "ema.safetensors")
-        (temporary / "trainer.json").write_text(
-            json.dumps({"step": step, "ema_updates": ema.updates, **state})
+        final = folder / f"step-{state['step']:08d}"
+        temporary = final.with_name(final.name + TMP)
+        trainer = {**state, "ema_updates": ema.updates, "optimizer_scalars": _shared(scalars)}
+        try:
+            with _removed_on_failure(temporary):
+                _write(temporary, tensors, ema, trainer)
+                commit(temporary, final)
+        except (OSError, SafetensorError) as error:
+            problem = _told(error, final)
+        else:
+            prune(folder, keep_last, keep_best)
+    if problem := from_main(problem):
+        raise RunError(problem)
+
+
+def _write(temporary: Path, tensors: dict[str, Tensor], ema: Ema, trainer: dict[str, Any]) -> None:
+    parts = {"training": tensors, "ema": ema.average}
+    size = sum(t.numel() * t.element_size() for part in parts.values() for t in part.values())
+    free = shutil.disk_usage(temporary.parent).free
+    if free < FREE * size:
+        raise OSError(errno.ENOSPC, f"{size / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free")
+    for name, part in parts.items():
+        save_file(
+            {k: v.detach().cpu().contiguous() for k, v in part.items()}, temporary / f"{name}.safetensors"
         )
-        commit(temporary, final)
-        for old in complete(folder)[:-keep_last]:
-            shutil.rmtree(old)
-    barrier()
+    (temporary / "trainer.json").write_text(json.dumps(trainer))
+
+
+@contextmanager
+def _removed_on_failure(temporary: Path) -> Iterator[None]:
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _told(error: Exception, final: Path) -> str:
+    full = getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error)
+    what = "the disk is full" if full else "it could not be written"
+    before = complete(final.parent)
+    left = f"the last good checkpoint is {before[-1]}" if before else "there is no checkpoint before it"
+    return f"{final}: {what} ({error}); {left}. Make room and give the same command again"
+
+
+def _shared(scalars: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
+    """Scalars once per value instead of once per parameter."""
+    groups: dict[str, list[str]] = {}
+    for name, own in scalars.items():
+        groups.setdefault(json.dumps(own), []).append(name)
+    return [{"scalars": json.loads(own), "parameters": names} for own, names in groups.items()]
 
 
 def commit(temporary: Path, final: Path) -> None:
     """fsync every file, write and fsync the manifest, rename, fsync the parent."""
-    manifest = {}
+    files = {}
     for file in sorted(p for p in temporary.rglob("*") if p.is_file()):
         _fsync(file)
-        manifest[str(file.relative_to(temporary))] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
-    listing = temporary / "manifest.json"
-    listing.write_text(json.dumps(manifest, indent=1))
-    _fsync(listing)
+        files[str(file.relative_to(temporary))] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
+    (temporary / MANIFEST).write_bytes(_manifest(files))
+    _fsync(temporary / MANIFEST)
+    _fsync(temporary)
     if final.exists():
-        shutil.rmtree(final)
+        _discard(final)
     os.rename(temporary, final)
     _fsync(final.parent)
 
 
+def _manifest(files: dict[str, Any]) -> bytes:
+    """The manifest's text; it carries the sha256 of its own list, so that a changed byte shows here too."""
+    own = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    return json.dumps({"files": files, "sha256": own}, indent=1, sort_keys=True).encode()
+
+
 def complete(folder: Path) -> list[Path]:
-    """Finished checkpoints, oldest first; a folder without a manifest does not count."""
-    if not folder.is_dir():
-        return []
-    found = [p for p in folder.glob("step-*") if p.suffix != ".tmp" and (p / "manifest.json").is_file()]
-    return sorted(found)
+    """Committed checkpoints, oldest first. What was not renamed yet does not count."""
+    return (
+        sorted(p for p in folder.glob("step-*") if p.suffix != TMP and p.is_dir()) if folder.is_dir() else []
+    )
+
+
+def prune(folder: Path, keep_last: int, keep_best: int) -> None:
+    """Remove all but the last ``keep_last`` checkpoints and the ``keep_best`` ones with the lowest score."""
+    found = complete(folder)
+    scored = [(score, path) for path in found if (score := score_of(path)) is not None]
+    kept = {*found[-keep_last:], *(path for _, path in sorted(scored)[:keep_best])}
+    for path in found:
+        if path not in kept:
+            _discard(path)
+
+
+def score_of(checkpoint: Path) -> float | None:
+    """The validation score at the time of the checkpoint, where there was one."""
+    try:
+        return json.loads((checkpoint / "trainer.json").read_text()).get("score")
+    except (OSError, ValueError):  # damaged; told when someone wants to continue from it
+        return None
+
+
+def _discard(checkpoint: Path) -> None:
+    """Renamed first: a kill in between leaves no half of a checkpoint under the name of a whole one."""
+    aside = checkpoint.with_name(checkpoint.name + ".old" + TMP)
+    shutil.rmtree(aside, ignore_errors=True)
+    os.rename(checkpoint, aside)
+    shutil.rmtree(aside)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """What a killed run left behind half written."""
+    for path in folder.glob(f"step-*{TMP}"):
+        shutil.rmtree(path)
 
 
 def verify(checkpoint: Path) -> None:
-    """Compare every file with the manifest; raises InputError naming the first that differs."""
-    manifest = json.loads((checkpoint / "manifest.json").read_text())
-    for name, expected in manifest.items():
+    """Compare every file with the manifest; raises ``InputError`` naming the first that differs and the way to the checkpoint
+    before."""
+    before = [p for p in complete(checkpoint.parent) if p < checkpoint]
+    way = f"remove the folder {checkpoint} to go on from " + (str(before[-1]) if before else "the beginning")
+    listing = checkpoint / MANIFEST
+    if not listing.is_file():
+        raise InputError(f"the file is missing; {way}", str(listing))
+    try:
+        files = json.loads(listing.read_bytes())["files"]
+        intact = listing.read_bytes() == _manifest(files)
+    except (ValueError, KeyError, TypeError):
+        intact = False
+    if not intact:
+        raise InputError(f"the file is damaged: its own sha256 does not fit; {way}", str(listing))
+    for name, expected in files.items():
         file = checkpoint / name
         if ".." in Path(name).parts or Path(name).is_absolute():
             raise InputError(f"manifest names {name!r}, outside the checkpoint", str(checkpoint))
         if not file.is_file():
+            raise InputError(f"the file is missing from the checkpoint; {way}", str(file))
+        if (size := file.stat().st_size) != expected["bytes"]:
             raise InputError(
-                "file is missing from the checkpoint; remove this folder to use the one before", str(file)
+                f"{size} bytes, the manifest says {expected['bytes']}; the file is damaged, {way}", str(file)
             )
-        found = sha256(file)
-        if found != expected["sha256"]:
+        if (found := sha256(file)) != expected["sha256"]:
             raise InputError(
-                f"sha256 is {found[:12]}..., the manifest says {expected['sha256'][:12]}...; the file is damaged, "
-                "remove this checkpoint folder to use the one before",
+                f"sha256 is {found[:12]}..., the manifest says {expected['sha256'][:12]}...; the file is damaged, {way}",
                 str(file),
             )
 
 
 def load(checkpoint: Path, engine: DeepSpeedEngine, ema: Ema) -> dict[str, Any]:
-    """Verified; restores weights, optimiser and average on every rank and returns the JSON state."""
+    """Collective. Verified; restores weights, optimiser and average on every rank and returns the JSON state."""
+    problem: tuple[str, str] | None = None
     if is_main():
-        verify(checkpoint)
-    barrier()
-    loaded, _ = engine.engine.load_checkpoint(str(checkpoint), tag=TAG)
-    if loaded is None:
-        raise InputError("DeepSpeed found nothing to load in this checkpoint", str(checkpoint))
+        try:
+            verify(checkpoint)
+        except InputError as error:
+            problem = (error.message, str(error.where or ""))
+    if (problem := from_main(problem)) is not None:
+        raise InputError(*problem)
     state = json.loads((checkpoint / "trainer.json").read_text())
-    ema.average = {k: v.to(ema.average[k]) for k, v in load_file(checkpoint / "ema.safetensors").items()}
+    scalars = {name: s["scalars"] for s in state["optimizer_scalars"] for name in s["parameters"]}
+    load_whole_state(engine, load_file(checkpoint / "training.safetensors"), scalars)
+    with torch.no_grad():
+        for name, value in load_file(checkpoint / "ema.safetensors").items():
+            ema.average[name].copy_(value)
     ema.updates = state["ema_updates"]
+    barrier()  # nobody trains, and prunes, while another one reads
     return state
 
 
 def sha256(file: Path) -> str:
-    digest = hashlib.sha256()
     with file.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def is_main() -> bool:
-    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
-
-
-def barrier() -> None:
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        dist.all_reduce(torch.zeros(1, device="cuda" if dist.get_backend() == "nccl" else "cpu"))
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _fsync(path: Path) -> None:

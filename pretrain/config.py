@@ -78,6 +78,21 @@ class OptimizerConfig(_Frozen):
     ema_decay: float = Field(0.995, ge=0, lt=1)
 
 
+class NumericsConfig(_Frozen):
+    """When a step is skipped, when the run goes back and when it stops."""
+
+    spike_sigma: float | None = Field(6.0, gt=0)
+    """A step is skipped whose loss or gradient norm is so many standard deviations above the mean of the window; None: never."""
+    spike_window: int = Field(128, ge=4)
+    """Steps; a spike is looked for once half of them are there."""
+    spikes_before_rollback: int = Field(3, ge=1)
+    """So many spikes within one window take the run back to its last checkpoint, to go on with other data."""
+    most_rollbacks: int = Field(3, ge=0)
+    """More than so many rollbacks end the run."""
+    most_bad_in_a_row: int = Field(5, ge=1)
+    """So many skipped steps in a row end the run."""
+
+
 class PretrainConfig(_Frozen):
     """Everything that defines a run; written into the run's folder as ``config.yaml``."""
 
@@ -99,9 +114,14 @@ class PretrainConfig(_Frozen):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     save_every: int = Field(500, ge=1)
     keep_last: int = Field(2, ge=1)
+    keep_best: int = Field(1, ge=0)
+    """So many checkpoints with the lowest validation score stay besides the last ones."""
     validate_every: int = Field(500, ge=1)
     log_every: int = Field(10, ge=1)
     wandb: Literal["disabled", "offline", "online"] = "offline"
+    numerics: NumericsConfig = NumericsConfig()
+    timeout: float = Field(1800.0, gt=0)
+    """Seconds that a rank waits for the others before it gives the run up."""
     resume: bool = True
     """Continue from the newest complete training checkpoint in ``out``, if there is one."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -10,17 +10,24 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """Average of the parameters of ``module``: ``a <- d a + (1 - d) w`` with d = min(decay, (1 + t) / (10 + t))."""
+    """Average of the parameters of ``module``: ``a <- d a + (1 - d) w`` with d = min(decay, (1 + t) / (10 + t)).
 
-    def __init__(self, module: nn.Module, decay: float):
+    ``weights``: where the weights w come from, by name; default: ``module`` itself. (With ZeRO 3 the trained network is in
+    pieces: ``module`` is then a copy of it that is never trained.)
+    """
+
+    def __init__(
+        self, module: nn.Module, decay: float, weights: Callable[[], dict[str, Tensor]] | None = None
+    ):
         self.module, self.decay, self.updates = module, decay, 0
+        self.weights = weights or (lambda: dict(module.named_parameters()))
         self.average: dict[str, Tensor] = {k: p.detach().clone() for k, p in module.named_parameters()}
 
     @torch.no_grad()
     def update(self) -> None:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        named = dict(self.module.named_parameters())  # a restored average may be in another order
+        named = self.weights()  # a restored average may be in another order
         weights = [named[name].detach().to(average.dtype) for name, average in self.average.items()]
         torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
 

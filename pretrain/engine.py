@@ -1,16 +1,18 @@
-"""Two engines with one face (call, ``backward``, ``step``, ``loss_factor``): DeepSpeed for pretraining,
-plain torch for finetuning."""
+"""Two engines with one face (call, ``backward``, ``gradient_square``, ``step``, ``skip``, ``loss_factor``): DeepSpeed for
+pretraining, plain torch for finetuning."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from .clock import Clock
 from .config import OptimizerConfig
 
 
@@ -46,10 +48,24 @@ class TorchEngine:
     def backward(self, loss: torch.Tensor) -> None:
         loss.backward()
 
+    def gradient_square(self) -> torch.Tensor:
+        """Squared norm of the gradient, before clipping."""
+        return _square(p.grad for p in self.module.parameters() if p.grad is not None)
+
     def step(self) -> None:
         nn.utils.clip_grad_norm_(self.module.parameters(), self.clip, foreach=True)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+
+    def skip(self) -> None:
+        """The end of a step that changes nothing."""
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+def _square(gradients: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Sum of all squares, float64."""
+    norms = torch._foreach_norm([g.detach().float() for g in gradients])
+    return torch.stack(norms).double().square().sum() if norms else torch.zeros((), dtype=torch.float64)
 
 
 def deepspeed_json(
@@ -86,10 +102,20 @@ def prepare_environment(device: str) -> None:
 class DeepSpeedEngine:
     """``deepspeed.initialize`` around the network, with torch's AdamW as a client optimiser."""
 
-    touch_all = True
+    @property
+    def touch_all(self) -> bool:
+        """ZeRO 1 and 2 need every parameter every time; with ZeRO 3 a rank holds none whole."""
+        return self.zero_stage < 3
 
     def __init__(
-        self, net: nn.Module, config: OptimizerConfig, *, zero_stage: int, accumulation: int, out: Path
+        self,
+        net: nn.Module,
+        config: OptimizerConfig,
+        *,
+        zero_stage: int,
+        accumulation: int,
+        out: Path,
+        clock: Clock | None = None,
     ):
         import deepspeed
 
@@ -101,7 +127,12 @@ class DeepSpeedEngine:
             (out / "deepspeed.json").write_text(json.dumps(settings, indent=2) + "\n")
         groups = parameter_groups(net, config.weight_decay)
         client = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99))
+        self.client, self.module, self.zero_stage, self.world_size = client, net, zero_stage, world_size
+        self._stands_still = False
+        client.step = self._gated(client.step)  # type: ignore[method-assign]
         self.engine, self.optimizer, _, _ = deepspeed.initialize(model=net, optimizer=client, config=settings)
+        if clock is not None:
+            clock.watch(deepspeed.comm.comm.cdb)
         # DeepSpeed averages over ranks and over accumulated micro-batches; our losses are already means of the step
         self.loss_factor = float(world_size * accumulation)
 
@@ -110,7 +141,40 @@ class DeepSpeedEngine:
 
     def backward(self, loss: torch.Tensor) -> None:
         self.engine.backward(loss)
-        self.engine.step()  # counts a micro-batch; updates the weights at the boundary of the step only
+        if not self.engine.is_gradient_accumulation_boundary():
+            self.engine.step()  # counts a micro-batch, no more
+
+    def gradient_square(self) -> torch.Tensor:
+        """This rank's share of the squared norm of the whole gradient, before clipping; the shares add up over the ranks."""
+        if self.zero_stage == 0:  # every rank has all of it
+            return _square(p.grad for p in self.module.parameters() if p.grad is not None) / self.world_size
+        parts = self.engine.optimizer.averaged_gradients
+        own = [g for group in parts.values() for g in group or [] if not getattr(g, "_zero_padding", False)]
+        return _square(own)
 
     def step(self) -> None:
-        """The update happened in the last ``backward``: DeepSpeed decides by its own count of micro-batches."""
+        """The update; DeepSpeed clips, steps and gathers the weights of all ranks."""
+        self.engine.step()
+        self._forget_gradients()
+
+    def skip(self) -> None:
+        """The end of a step that changes nothing: DeepSpeed goes through its motions and clears its gradients, but the optimiser
+        that it calls stands still. (Left to itself, stage 0 steps with NaN and destroys the weights.)"""
+        self._stands_still = True
+        try:
+            self.engine.step()
+        finally:
+            self._stands_still = False
+        self._forget_gradients()
+
+    def _forget_gradients(self) -> None:
+        """ZeRO 3 overwrites its buffer at the first micro-batch of a step and adds at the others: what has no gradient in the
+        first would be added to the gradient of the step before."""
+        if self.zero_stage == 3:
+            self.engine.optimizer.grad_partitions_flat_buffer.zero_()
+
+    def _gated(self, update: Callable[..., Any]) -> Callable[..., Any]:
+        def gated(*given: Any, **options: Any) -> Any:
+            return None if self._stands_still else update(*given, **options)
+
+        return gated

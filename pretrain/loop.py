@@ -3,26 +3,49 @@
 from __future__ import annotations
 
 import itertools
+import math
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
-import torch.distributed as dist
-
+from atomfield.data.errors import RunError
 from atomfield.data.graph import GraphBatch
 from atomfield.data.loader import Loader
 from atomfield.data.sampler import share_of
 from atomfield.models.network import AtomFieldNet
 
 from . import checkpoint
+from .clock import Clock, Throughput
 from .config import PretrainConfig
 from .ema import Ema
 from .engine import DeepSpeedEngine, set_learning_rate
+from .numerics import Guard
+from .ranks import any_rank, from_main, gathered
 from .record import Record
 from .schedule import Progress, learning_rate_factor
-from .step import MicroBatch, distributed, training_step
+from .step import MicroBatch, StepReport, Term, described, guarded_step
+from .stopping import StopRequest
 from .streams import Batches, Stream
-from .validate import validate
+from .validate import Stopped, validate
+
+Ending = Literal["done", "stopped", "back"]
+"""The schedule's end; a request to stop, after saving; repeated spikes, so that the run must go back to its last checkpoint."""
+
+
+@dataclass
+class Position:
+    """How far the run is; part of the checkpoint."""
+
+    step: int = 0
+    seconds: float = 0.0
+    data_ahead: int = 0
+    """Steps by which the data are ahead of ``step``: what was passed before a rollback is not seen again."""
+    validated: int = 0
+    """The last step with a validation."""
+    score: float | None = None
+    """The score of the validation at this very step."""
 
 
 @dataclass
@@ -38,15 +61,27 @@ class Run:
     rank: int
     world_size: int
     device: str
+    clock: Clock
+    guard: Guard
+    request: StopRequest
+    here: Position = field(default_factory=Position)
+    saved: int = 0
+    """The step of the newest checkpoint."""
+    rollbacks: int = 0
+    known_terms: list[Term] = field(default_factory=list)
 
     @property
     def checkpoints(self) -> Path:
         return self.config.out / "checkpoints"
 
+    def asked_to_stop(self) -> bool:
+        """Collective: whether any rank was."""
+        return any_rank(bool(self.request.wanted))
+
 
 def keys_from(run: Run, start: int) -> Iterator[tuple[int, int]]:
-    """(stream, number) of this rank's micro-batches from step ``start`` on: every world_size-th of each stream's fixed list, so
-    that all ranks meet the same objective at the same time."""
+    """(stream, number) of this rank's micro-batches from step ``start`` of the data on: every world_size-th of each stream's
+    fixed list, so that all ranks meet the same objective at the same time."""
     for step in itertools.count(start):
         for which, stream in enumerate(run.streams):
             for number in share_of(step, stream.micro_batches, run.rank, run.world_size):
@@ -55,83 +90,146 @@ def keys_from(run: Run, start: int) -> Iterator[tuple[int, int]]:
 
 def micro_batches_of(run: Run, batches: Iterator[GraphBatch]) -> list[MicroBatch]:
     """The next step's micro-batches of this rank, in the order of :func:`keys_from`."""
+    step = run.here.step + run.here.data_ahead
     return [
-        MicroBatch(next(batches).to(run.device), stream.targets, stream.weight, stream.name)
+        MicroBatch(next(batches).to(run.device), stream.targets, stream.weight, stream.name, number)
         for stream in run.streams
-        for _ in share_of(0, stream.micro_batches, run.rank, run.world_size)
+        for number in share_of(step, stream.micro_batches, run.rank, run.world_size)
     ]
 
 
-def loader_of(run: Run, start: int) -> Loader[tuple[int, int]]:
-    """This rank's batches from step ``start`` on; the next two steps' are made while one is computed."""
+def loader_of(run: Run) -> Loader[tuple[int, int]]:
+    """This rank's batches from where the run is; the next two steps' are made while one is computed."""
     per_step = sum(s.micro_batches for s in run.streams) // run.world_size
     workers = run.config.workers
     return Loader(
         Batches(tuple(run.streams)),
-        keys_from(run, start),
+        keys_from(run, run.here.step + run.here.data_ahead),
         workers=workers,
         ahead=max(2, -(-2 * per_step // max(1, workers))),
         pin=run.device.startswith("cuda"),
     )
 
 
-def train(run: Run, record: Record, start: int, spent: float, batches: Iterator[GraphBatch]) -> int:
-    """Train from step ``start`` to the end of the schedule; returns the number of steps done."""
-    config = run.config
-    progress = Progress(config.steps, config.max_time, spent)
-    step = start
-    while (fraction := agreed(progress.at(step))) < 1.0:
+def train(run: Run, record: Record, batches: Iterator[GraphBatch]) -> Ending:
+    """Train from where the run is to the end of the schedule, or until something ends it earlier."""
+    config, here = run.config, run.here
+    progress = Progress(config.steps, config.max_time, here.seconds)
+    throughput = Throughput()
+    stop = False
+    while True:
+        fraction = progress.at(here.step)
+        if config.max_time is not None:
+            fraction = from_main(fraction)  # clocks differ, decisions must not
+        here.seconds, done = progress.seconds(), fraction >= 1.0
+        if not stop and here.validated < here.step and (done or here.step % config.validate_every == 0):
+            stop = validated(run, record)
+        if run.saved < here.step and (done or stop or here.step % config.save_every == 0):
+            save(run)
+        if done or stop:
+            return "done" if done else "stopped"
         factor = learning_rate_factor(
             fraction, config.optimizer.warmup_fraction, config.optimizer.final_fraction
         )
         set_learning_rate(run.engine.optimizer, config.optimizer.learning_rate * factor)
-        terms = training_step(run.engine, run.net, micro_batches_of(run, batches), config.loss)
-        run.ema.update()
-        step += 1
-        loss = sum(terms.values())
-        if step % config.log_every == 0 or step == 1:
-            rate = config.optimizer.learning_rate * factor
-            record.write(
-                {
-                    "step": step,
-                    "seconds": progress.seconds(),
-                    "learning_rate": rate,
-                    "train_loss": loss,
-                    **terms,
-                }
-            )
-        total = config.steps if config.max_time is None else max(step, round(step / max(fraction, 1e-6)))
-        record.advance(step, f"loss {loss:.4f}", total)
-        if step % config.validate_every == 0:
-            record.write(
-                {
-                    "step": step,
-                    "seconds": progress.seconds(),
-                    **validate(run.net, run.ema, run.validation, run.device),
-                }
-            )
-        if step % config.save_every == 0:
-            checkpoint.save(
-                run.checkpoints, step, run.engine, run.ema, {"seconds": progress.seconds()}, config.keep_last
-            )
-    if step % config.save_every:
-        checkpoint.save(
-            run.checkpoints, step, run.engine, run.ema, {"seconds": progress.seconds()}, config.keep_last
+        logged = (here.step + 1) % config.log_every == 0 or here.step == 0
+        run.clock.exact = logged or not run.clock.on_gpu
+        began = time.perf_counter()
+        with run.clock.phase("loader"):
+            micro_batches = micro_batches_of(run, batches)
+        report = guarded_step(
+            run.engine,
+            run.net,
+            micro_batches,
+            config.loss,
+            judge=lambda *numbers: run.guard.judge(here.step + 1, *numbers),
+            clock=run.clock,
+            known=run.known_terms,
+            stop=bool(run.request.wanted),
         )
-    record.write(
+        here.step += 1
+        stop = report.asked_to_stop
+        if report.verdict:
+            if skipped(run, record, report, micro_batches):
+                return "back"
+            continue
+        with run.clock.phase("optimizer"):
+            run.ema.update()
+        throughput.add(report.atoms, report.points, time.perf_counter() - began)
+        if logged:
+            record.write(
+                {
+                    "step": here.step,
+                    "seconds": progress.seconds(),
+                    "learning_rate": config.optimizer.learning_rate * factor,
+                    "gradient_norm": report.gradient_norm,
+                    "train_loss": report.loss,
+                    **report.terms,
+                    **throughput.read(run.clock),
+                }
+            )
+        total = (
+            config.steps
+            if config.max_time is None
+            else max(here.step, round(here.step / max(fraction, 1e-6)))
+        )
+        record.advance(here.step, f"loss {report.loss:.4f}", total)
+
+
+def validated(run: Run, record: Record) -> bool:
+    """Validate at this step; True if the run was asked to stop meanwhile."""
+    net = run.ema.module
+    try:
+        found = validate(net, run.ema, run.validation, run.device, run.asked_to_stop)  # type: ignore[arg-type]
+    except Stopped:
+        return True
+    record.write({"step": run.here.step, "seconds": run.here.seconds, **found})
+    run.here.validated, run.here.score = run.here.step, found.get("valid_score")
+    return False
+
+
+def save(run: Run) -> None:
+    state: dict[str, Any] = {
+        **asdict(run.here),
+        "guard": run.guard.state(),
+        "config": run.config.model_dump(mode="json"),
+    }
+    if run.here.validated != run.here.step:
+        state["score"] = None
+    checkpoint.save(run.checkpoints, run.engine, run.ema, state, run.config.keep_last, run.config.keep_best)
+    run.saved = run.here.step
+
+
+def skipped(run: Run, record: Record, report: StepReport, micro_batches: list[MicroBatch]) -> bool:
+    """Write down a step that was skipped; True if the run must go back to its last checkpoint. Raises ``RunError`` where
+    going on would burn hours."""
+    rows = [row for part in gathered(report.suspects) for row in part]
+    if not rows:  # what was computed again was fine: any of them
+        rows = [row for part in gathered([described(m) for m in micro_batches]) for row in part]
+    record.skipped(
         {
-            "step": step,
-            "seconds": progress.seconds(),
-            **validate(run.net, run.ema, run.validation, run.device),
+            "step": run.here.step,
+            "cause": report.verdict,
+            "loss": report.loss if math.isfinite(report.loss) else None,
+            "gradient_norm": report.gradient_norm if math.isfinite(report.gradient_norm) else None,
+            "micro_batches": rows,
         }
     )
-    return step
-
-
-def agreed(fraction: float) -> float:
-    """Rank 0's view of the progress, on every rank: clocks differ, decisions must not."""
-    if not distributed():
-        return fraction
-    box = [fraction]
-    dist.broadcast_object_list(box, src=0)
-    return box[0]
+    streams = ", ".join(sorted({row["stream"] for row in rows}))
+    found = checkpoint.complete(run.checkpoints)
+    left = f"the last good checkpoint is {found[-1]}" if found else "there is no checkpoint yet"
+    records = run.config.out / "skipped.jsonl"
+    advice = f"their records are in {records}; {left}. Look at the records, or lower optimizer.learning_rate"
+    if run.guard.must_stop:
+        count = run.guard.bad_in_a_row
+        raise RunError(
+            f"{count} steps in a row had a bad {report.verdict} (the last at step {run.here.step}, streams {streams}), so "
+            f"the run stops; {advice}"
+        )
+    if run.guard.must_go_back and found:
+        if run.rollbacks >= run.config.numerics.most_rollbacks:
+            raise RunError(
+                f"the loss spiked again at step {run.here.step} after {run.rollbacks} rollbacks, so the run stops; {advice}"
+            )
+        return True
+    return False

@@ -1,10 +1,13 @@
-"""What a run writes about itself: ``metrics.jsonl`` (the truth), a progress bar on rank 0, and wandb
+"""What a run writes about itself: ``metrics.jsonl`` (the truth), ``skipped.jsonl``, a progress bar on rank 0, and wandb
 (offline unless told otherwise)."""
 
 from __future__ import annotations
 
 import json
+import secrets
+from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Literal
 
 from rich.console import Console
@@ -32,7 +35,7 @@ class Record:
         config: dict[str, Any] | None = None,
         start: int = 0,
     ):
-        self.main, self.total = main, total
+        self.out, self.main, self.total = out, main, total
         self.wandb: Any = None
         if not main:
             return
@@ -51,13 +54,22 @@ class Record:
         if wandb != "disabled":
             import wandb as tracker
 
+            # one id for all attempts of a run: they become one run, whichever of them was interrupted
+            known = out / "wandb_id"
+            if not known.is_file():
+                known.write_text(secrets.token_hex(4))
             self.wandb = tracker.init(
                 project="atomfield",
+                id=known.read_text(),
+                group=out.name,
+                resume="allow",
                 dir=str(out),
                 mode=wandb,
                 config=config or {},
                 settings=tracker.Settings(silent=True),
             )
+            # steps after the last checkpoint come a second time, and wandb's own counter only goes up
+            self.wandb.define_metric("*", step_metric="step")
 
     def advance(self, step: int, note: str = "", total: int | None = None) -> None:
         if self.main:
@@ -68,7 +80,24 @@ class Record:
             self.file.write(json.dumps(row) + "\n")
             self.file.flush()
             if self.wandb is not None:
-                self.wandb.log(row, step=row.get("step"))
+                self.wandb.log(row)
+
+    def skipped(self, row: dict[str, Any]) -> None:
+        """A step that was skipped, or a rollback: one line in ``skipped.jsonl``, which is only ever added to."""
+        if self.main:
+            with (self.out / "skipped.jsonl").open("a") as file:
+                file.write(
+                    json.dumps({"time": datetime.now(UTC).isoformat(timespec="seconds"), **row}) + "\n"
+                )
+            self.bar.console.print(f"step {row['step']}: {row['cause']}, see {self.out / 'skipped.jsonl'}")
+
+    def __enter__(self) -> Record:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def close(self) -> None:
         if self.main:

@@ -5,9 +5,11 @@ One process, ``torchrun`` and the ``deepspeed`` launcher all end here; they diff
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from atomfield.data.errors import InputError
+from atomfield.data.errors import InputError, Interrupted, RunError
 from atomfield.data.graph import Graph
 from atomfield.data.sampler import UNLIMITED
 from atomfield.data.source import open_source
@@ -28,13 +30,19 @@ from atomfield.models.network import AtomFieldNet
 from atomfield.models.priors import explain
 
 from . import checkpoint
+from .clock import Clock
 from .config import PretrainConfig
 from .ema import Ema
 from .engine import DeepSpeedEngine, prepare_environment
-from .loop import Run, loader_of, train
+from .loop import Ending, Run, loader_of, train
 from .losses import Targets
 from .normalize import Statistics, normalize, reference_table
+from .numerics import Guard
+from .ranks import barrier, lost_contact
 from .record import Record
+from .resume import resume, roll_back
+from .state import whole_weights
+from .stopping import StopRequest
 from .streams import Stream
 
 
@@ -64,60 +72,90 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
         (config.out / "config.yaml").write_text(
             yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
         )
-    start_processes(device)
+    start_processes(device, config.timeout)
     net.to(device)
     if rank == 0:
         net.backbone.prepare()
-    if world_size > 1:
-        torch.distributed.barrier()  # the others find the kernels compiled
-    accumulation = sum(s.micro_batches for s in config.streams) // world_size
+    barrier()  # the others find the kernels compiled
+    clock = Clock(device)
+    bare = copy.deepcopy(net) if config.zero_stage == 3 else net  # ZeRO 3 takes the network apart
     engine = DeepSpeedEngine(
-        net, config.optimizer, zero_stage=config.zero_stage, accumulation=accumulation, out=config.out
-    )
-    run = Run(
-        config,
         net,
-        engine,
-        Ema(net, config.optimizer.ema_decay),
-        streams,
-        [
-            _stream(config, number, valid_sets, noise=False)
-            for number in range(len(config.streams))
-            if config.streams[number].objective != "denoise"
-            and any(len(valid_sets[name]) for name in config.streams[number].sources)
-        ],
-        rank,
-        world_size,
-        device,
+        config.optimizer,
+        zero_stage=config.zero_stage,
+        accumulation=sum(s.micro_batches for s in config.streams) // world_size,
+        out=config.out,
+        clock=clock,
     )
-    start, spent = _resume(run, console)
-    record = Record(
-        config.out,
-        config.steps,
-        main=rank == 0,
-        title="pretrain",
-        wandb=config.wandb,
-        config=config.model_dump(mode="json"),
-        start=start,
-    )
-    try:
-        with loader_of(run, start) as batches:
-            steps = train(run, record, start, spent, batches)
-    finally:
-        record.close()
-    if rank == 0:
-        with run.ema.applied():
-            public.save(net, config.out / "model", card(config, net, steps))
-        console.print(f"Saved {config.out / 'model'} after {steps} steps")
-    checkpoint.barrier()
-    torch.distributed.destroy_process_group()
+    validation = [
+        _stream(config, number, valid_sets, noise=False)
+        for number in range(len(config.streams))
+        if config.streams[number].objective != "denoise"
+        and any(len(valid_sets[name]) for name in config.streams[number].sources)
+    ]
+    with StopRequest() as request:
+        run = Run(
+            config,
+            net,
+            engine,
+            Ema(bare, config.optimizer.ema_decay, lambda: whole_weights(engine)),
+            streams,
+            validation,
+            rank,
+            world_size,
+            device,
+            clock,
+            Guard(config.numerics),
+            request,
+        )
+        resume(run, console)
+        ending = _train(run, console)
+        if rank == 0 and ending == "done":
+            with run.ema.applied():
+                public.save(bare, config.out / "model", card(config, bare, run.here.step))
+            console.print(f"Saved {config.out / 'model'} after {run.here.step} steps")
+        barrier()
+        torch.distributed.destroy_process_group()
+    if ending == "stopped":
+        asked = request.wanted or "a signal to another rank"
+        said = f"{asked}: saved step {run.here.step} in {run.checkpoints}; the same command goes on"
+        raise Interrupted(said if rank == 0 else "")
     return last_metrics(config.out)
 
 
-def start_processes(device: str) -> None:
-    """The process group, through DeepSpeed. Its shared-memory extension for CPUs would be compiled at
-    the first start: left out, gloo
-    serves and no compiler is needed."""
+def _train(run: Run, console: Console) -> Ending:
+    """The loop, again and again while it asks to go back to the last checkpoint."""
+    config = run.config
+    with Record(
+        config.out,
+        config.steps,
+        main=run.rank == 0,
+        title="pretrain",
+        wandb=config.wandb,
+        config=config.model_dump(mode="json"),
+        start=run.here.step,
+    ) as record:
+        try:
+            while True:
+                with loader_of(run) as batches:
+                    ending = train(run, record, batches)
+                if ending != "back":
+                    return ending
+                roll_back(run, record, console)
+        except RuntimeError as error:
+            if not lost_contact(error):
+                raise
+            found = checkpoint.complete(run.checkpoints)
+            left = f"The last good checkpoint is {found[-1]}" if found else "There is no checkpoint yet"
+            raise RunError(
+                f"rank {run.rank} lost contact with another one at step {run.here.step}: it ended, or gave no answer for "
+                f"{config.timeout:.0f} s; its own output says why. {left}; the same command goes on from there"
+            ) from error
+
+
+def start_processes(device: str, timeout: float = 1800.0) -> None:
+    """The process group, through DeepSpeed. Its shared-memory extension for CPUs would be compiled at the first start: left out,
+    gloo serves and no compiler is needed. ``timeout``: seconds that a rank waits for the others."""
     import warnings
 
     # DeepSpeed still calls names that torch has renamed; its users can do nothing about it
@@ -125,7 +163,9 @@ def start_processes(device: str) -> None:
     import deepspeed
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    deepspeed.init_distributed("nccl" if device.startswith("cuda") else "gloo", verbose=False)
+    deepspeed.init_distributed(
+        "nccl" if device.startswith("cuda") else "gloo", verbose=False, timeout=timedelta(seconds=timeout)
+    )
 
 
 def pick_device(wanted: str) -> str:
@@ -194,27 +234,6 @@ def _check_world_size(config: PretrainConfig, world_size: int) -> None:
                 f"stream {s.source!r} has {s.micro_batches} micro-batches per step, expected a multiple of the "
                 f"{world_size} processes: set streams[].micro_batches accordingly"
             )
-
-
-def _resume(run: Run, console: Console) -> tuple[int, float]:
-    found = checkpoint.complete(run.checkpoints) if run.config.resume else []
-    if not found:
-        if run.rank == 0:
-            (run.config.out / "metrics.jsonl").unlink(missing_ok=True)
-        checkpoint.barrier()
-        return 0, 0.0
-    state = checkpoint.load(found[-1], run.engine, run.ema)
-    if run.rank == 0:
-        console.print(f"Resuming from {found[-1]} (step {state['step']})")
-        _drop_rows_after(run.config.out / "metrics.jsonl", state["step"])
-    return state["step"], state["seconds"]
-
-
-def _drop_rows_after(file: Path, step: int) -> None:
-    """Rows that a run wrote after its last checkpoint are written again on resuming."""
-    if file.is_file():
-        rows = [line for line in file.read_text().splitlines() if json.loads(line)["step"] <= step]
-        file.write_text("".join(line + "\n" for line in rows))
 
 
 def last_metrics(out: Path) -> dict[str, Any]:

@@ -2,33 +2,66 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
 
 from atomfield.data.quantities import FIELD_STATES
 from atomfield.models.network import AtomFieldNet
 
 from .ema import Ema
+from .equivariance import equivariance_error
 from .streams import Stream
 
 MAX_BATCHES = 8
+EQUIVARIANCE = "equivariance_error"
+
+
+class Stopped(Exception):
+    """A validation that was ended early because the run was asked to stop."""
 
 
 @torch.no_grad()
-def validate(net: AtomFieldNet, ema: Ema, streams: list[Stream], device: str) -> dict[str, float]:
-    """Flat metrics, e.g. ``valid/molecules/forces_mae_eV_per_A``. Every rank computes the same: no collective is needed."""
+def validate(
+    net: AtomFieldNet,
+    ema: Ema,
+    streams: list[Stream],
+    device: str,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, float]:
+    """Flat metrics, e.g. ``valid/molecules/forces_mae_eV_per_A``, and ``valid_score``. Every rank computes the same; the only
+    message between them is ``stop``, asked before each batch. Raises ``Stopped`` when it says so."""
     out: dict[str, float] = {}
     was_training = net.training
     net.eval()
-    with ema.applied():
-        for stream in streams:
-            out |= {f"valid/{stream.name}/{k}": v for k, v in errors(net, stream, device).items()}
-    net.train(was_training)
+    try:
+        with ema.applied():
+            for stream in streams:
+                found = errors(net, stream, device, stop=stop)
+                found[EQUIVARIANCE] = equivariance_error(net, stream.batch(0).to(device))
+                out |= {f"valid/{stream.name}/{k}": v for k, v in found.items()}
+    finally:
+        net.train(was_training)
+    if (score := score_of(out)) is not None:
+        out["valid_score"] = score
     return out
+
+
+def score_of(metrics: dict[str, float]) -> float | None:
+    """One number to compare validations of a run, lower is better: the geometric mean of all errors. One percent off any of them
+    counts the same, whatever its unit."""
+    values = [v for k, v in metrics.items() if not k.endswith(EQUIVARIANCE) and v > 0]
+    return math.exp(math.fsum(map(math.log, values)) / len(values)) if values else None
 
 
 @torch.no_grad()
 def errors(
-    net: AtomFieldNet, stream: Stream, device: str, max_batches: int = MAX_BATCHES
+    net: AtomFieldNet,
+    stream: Stream,
+    device: str,
+    max_batches: int = MAX_BATCHES,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, float]:
     """Mean absolute errors of atoms; for fields the RMS error of a step relative to persistence (1 = no better)."""
     sums: dict[str, list[float]] = {}
@@ -39,6 +72,8 @@ def errors(
         pair[1] += count
 
     for number in range(min(max_batches, stream.micro_batches_per_epoch)):
+        if stop():
+            raise Stopped
         batch = stream.batch(number).to(device)
         if batch.world == "field":
             out = net(batch)

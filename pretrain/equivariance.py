@@ -1,0 +1,61 @@
+"""How far a network is from its symmetry, measured on real records in its working precision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from atomfield.data.graph import GraphBatch
+from atomfield.data.quantities import VOCABULARY
+from atomfield.models.network import AtomFieldNet
+
+
+def turned(value: Tensor, irreps: str, q: Tensor) -> Tensor:
+    """A Cartesian value of the vocabulary after the orthogonal map ``q [3, 3]``."""
+    sign = torch.linalg.det(q).sign()
+    match irreps:
+        case "0e":
+            return value
+        case "0o":
+            return sign * value
+        case "1o":
+            return value @ q.T
+        case "1e":
+            return sign * (value @ q.T)
+        case _:
+            return q @ value @ q.T
+
+
+def turned_batch(batch: GraphBatch, q: Tensor) -> GraphBatch:
+    """The batch seen after ``q``: positions, cells and every quantity. Edges stay."""
+    quantities = {
+        name: turned(value, VOCABULARY[name].irreps, q.to(value)) if name in VOCABULARY else value
+        for name, value in batch.quantities.items()
+    }
+    q = q.to(batch.positions)
+    return replace(
+        batch, positions=batch.positions @ q.T, cell=batch.cell @ q.T, quantities=quantities, coarse=()
+    )
+
+
+def equivariance_error(net: AtomFieldNet, batch: GraphBatch, seed: int = 0) -> float:
+    """Largest over quantities of |f(Q x) - Q f(x)| / |Q f(x)|, Frobenius norms, for one random rotation with a reflection.
+
+    Rounding gives 1e-7 to 1e-6 in float32. A network without the symmetry gives tenths.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    q, _ = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
+    q = (-q if torch.linalg.det(q) > 0 else q).to(batch.positions.device)
+    with torch.no_grad():
+        found, plain = net(turned_batch(batch, q)), net(batch)
+    worst = 0.0
+    for name, value in plain.items():
+        if name not in VOCABULARY:
+            continue
+        expected = turned(value.double(), VOCABULARY[name].irreps, q)
+        known = torch.isfinite(expected)
+        difference = torch.where(known, found[name].double() - expected, 0.0).norm()
+        worst = max(worst, float(difference / torch.where(known, expected, 0.0).norm().clamp_min(1e-30)))
+    return worst
