@@ -343,6 +343,7 @@ def collate(graphs: list[Graph]) -> GraphBatch:
         spacing=torch.tensor([g.spacing for g in graphs], dtype=torch.float64),
         world="field" if graphs[0].world == "field" else graphs[0].world,
         provenance=[g.provenance for g in graphs],
+        grid_shapes=[g.grid_shape for g in graphs] if worlds == {"field"} else (),
         bonds=joined(
             [g.bonds for g in graphs if g.bonds is not None],
             [offset for g, offset in zip(graphs, offsets, strict=True) if g.bonds is not None],

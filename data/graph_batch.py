@@ -29,6 +29,7 @@ class GraphBatch:
     levels: one string per graph, spacing ``[G]``, world: the one world of the batch.
     bonds: of all graphs, each once; bonds_known ``[G]`` bool. ``bonds.edge_bonds(batch)`` is the type of bond on each edge.
     coarse: levels of coarse nodes, finest first, where ``coarse.with_coarse`` made them.
+    grid_shapes: of each graph its ``grid_shape``; empty for atoms.
     """
 
     positions: Tensor
@@ -51,6 +52,7 @@ class GraphBatch:
     bonds: Bonds = field(default_factory=no_bonds)
     bonds_known: Tensor = None  # type: ignore[assignment]  # filled in when made: nothing is known
     coarse: tuple[CoarseLevel, ...] = ()
+    grid_shapes: Sequence[tuple[int, ...] | None] = ()
 
     def __post_init__(self) -> None:
         if self.bonds_known is None:
@@ -94,7 +96,7 @@ class GraphBatch:
                 value = value.mapped(change)
             elif name == "coarse":
                 value = tuple(level.mapped(change) for level in value)
-            elif name not in ("levels", "world", "provenance"):
+            elif name not in ("levels", "world", "provenance", "grid_shapes"):
                 value = change(value)
             values[name] = value
         return GraphBatch(**values)

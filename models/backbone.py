@@ -17,6 +17,7 @@ from .config import NetworkConfig
 from .control import directed_basis
 from .convolution import EdgeConvolution, EdgeGeometry
 from .embedding import ConditionEmbedding, NodeEmbedding
+from .fourier import FourierConvolution, WaveGeometry
 from .fused import EdgeList, NodeBlock, PowerShape, powers, powers_available
 from .layers import BOUND_EPS, EquivariantLinear, EquivariantNorm, GatedUpdate
 from .long_range import LongRange, Space
@@ -34,6 +35,7 @@ class Layer(nn.Module):
         self.norm = EquivariantNorm(config)
         self.before = EquivariantLinear(config)
         self.convolution = EdgeConvolution(config)
+        self.fourier = FourierConvolution(config) if config.fourier else None
         self.neighbors = EquivariantLinear(config)
         self.itself = EquivariantLinear(config, gain=0.5)
         self.element = nn.Linear(config.channels, config.width)
@@ -54,7 +56,10 @@ class Layer(nn.Module):
         if self.compiled(x_NMK, scalars_only=scalars_only):
             return self._fused(x_NMK, geometry, condition_NC, scalars_only)
         h = self.norm(x_NMK)
-        gathered = self.convolution(self.before(h), geometry, scalars_only=scalars_only)
+        y = self.before(h)
+        gathered = self.convolution(y, geometry, scalars_only=scalars_only)
+        if self.fourier is not None and geometry.waves:
+            gathered = gathered + self.fourier(y, geometry.waves, condition_NC, geometry.starts_G)
         a = self.neighbors(gathered) + self.itself(h)
         a = a * self.element(h[:, 0, : condition_NC.shape[1]]).unsqueeze(1)
         x = x_NMK + self.mixes[0](a)
@@ -86,6 +91,8 @@ class Layer(nn.Module):
 
         y, sender, receiver = call(known.before, x_NMK)
         gathered = self.convolution.convolve(y, sender, receiver, geometry, scalars_only=scalars_only)
+        if self.fourier is not None and geometry.waves:
+            gathered = gathered + self.fourier(y, geometry.waves, condition_NC, geometry.starts_G)
         x, *factors = call(known.gather, x_NMK, gathered)
         powers = self.powers(factors[0]) if factors else []
         (out,) = call(known.after, x, *powers, condition_NC)
@@ -134,6 +141,7 @@ class Backbone(nn.Module):
         self.embedding = NodeEmbedding(config)
         self.rotation = FrameRotation(config.lmax)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.waves = WaveGeometry(config, self.rotation) if config.fourier else None
         if config.long_range in ("filter", "both"):
             self.long_range = LongRange(config)
         if config.long_range in ("coarse", "both"):
@@ -176,6 +184,8 @@ class Backbone(nn.Module):
             envelope_E=envelope,
             direction_E3=direction,
             rotation=self.rotation,
+            waves=[] if self.waves is None else self.waves(batch, vector_E3.dtype),
+            starts_G=batch.nodes_per_graph().cumsum(0) - batch.nodes_per_graph(),
         )
 
     def forward(

@@ -70,6 +70,8 @@ class NetworkConfig(BaseModel):
     long_range_smallest: float = Field(1.5, gt=0)
     """Bounds of their widths, in the unit of ``cutoff``; the smallest sets the mesh."""
     long_range_largest: float = Field(12.0, gt=0)
+    fourier: bool = False
+    """Fields on grids: messages through Fourier space in every layer (``fourier.py``)."""
     electrostatics: bool = False
     """Charges that add up to the total, and their Coulomb energy in the energy (``electrostatics.py``)."""
     levels: tuple[str, ...] = ()

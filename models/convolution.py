@@ -13,7 +13,7 @@ Together these are all parity-allowed paths of the full tensor product with sphe
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import NetworkConfig
+from .fourier import Waves
 from .fused import EdgeList, Radial, Shape, available, convolve
 from .rotation import FrameRotation, edge_frames
 
@@ -34,6 +35,10 @@ class EdgeGeometry:
     envelope_E: Tensor
     direction_E3: Tensor
     rotation: FrameRotation
+    waves: list[Waves] = field(default_factory=list)
+    """For messages through Fourier space; empty where there are none."""
+    starts_G: Tensor | None = None
+    """First node of each graph, where there are waves."""
 
     @cached_property
     def frame_EMM(self) -> Tensor:

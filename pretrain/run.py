@@ -189,14 +189,16 @@ def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> tuple[At
     statistics = Statistics(NetworkConfig(**config.network.hyperparameters()))
     atoms: dict[str, None] = {}
     fields: dict[str, None] = {}
+    grids = False
     for graphs in train_sets:
         statistics.add(graphs)
         for g in graphs:
             (fields if g.world == "field" else atoms).setdefault(g.level)
+            grids = grids or g.grid_shape is not None
     torch.manual_seed(config.seed)
     net = AtomFieldNet(
         NetworkConfig(
-            **config.network.hyperparameters(),
+            **config.network.for_data(grids=grids).hyperparameters(),
             levels=(*atoms, *fields),
             average_neighbors=16.0,
             default_level_atoms=next(iter(atoms), ""),

@@ -73,7 +73,7 @@ def flow(
 ) -> Graph:
     """One Navier-Stokes trajectory with velocity, vorticity and pressure; ``dt`` between frames is drawn if not given."""
     solver = NavierStokes2D(SOLVER_POINTS, 1.0, viscosity)
-    vorticity = _random_field(rng, solver.grid, highest=4)
+    vorticity = random_field(rng, solver.grid, highest=4)
     velocity = solver.velocity(solver.grid.forward(vorticity))
     vorticity = vorticity / velocity.square().sum(0).mean().sqrt()
     dt = dt or math.exp(rng.uniform(math.log(0.009), math.log(0.016)))
@@ -96,10 +96,10 @@ def advected_scalar(rng: np.random.Generator, group: str, *, scattered: bool = F
     """One scalar carried by a steady random flow."""
     grid = PeriodicGrid((SOLVER_POINTS, SOLVER_POINTS), (1.0, 1.0))
     flow_solver = NavierStokes2D(SOLVER_POINTS, 1.0, 0.0)
-    velocity = flow_solver.velocity(grid.forward(_random_field(rng, grid, highest=3)))
+    velocity = flow_solver.velocity(grid.forward(random_field(rng, grid, highest=3)))
     velocity = velocity / velocity.square().sum(0).mean().sqrt()
     diffusivity = math.exp(rng.uniform(math.log(5e-4), math.log(1e-2)))
-    start = _random_field(rng, grid, highest=5)
+    start = random_field(rng, grid, highest=5)
     times = torch.arange(NUM_FRAMES, dtype=torch.float64) * math.exp(
         rng.uniform(math.log(0.009), math.log(0.016))
     )
@@ -129,7 +129,7 @@ def burgers_line(rng: np.random.Generator, group: str) -> Graph:
     fine = 4 * LINE_POINTS
     viscosity = math.exp(rng.uniform(math.log(5e-3), math.log(3e-2)))
     solver = Burgers1D(fine, 1.0, viscosity)
-    start = _random_field(rng, solver.grid, highest=4)
+    start = random_field(rng, solver.grid, highest=4)
     times = torch.arange(NUM_FRAMES, dtype=torch.float64) * 0.01
     result = solver.solve(start / start.square().mean().sqrt(), times)
     coarse = solver.grid.resample(result, (LINE_POINTS,))
@@ -169,7 +169,7 @@ def _viscosity(rng: np.random.Generator) -> float:
             return value
 
 
-def _random_field(rng: np.random.Generator, grid: PeriodicGrid, highest: int) -> Tensor:
+def random_field(rng: np.random.Generator, grid: PeriodicGrid, highest: int) -> Tensor:
     """A smooth random field of zero mean: Gaussian modes up to wavenumber index ``highest``."""
     noise = torch.from_numpy(rng.standard_normal(grid.shape))
     index = grid.k_squared.sqrt() * grid.lengths[0] / (2 * math.pi)
