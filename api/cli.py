@@ -1,4 +1,4 @@
-"""The ``atomfield`` command: nine subcommands, and one line and exit code 2 for whatever the user got wrong."""
+"""The ``atomfield`` command: ten subcommands, and one line and exit code 2 for whatever the user got wrong."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 
 from atomfield.data.errors import InputError, RunError
 
+from .commands.analyze import analyze
 from .commands.evaluate import evaluate
 from .commands.finetune import finetune
 from .commands.identify import identify
@@ -22,7 +23,7 @@ from .commands.pretrain import pretrain
 from .commands.quickstart import quickstart
 from .commands.simulate import simulate
 
-COMMANDS = (quickstart, prepare, inspect, pretrain, finetune, evaluate, predict, simulate, identify)
+COMMANDS = (quickstart, prepare, inspect, pretrain, finetune, evaluate, predict, simulate, analyze, identify)
 EXTRAS = {
     "deepspeed": "train",
     "wandb": "train",
@@ -31,13 +32,15 @@ EXTRAS = {
     "meshio": "fields",
     "tblite": "generate",
     "torchdiffeq": "ode",
+    "phonopy": "phonons",
+    "sklearn": "sklearn",
 }
 """Optional module -> the extra that installs it."""
 
 app = typer.Typer(
     name="atomfield",
-    help="One E(3)-equivariant model for atoms and fields: prepare data, pretrain, finetune, evaluate, predict, simulate; "
-    "constants of laws from data.",
+    help="One E(3)-equivariant model for atoms and fields: prepare data, pretrain, finetune, evaluate, predict, simulate, "
+    "analyze; constants of laws from data.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

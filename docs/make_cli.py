@@ -22,7 +22,8 @@ or its `model/`. Options that take several values take commas or repeats, `--tar
 --target forces`; a comma within a name is written `\\,`. A stray word is an error, never a guess.
 
 What is wrong with the input is one line on stderr (where, what was found, what was expected, what to do) and exit code 2.
-Interrupted: 130. `ATOMFIELD_DEBUG=1` shows the traceback of a mistake in the input; errors of the program always show theirs.
+Interrupted: 130; ended by --stop-when: 3. `ATOMFIELD_DEBUG=1` shows the traceback of a mistake in the input; errors
+of the program always show theirs.
 
 `--seed`, `--device` (auto, cpu, cuda) and `--dtype` (float32, float64) mean the same everywhere.
 """
@@ -39,7 +40,11 @@ EXAMPLES = {
     "atomfield finetune --from scratch --train cifs/ --target bulk_modulus --max-time 20m --out runs/moduli",
     "evaluate": "atomfield evaluate runs/mine test.xyz --target energy,forces --out runs/mine-on-test",
     "predict": "atomfield predict runs/mine candidates.csv --out answers.csv",
-    "simulate": "atomfield simulate runs/mine start.xyz --mode nve --steps 20000 --timestep 0.5 --dtype float64 --out runs/nve",
+    "simulate": "atomfield simulate runs/mine start.xyz --mode nve --steps 20000 --timestep 0.5 --dtype float64 --out runs/nve\n"
+    "atomfield simulate runs/mine NaCl.cif --mode npt --temperature 300 --steps 100000 --out runs/npt --resume\n"
+    "atomfield simulate runs/mine NaCl.cif --mode phonons --supercell 3,3,3 --out runs/phonons\n"
+    "atomfield simulate runs/mine a.xyz --mode neb --end b.xyz --images 7 --out runs/path",
+    "analyze": "atomfield analyze runs/npt --out runs/npt/analysis",
     "identify": "atomfield identify identify/lotka_volterra --data hudson-bay-lynx-hare.csv --out runs/lynx\n"
     "atomfield identify identify/burgers --data burgers_shock.mat --set noise=0.01 --out runs/burgers\n"
     "atomfield identify identify/discover --data field.npz --set data.field=usol --out runs/terms",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,13 @@ import numpy as np
 
 from atomfield.data.errors import InputError
 
+from .watch import NOTHING, Limits
+
 if TYPE_CHECKING:
     from ase import Atoms
     from rich.console import Console
+
+    from .restart import State
 
 TRAJECTORY_SUFFIXES = (".traj", ".extxyz", ".xyz")
 
@@ -25,6 +30,10 @@ class Output:
 
     trajectory: ``.traj`` (ASE), ``.extxyz`` or ``.xyz``. log: CSV of the energies. figure: PNG of the energy trace (dynamics).
     interval: steps between samples of all three. progress: a bar with rate and remaining time on ``console``.
+
+    restart: file with the state of the run (:mod:`.restart`), written every ``restart_seconds`` and at the end; it needs a
+    trajectory that can be cut back, ``.extxyz`` or ``.xyz``. resume: go on from that file where there is one. identity: tells the
+    potential (a sha256, say), so that a run is not resumed with another one. stop: limits beyond which a run ends early.
     """
 
     trajectory: str | Path | None = None
@@ -33,6 +42,11 @@ class Output:
     interval: int = 10
     progress: bool = False
     console: Console | None = None
+    restart: str | Path | None = None
+    restart_seconds: float = 10.0
+    resume: bool = False
+    identity: str = ""
+    stop: Limits = NOTHING
 
     def __post_init__(self) -> None:
         if self.interval < 1:
@@ -40,18 +54,33 @@ class Output:
         if self.trajectory is not None and Path(self.trajectory).suffix not in TRAJECTORY_SUFFIXES:
             known = ", ".join(TRAJECTORY_SUFFIXES)
             raise InputError(f"trajectory is {str(self.trajectory)!r}, expected a name ending in {known}")
+        if (
+            self.restart is not None
+            and self.trajectory is not None
+            and Path(self.trajectory).suffix == ".traj"
+        ):
+            raise InputError(
+                "a .traj file cannot be cut back on resuming; write .extxyz, or leave restart out"
+            )
+        if self.resume and self.restart is None:
+            raise InputError("resume needs the file of a restart; name it")
 
 
 class Recorder:
     """A context in which each ``sample`` becomes a row and a frame; files are complete up to the last sample whatever happens.
 
-    columns: names of the numbers of one row; ``rows`` holds them all, in order.
+    columns: names of the numbers of one row; ``rows`` holds them all, in order. resumed: the state to go on from, at which the
+    files are cut.
     """
 
-    def __init__(self, output: Output, columns: tuple[str, ...], total: int, title: str):
+    def __init__(
+        self, output: Output, columns: tuple[str, ...], total: int, title: str, resumed: State | None = None
+    ):
         self.output, self.columns = output, columns
         self.rows: list[tuple[float, ...]] = []
         self._total, self._title, self._shown_at = total, title, 0.0
+        self._first = 0 if resumed is None else resumed.step
+        self._sizes = None if resumed is None else resumed.sizes
         self._bar: Any = None
         self._file: TextIO | None = None
         self._frames: Any = None
@@ -59,14 +88,14 @@ class Recorder:
     def __enter__(self) -> Recorder:
         out = self.output
         if out.log is not None:
-            Path(out.log).parent.mkdir(parents=True, exist_ok=True)
-            self._file = Path(out.log).open("w", newline="")
-            self._writer = csv.writer(self._file)
-            self._writer.writerow(self.columns)
+            self._open_log(Path(out.log))
         if out.trajectory is not None:
             path = Path(out.trajectory)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)
+            if self._sizes is None:
+                path.unlink(missing_ok=True)
+            else:
+                _cut(path, self._sizes["trajectory"])
             if path.suffix == ".traj":
                 from ase.io.trajectory import Trajectory
 
@@ -78,11 +107,37 @@ class Recorder:
         self._began = time.perf_counter()
         return self
 
+    def _open_log(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if self._sizes is None:
+            self._file = path.open("w", newline="")
+            self._writer = csv.writer(self._file)
+            self._writer.writerow(self.columns)
+            return
+        _cut(path, self._sizes["log"])
+        with path.open(newline="") as file:
+            rows = list(csv.reader(file))
+        if not rows or tuple(rows[0]) != self.columns:
+            raise InputError("is not the log of the run to resume", str(path))
+        self.rows = [(int(row[0]), *map(float, row[1:])) for row in rows[1:]]
+        self._file = path.open("a", newline="")
+        self._writer = csv.writer(self._file)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the log and the trajectory now, on disk."""
+        found = {}
+        for name, path in (("log", self.output.log), ("trajectory", self.output.trajectory)):
+            if path is not None:
+                with Path(path).open("ab") as file:
+                    os.fsync(file.fileno())
+                    found[name] = file.tell()
+        return found
+
     def sample(self, atoms: Atoms, row: tuple[float, ...]) -> None:
         """Keep one row (in the order of ``columns``) and one frame, and flush both."""
         self.rows.append(row)
         if self._file is not None:
-            self._writer.writerow([v if isinstance(v, int) else f"{v:.10g}" for v in row])
+            self._writer.writerow([v if isinstance(v, int) else repr(float(v)) for v in row])
             self._file.flush()
         if self._frames is not None:
             self._frames.write(atoms)
@@ -97,7 +152,7 @@ class Recorder:
         if self._bar is None or (now - self._shown_at < 0.1 and step < self._total):
             return
         self._shown_at = now
-        rate = f"{step / max(now - self._began, 1e-9):.1f} steps/s"
+        rate = f"{(step - self._first) / max(now - self._began, 1e-9):.1f} steps/s"
         self._bar.update(self._task, completed=step, rate=rate, note=note)
 
     @property
@@ -116,6 +171,15 @@ class Recorder:
             self._file.close()
         if self._frames is not None:
             self._frames.close()
+
+
+def _cut(path: Path, size: int) -> None:
+    found = path.stat().st_size if path.is_file() else 0
+    if found < size:
+        raise InputError(
+            f"has {found} bytes, expected at least the {size} of the run to resume; start anew", str(path)
+        )
+    os.truncate(path, size)
 
 
 def _bar(console: Console | None) -> Any:

@@ -1,15 +1,16 @@
-"""``atomfield simulate``: relaxation and molecular dynamics of one structure."""
+"""``atomfield simulate``: relaxation, molecular dynamics and properties of one structure."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
 from atomfield.data.errors import InputError
 
-from .options import Checkpoint, Device, Dtype, Level, Seed, load_net, read_options
+from .options import Checkpoint, Device, Dtype, Level, Seed, listed, load_net, read_options
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -22,28 +23,33 @@ Structure = Annotated[
         metavar="STRUCTURE", help="A file with a structure: xyz, CIF, POSCAR, SDF, ...", show_default=False
     ),
 ]
-Mode = Literal["relax", "nve", "nvt", "npt"]
+Motion = Literal["relax", "nve", "nvt", "npt"]
+Study = Literal["eos", "elastic", "phonons", "vibrations", "neb"]
+Mode = Literal["relax", "nve", "nvt", "npt", "eos", "elastic", "phonons", "vibrations", "neb"]
+STOPPED = 3
+"""Exit code of a run that --stop-when ended."""
 
 
 def simulate(
     checkpoint: Checkpoint,
     structure: Structure,
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder of trajectory and log.", show_default=False)
+        Path, typer.Option("--out", metavar="DIR", help="Folder of the results.", show_default=False)
     ],
     mode: Annotated[
         Mode,
         typer.Option(
             "--mode",
-            metavar="relax|nve|nvt|npt",
-            help="Relax, or dynamics at constant energy, temperature, pressure.",
+            metavar="|".join(get_args(Mode)),
+            help="Relax; dynamics at constant energy, temperature, pressure; equation of state, elastic constants, phonons, "
+            "vibrations with infrared intensities, the path to another structure.",
         ),
     ] = "relax",
     record: Annotated[
         int, typer.Option("--record", metavar="N", min=0, help="Which structure of the file, counted from 0.")
     ] = 0,
     steps: Annotated[
-        int, typer.Option("--steps", metavar="N", min=1, help="Most steps (relax) or steps (dynamics).")
+        int, typer.Option("--steps", metavar="N", min=1, help="Most steps (relax, neb) or steps (dynamics).")
     ] = 500,
     timestep: Annotated[float, typer.Option("--timestep", metavar="FS", help="fs.")] = 0.5,
     temperature: Annotated[
@@ -56,8 +62,14 @@ def simulate(
         Literal["langevin", "bussi"], typer.Option("--thermostat", metavar="langevin|bussi", help="Of nvt.")
     ] = "langevin",
     fmax: Annotated[
-        float, typer.Option("--fmax", metavar="F", help="eV/angstrom: relax until no force is larger.")
-    ] = 0.01,
+        float | None,
+        typer.Option(
+            "--fmax",
+            metavar="F",
+            show_default=False,
+            help="eV/angstrom: relax until no force is larger; default: 0.01, of neb 0.05, of the other properties 0.001.",
+        ),
+    ] = None,
     cell: Annotated[
         Literal["fixed", "full", "volume"],
         typer.Option("--cell", metavar="fixed|full|volume", help="What of the cell relaxes."),
@@ -65,31 +77,83 @@ def simulate(
     interval: Annotated[
         int, typer.Option("--interval", metavar="N", min=1, help="Steps between frames.")
     ] = 10,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on from DIR/restart.safetensors where there is one: the same bytes as without a break.",
+        ),
+    ] = False,
+    stop_when: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stop-when",
+            metavar="TERM,...",
+            help="End relax and dynamics early, with exit code 3: force>EV_PER_A, distance<A, temperature>K, uncertainty>NUMBER.",
+        ),
+    ] = None,
+    prepared: Annotated[
+        bool, typer.Option("--as-it-is", help="Properties: do not relax the structure (cell included) first.")
+    ] = False,
+    end: Annotated[
+        str | None,
+        typer.Option(
+            "--end",
+            metavar="FILE",
+            help="neb: the other end, the same atoms in the same order.",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[
+        int, typer.Option("--images", metavar="N", min=1, help="neb: structures between the ends.")
+    ] = 7,
+    supercell: Annotated[
+        str | None,
+        typer.Option(
+            "--supercell",
+            metavar="NX,NY,NZ",
+            show_default=False,
+            help="phonons: repeats of the cell; default: 10 angstrom in each direction, at most 400 atoms.",
+        ),
+    ] = None,
     level: Level = "",
     seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = None,
-) -> None:
-    """Relax a structure or run molecular dynamics; writes trajectory.extxyz, log.csv and, of dynamics, energy.png.
+) -> int:
+    """Relax a structure, run molecular dynamics, or compute a property of it.
 
-    The log has one line per frame. NVE prints the fitted drift of the total energy; --dtype float64 keeps it smallest.
+    relax, nve, nvt, npt write trajectory.extxyz, log.csv, restart.safetensors and, of dynamics, energy.png; NVE prints the
+    fitted drift of the total energy, which --dtype float64 keeps smallest. The properties relax the structure first,
+    print a table
+    and write metrics.json, a figure and their data; `atomfield analyze` reads trajectories.
     """
     from rich.console import Console
 
-    from atomfield.data.source import open_source
-    from atomfield.inference import simulate as run
     from atomfield.inference.calculator import AtomFieldCalculator
+    from atomfield.inference.watch import Limits
 
-    graphs = open_source(structure, read_options(level=level, seed=seed))
-    if record >= len(graphs):
-        raise InputError(
-            f"there is no record {record}; the file has {len(graphs)}, counted from 0", structure
-        )
-    atoms = atoms_of(graphs[record])
+    limits = Limits.parse(listed(stop_when))
+    atoms, given_level = _structure(structure, record, level, seed)
     net = load_net(checkpoint, device, dtype)
-    atoms.calc = AtomFieldCalculator(net, level=graphs[record].level)
+    atoms.calc = AtomFieldCalculator(net, level=given_level)
     out.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
+    if mode not in get_args(Motion):
+        from .study import Choices, study
+
+        choices = Choices(
+            fmax,
+            steps,
+            prepared,
+            None if end is None else _structure(end, 0, level, seed)[0],
+            images,
+            _repeats(supercell),
+        )
+        study(mode, atoms, choices, out, console)  # type: ignore[arg-type]
+        return 0
+    from atomfield.inference import simulate as run
+
     output = run.Output(
         trajectory=out / "trajectory.extxyz",
         log=out / "log.csv",
@@ -97,10 +161,16 @@ def simulate(
         interval=interval,
         progress=console.is_terminal,
         console=console,
+        restart=out / "restart.safetensors",
+        resume=resume,
+        identity=_identity(checkpoint, str(net.dtype), given_level),
+        stop=limits,
     )
     match mode:
         case "relax":
-            result = run.relax(atoms, fmax=fmax, steps=steps, cell=cell, pressure=pressure, output=output)
+            result = run.relax(
+                atoms, fmax=fmax or 0.01, steps=steps, cell=cell, pressure=pressure, output=output
+            )
         case "nve":
             result = run.nve(
                 atoms, steps=steps, timestep=timestep, temperature=temperature, seed=seed, output=output
@@ -127,6 +197,35 @@ def simulate(
             )
     print(result)
     print("Written: " + ", ".join(str(file) for file in result.files))
+    return STOPPED if result.stopped else 0
+
+
+def _structure(file: str, record: int, level: str, seed: int) -> tuple[Atoms, str]:
+    """The atoms of one record and their level."""
+    from atomfield.data.source import open_source
+
+    graphs = open_source(file, read_options(level=level, seed=seed))
+    if record >= len(graphs):
+        raise InputError(f"there is no record {record}; the file has {len(graphs)}, counted from 0", file)
+    return atoms_of(graphs[record]), graphs[record].level
+
+
+def _repeats(text: str | None) -> tuple[int, int, int] | None:
+    if text is None:
+        return None
+    parts = text.replace("x", ",").split(",")
+    if len(parts) != 3 or not all(p.strip().isdigit() and int(p) > 0 for p in parts):
+        raise InputError(f"found {text!r}, expected three numbers such as 3,3,3", "--supercell")
+    a, b, c = (int(p) for p in parts)
+    return a, b, c
+
+
+def _identity(checkpoint: Path, dtype: str, level: str) -> str:
+    """What tells one potential from another."""
+    from atomfield.models.checkpoint import find
+
+    digest = hashlib.sha256((find(checkpoint) / "model.safetensors").read_bytes()).hexdigest()
+    return f"{digest} {dtype} {level}".strip()
 
 
 def atoms_of(graph: Graph) -> Atoms:

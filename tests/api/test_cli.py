@@ -26,7 +26,9 @@ SURFACE = {
     "evaluate": ["CKPT", "SRC", "--out", "--target", "--train", *READING, *NETWORK],
     "predict": ["CKPT", "SRC", "--out", "--forces", *READING, *NETWORK],
     "simulate": ["CKPT", "STRUCTURE", "--out", "--mode", "--record", "--steps", "--timestep", "--temperature", "--pressure",
-                 "--thermostat", "--fmax", "--cell", "--interval", "--level", "--seed", *NETWORK],
+                 "--thermostat", "--fmax", "--cell", "--interval", "--resume", "--stop-when", "--as-it-is", "--end", "--images",
+                 "--supercell", "--level", "--seed", *NETWORK],
+    "analyze": ["TRAJECTORY", "--out", "--frame-time", "--skip", "--reach", "--blocks"],
     "identify": ["CONFIG", "--data", "--out", "--seed", "--set"],
 }  # fmt: skip
 """Changed on purpose only: arguments by their metavar, options by their name."""

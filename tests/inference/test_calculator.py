@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -64,7 +66,7 @@ def test_pairs_are_searched_anew_when_the_structure_changes(net: AtomFieldNet, s
     solid.calc = calculator
     solid.get_potential_energy()
     for change in (
-        lambda a: a.set_cell(a.cell.array * 1.01),
+        lambda a: a.set_cell(a.cell.array * 1.2),
         lambda a: a.set_atomic_numbers(a.numbers[::-1]),
         lambda a: a.info.update(charge=1),
         lambda a: a.set_pbc([True, True, False]),
@@ -118,3 +120,91 @@ def test_levels_and_mistakes(net: AtomFieldNet, molecule: Atoms) -> None:
     molecule.positions[1] = molecule.positions[0]
     with pytest.raises(InputError, match="atoms 0 and 1 are 0 angstrom apart"):
         molecule.get_potential_energy()
+
+
+def test_hessian_is_the_derivative_of_the_forces(net: AtomFieldNet, molecule: Atoms, solid: Atoms) -> None:
+    for atoms in (molecule, solid):
+        atoms.calc = AtomFieldCalculator(net)
+        found = atoms.calc.hessian(atoms)
+        start, step = atoms.positions.copy(), 1e-4
+        for k in (0, 7):
+            forces = []
+            for sign in (1, -1):
+                atoms.positions[:] = start
+                atoms.positions[k // 3, k % 3] += sign * step
+                forces.append(atoms.get_forces().ravel())
+            expected = (forces[1] - forces[0]) / (2 * step)
+            np.testing.assert_allclose(found[k], expected, atol=1e-5 * np.abs(found).max())
+        atoms.positions[:] = start
+        np.testing.assert_allclose(found.sum(axis=1), 0, atol=1e-6 * np.abs(found).max())  # of a translation
+
+
+@pytest.mark.parametrize("which", ["strain", "squeeze", "shear"])
+def test_kept_pairs_change_nothing_while_the_cell_moves(net: AtomFieldNet, solid: Atoms, which: str) -> None:
+    """Expanded, compressed and sheared a little at each step, with the atoms rattled: the same bits as a fresh search."""
+    kept, fresh = AtomFieldCalculator(net, skin=1.0), AtomFieldCalculator(net, skin=0.0)
+    random = np.random.default_rng(0)
+    change = {
+        "strain": np.diag([1.002, 1.001, 1.003]),
+        "squeeze": np.diag([0.997, 0.999, 0.998]),
+        "shear": np.array([[1, 0.004, 0], [0.002, 1, 0.001], [0, -0.003, 1]]),
+    }[which]
+    for _ in range(12):
+        solid.set_cell(solid.cell.array @ change, scale_atoms=True)
+        solid.positions += 0.01 * random.standard_normal(solid.positions.shape)
+        solid.calc = kept
+        energy, forces, stress = solid.get_potential_energy(), solid.get_forces(), solid.get_stress()
+        solid.calc = fresh
+        assert energy == solid.get_potential_energy()
+        np.testing.assert_array_equal(forces, solid.get_forces())
+        np.testing.assert_array_equal(stress, solid.get_stress())
+    assert kept.pairs.searches < 8
+    assert fresh.pairs.searches == 12
+
+
+def test_unseen_elements_and_worlds_are_refused(net: AtomFieldNet, molecule: Atoms) -> None:
+    known = copy.deepcopy(net)
+    known.atom_head.reference[0, 17] = 0.0
+    molecule.calc = AtomFieldCalculator(known)
+    with pytest.raises(InputError, match=r"has not seen Cl \(atom 3\) at level 'quantum'.*it knows 117 others"):
+        molecule.get_potential_energy()
+    assert not molecule.calc.results
+    molecule.calc = AtomFieldCalculator(known, level="quantum-2")
+    molecule.get_potential_energy()
+    molecule.calc = AtomFieldCalculator(known, allow_unseen=True)
+    molecule.get_potential_energy()
+    known.atom_head.reference[2] = 0.0
+    with pytest.raises(
+        InputError, match=r"level 'fluid' has no energies of atoms.*one of quantum, quantum-2"
+    ):
+        AtomFieldCalculator(known, level="fluid")
+    known.atom_head.reference.zero_()  # properties alone: nothing is known about elements
+    molecule.calc = AtomFieldCalculator(known)
+    molecule.get_potential_energy()
+    known.config = known.config.model_copy(update={"default_level_atoms": ""})
+    with pytest.raises(InputError, match="has not seen atoms"):
+        AtomFieldCalculator(known)
+
+
+def test_a_failed_call_leaves_nothing_behind(net: AtomFieldNet, molecule: Atoms) -> None:
+    molecule.calc = AtomFieldCalculator(net)
+    before = molecule.get_potential_energy()
+    molecule.positions[1] = molecule.positions[0]
+    with pytest.raises(InputError):
+        molecule.get_forces()
+    with pytest.raises(InputError):
+        molecule.get_forces()
+    assert not molecule.calc.results
+    molecule.positions[1] += [1.5, 0, 0]
+    assert molecule.get_potential_energy() != before
+
+
+def test_atoms_that_collide_between_searches(net: AtomFieldNet, molecule: Atoms) -> None:
+    """Closer than any structure may be, though the kept pairs are still complete."""
+    molecule.calc = AtomFieldCalculator(net, skin=6.0)
+    molecule.get_potential_energy()
+    towards = molecule.positions[1] - molecule.positions[0]
+    molecule.positions[1] = molecule.positions[0] + 0.02 * towards / np.linalg.norm(towards)
+    with pytest.raises(InputError, match=r"atoms \d+ and \d+ are 0.02 angstrom apart"):
+        molecule.get_potential_energy()
+    assert molecule.calc.pairs.searches == 1

@@ -1,0 +1,136 @@
+"""``atomfield analyze``: what a trajectory says: radial distribution and diffusion."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from atomfield.data.errors import InputError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+Trajectory = Annotated[
+    Path,
+    typer.Argument(
+        metavar="TRAJECTORY",
+        help="A folder of `atomfield simulate`, or a trajectory that ASE reads.",
+        show_default=False,
+    ),
+]
+
+
+def analyze(
+    trajectory: Trajectory,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder of the results.", show_default=False)
+    ],
+    frame_time: Annotated[
+        float | None,
+        typer.Option(
+            "--frame-time",
+            metavar="FS",
+            show_default=False,
+            help="fs between frames; default: as the log.csv beside the trajectory says.",
+        ),
+    ] = None,
+    skip: Annotated[
+        float,
+        typer.Option(
+            "--skip", metavar="SHARE", min=0.0, max=0.9, help="Share at the start that is left out."
+        ),
+    ] = 0.1,
+    reach: Annotated[
+        float, typer.Option("--reach", metavar="A", help="angstrom: largest distance of g(r).")
+    ] = 8.0,
+    blocks: Annotated[
+        int,
+        typer.Option(
+            "--blocks", metavar="N", min=2, help="Parts whose scatter gives the error of the diffusion."
+        ),
+    ] = 5,
+) -> None:
+    """Radial distribution functions, coordination numbers, mean square displacements and diffusion coefficients with errors.
+
+    Writes metrics.json, rdf.png and rdf.csv (of periodic structures), msd.png and msd.csv. No checkpoint is needed.
+    """
+    import json
+
+    import numpy as np
+
+    from .study import table
+
+    frames, apart = _frames(trajectory, frame_time)
+    frames = frames[int(skip * len(frames)) :]
+    out.mkdir(parents=True, exist_ok=True)
+    numbers: dict[str, float] = {"frames": float(len(frames))}
+    notes: list[str] = []
+    files: list[Path] = []
+    if frames[0].pbc.all():
+        from atomfield.inference import radial
+
+        found = radial.radial_distribution(frames, reach=reach)
+        numbers |= found.metrics()
+        files += [out / "rdf.png", out / "rdf.csv"]
+        radial.figure(found).savefig(files[-2], dpi=150)
+        header = ",".join(
+            ["r_A", *(f"g_{n}" for n in found.g), *(f"neighbours_{n}" for n in found.neighbors)]
+        )
+        columns = np.column_stack([found.radius, *found.g.values(), *found.neighbors.values()])
+        np.savetxt(files[-1], columns, "%.8g", ",", header=header, comments="")
+    else:
+        notes.append("the structure is not periodic in three directions: no g(r)")
+    from atomfield.inference import diffusion
+
+    moved = diffusion.diffusion(frames, apart, blocks=blocks)
+    numbers |= moved.metrics()
+    files += [out / "msd.png", out / "msd.csv"]
+    diffusion.figure(moved).savefig(files[-2], dpi=150)
+    header = ",".join(["time_ps", *(f"msd_{n}_A2" for n in moved.msd)])
+    np.savetxt(
+        files[-1], np.column_stack([moved.time, *moved.msd.values()]), "%.8g", ",", header=header, comments=""
+    )
+    (out / "metrics.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    table(numbers, "trajectory")
+    for note in (*notes, *moved.remarks):
+        typer.echo(f"note: {note}", err=True)
+    print("Written: " + ", ".join(str(f) for f in (*files, out / "metrics.json")))
+
+
+def _frames(path: Path, frame_time: float | None) -> tuple[list[Atoms], float]:
+    """The frames and the time between them in fs."""
+    import ase.io
+
+    file = path / "trajectory.extxyz" if path.is_dir() else path
+    if not file.is_file():
+        raise InputError("no such file, expected a trajectory", str(file))
+    try:
+        frames = ase.io.read(file, index=":")
+    except Exception as error:  # whatever ASE's readers raise
+        raise InputError(f"ASE cannot read it ({type(error).__name__}: {error})", str(file)) from error
+    assert isinstance(frames, list)
+    if len(frames) < 2:
+        raise InputError(f"has {len(frames)} frame, expected a trajectory", str(file))
+    return frames, frame_time if frame_time is not None else _time_of(file.with_name("log.csv"), len(frames))
+
+
+def _time_of(log: Path, count: int) -> float:
+    import csv
+
+    if not log.is_file():
+        raise InputError(
+            "the time between frames is unknown: there is no log.csv beside the trajectory; say --frame-time",
+            str(log),
+        )
+    with log.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or "time_fs" not in rows[0] or len(rows) != count:
+        raise InputError(f"has {len(rows)} times for {count} frames; say --frame-time", str(log))
+    times = [float(r["time_fs"]) for r in rows]
+    steps = [b - a for a, b in itertools.pairwise(times)] or [times[1] - times[0]]
+    if max(steps) - min(steps) > 1e-6 * max(steps):
+        raise InputError("the frames are not equally spaced in time, expected one interval", str(log))
+    return steps[0]

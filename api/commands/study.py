@@ -1,0 +1,138 @@
+"""The properties that ``atomfield simulate`` computes: relax, compute, print a table, write numbers and a figure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atomfield.data.errors import InputError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from rich.console import Console
+
+    from .simulate import Study
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the options say; ``end``: of a path; ``supercell``: of phonons."""
+
+    fmax: float | None
+    steps: int
+    prepared: bool
+    end: Atoms | None
+    images: int
+    supercell: tuple[int, int, int] | None
+
+
+def study(mode: Study, atoms: Atoms, choices: Choices, out: Path, console: Console) -> None:
+    """Compute one property and leave everything in ``out``; remarks go to stderr."""
+    shown = {"progress": console.is_terminal, "console": console}
+    fmax = choices.fmax or (0.05 if mode == "neb" else 0.001)
+    files: list[Path] = []
+    if mode != "neb" and not choices.prepared:
+        files += _relaxed(atoms, fmax, choices.steps, out, console)
+    found: Any
+    match mode:
+        case "eos":
+            from atomfield.inference.equation_of_state import equation_of_state, figure
+
+            found = equation_of_state(atoms, fmax=fmax, **shown)
+            picture, rows = figure(found), _eos_table(found, out / "eos.csv")
+            files.append(rows)
+        case "elastic":
+            from atomfield.inference.elastic import elastic_constants, figure
+
+            found = elastic_constants(atoms, fmax=fmax, **shown)
+            picture = figure(found)
+            _matrix(found.matrix, out / "elastic.csv")
+            files.append(out / "elastic.csv")
+        case "phonons":
+            from atomfield.inference.phonons import figure, phonons
+
+            found = phonons(atoms, supercell=choices.supercell, **shown)
+            picture = figure(found)
+            files += found.save(out)
+        case "vibrations":
+            from atomfield.inference.vibrations import figure, vibrations
+
+            found = vibrations(atoms, **shown)
+            picture = figure(found)
+            files += found.save(out)
+            _modes(found)
+        case "neb":
+            from atomfield.inference.reaction_path import figure, reaction_path
+
+            if choices.end is None:
+                raise InputError("neb needs the other end of the path: --end FILE", "--end")
+            found = reaction_path(
+                atoms, choices.end, images=choices.images, fmax=fmax, steps=choices.steps, **shown
+            )
+            picture = figure(found)
+            files += found.save(out)
+    picture.savefig(out / f"{mode}.png", dpi=150)
+    numbers = found.metrics()
+    (out / "metrics.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    table(numbers, mode)
+    for remark in found.remarks:
+        console.print(f"note: {remark}", highlight=False, soft_wrap=True)
+    print("Written: " + ", ".join(str(f) for f in (*files, out / f"{mode}.png", out / "metrics.json")))
+
+
+def table(numbers: dict[str, float], title: str) -> None:
+    """Name and number, on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(title=title, box=None, pad_edge=False)
+    grid.add_column("")
+    grid.add_column("", justify="right")
+    for name, value in numbers.items():
+        grid.add_row(name, f"{value:.6g}")
+    Console().print(grid)
+
+
+def _relaxed(atoms: Atoms, fmax: float, steps: int, out: Path, console: Console) -> list[Path]:
+    """Relax in place, the cell too where there is one; the structure is kept as ``relaxed.extxyz``."""
+    import ase.io
+
+    from atomfield.inference.simulate import Output, relax
+
+    output = Output(interval=1, progress=console.is_terminal, console=console)
+    run = relax(atoms, fmax=fmax, steps=steps, cell="full" if atoms.pbc.all() else "fixed", output=output)
+    print(f"Relaxed: {run}")
+    if not run.converged:
+        console.print("note: the relaxation did not converge; more --steps, or --as-it-is", highlight=False)
+    ase.io.write(out / "relaxed.extxyz", atoms, format="extxyz")
+    return [out / "relaxed.extxyz"]
+
+
+def _eos_table(found: Any, path: Path) -> Path:
+    import numpy as np
+
+    columns = np.column_stack(
+        [found.volumes, found.energies, found.pressures, found.energy_at(found.volumes)]
+    )
+    np.savetxt(path, columns, "%.10g", ",", header="volume_A3,energy_eV,pressure_GPa,fit_eV", comments="")
+    return path
+
+
+def _matrix(matrix: Any, path: Path) -> None:
+    import numpy as np
+
+    np.savetxt(path, matrix, "%.6f", ",", header="xx,yy,zz,yz,xz,xy (GPa)", comments="")
+
+
+def _modes(found: Any) -> None:
+    """The table of modes."""
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table("mode", "1/cm", "km/mol", box=None, pad_edge=False)
+    for number, frequency in enumerate(found.frequencies):
+        strength = "" if found.intensities is None else f"{found.intensities[number]:.2f}"
+        grid.add_row(str(number), f"{frequency:.1f}", strength)
+    Console().print(grid)

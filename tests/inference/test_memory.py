@@ -1,0 +1,96 @@
+"""What is said where memory does not suffice, against what a pass really takes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from ase.build import bulk
+
+from atomfield.data.errors import InputError
+from atomfield.inference import memory
+from atomfield.inference.calculator import AtomFieldCalculator
+from atomfield.inference.memory import available_bytes, explained, is_out_of_memory, kept_bytes
+from atomfield.models.network import AtomFieldNet
+from tests.small import small_network
+
+
+@pytest.fixture(scope="module")
+def network() -> AtomFieldNet:
+    return small_network(cutoff=4.0)
+
+
+def batch_of(net: AtomFieldNet, repeats: int):
+    atoms = bulk("C", cubic=True).repeat(repeats)
+    atoms.rattle(0.05, seed=0)
+    return AtomFieldCalculator(net).pairs.batch(atoms, "")
+
+
+def test_a_piece_tells_the_whole(network: AtomFieldNet) -> None:
+    """Extrapolated from 64 atoms, and measured on all 216: within a tenth."""
+    batch = batch_of(network, 3)
+    small = kept_bytes(network, batch, True)
+    memory.PROBE, before = batch.num_nodes, memory.PROBE
+    try:
+        whole = kept_bytes(network, batch, True)
+    finally:
+        memory.PROBE = before
+    assert small == pytest.approx(whole, rel=0.1)
+    assert small > 100 * batch.num_edges
+
+
+def test_the_error_says_what_fits(network: AtomFieldNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = batch_of(network, 3)
+    needed = kept_bytes(network, batch, False) * memory.PEAK
+    monkeypatch.setattr(memory, "available_bytes", lambda device: needed / 4)
+    with (
+        pytest.raises(InputError, match=r"out of memory: 216 atoms .* about 5[3-5] atoms like these"),
+        explained(network, batch, False),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(RuntimeError, match="else"), explained(network, batch, False):
+        raise RuntimeError("something else")
+    monkeypatch.setattr(memory, "LARGE", 100)  # weighed before it runs
+    with pytest.raises(InputError, match="out of memory"), explained(network, batch, False):
+        raise AssertionError("never reached")
+    assert available_bytes(torch.device("cpu")) > 0
+    assert is_out_of_memory(
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+    )
+
+
+SCRIPT = """
+import resource, torch
+from ase.build import bulk
+from atomfield.data.errors import InputError
+from atomfield.inference.calculator import AtomFieldCalculator
+from tests.small import small_network
+from atomfield.inference import memory
+torch.set_num_threads(1)
+memory.LARGE = 10**9  # not weighed before: the allocator itself fails
+atoms = bulk("C", cubic=True).repeat(7)
+calc = AtomFieldCalculator(small_network(cutoff=4.0))
+small = bulk("C", cubic=True).repeat(2)
+small.calc = calc
+small.get_forces()
+used = 1024 * int(dict(r.split(":", 1) for r in open("/proc/self/status"))["VmData"].split()[0])
+resource.setrlimit(resource.RLIMIT_DATA, (used + 60 * 2**20,) * 2)
+atoms.calc = calc
+try:
+    atoms.get_forces()
+except InputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of a process on Linux")
+def test_a_process_with_little_memory_says_so() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], cwd=Path(__file__).parents[2], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "out of memory: 2744 atoms" in done.stdout
+    assert "would fit" in done.stdout

@@ -1,0 +1,83 @@
+"""Vibrations of springs whose frequency and intensity are known, and beside ASE's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import molecule
+from ase.calculators.emt import EMT
+from ase.vibrations import Infrared, Vibrations
+
+from atomfield.data.errors import InputError
+from atomfield.inference.calculator import AtomFieldCalculator
+from atomfield.inference.relax import relax
+from atomfield.inference.vibrations import TO_KM_PER_MOL, figure, spectrum, vibrations
+from atomfield.models.network import AtomFieldNet
+from tests.inference.potentials import Diatomic
+
+
+def test_a_diatomic(tmp_path: Path) -> None:
+    """w = sqrt(k / mu), and a dipole q r changes by q per displacement of the bond: I = q^2 / mu."""
+    stiffness, charge = 30.0, 0.4
+    atoms = Atoms("HCl", [[0, 0, 0], [0.3, 0.5, 1.1]])
+    atoms.calc = Diatomic(stiffness, atoms.get_distance(0, 1), charge)
+    found = vibrations(atoms, distance=0.001)
+    m1, m2 = atoms.get_masses()
+    mu = m1 * m2 / (m1 + m2)
+    exact = np.sqrt(stiffness / mu) * units._hbar * 1e10 / np.sqrt(units._e * units._amu) / units.invcm
+    assert found.frequencies == pytest.approx([exact], rel=1e-5)
+    assert found.intensities == pytest.approx([charge**2 / mu / units.Debye**2 * TO_KM_PER_MOL], rel=1e-5)
+    assert found.zero_point_energy == pytest.approx(exact * units.invcm / 2, rel=1e-5)
+    assert found.modes.shape == (1, 2, 3)
+    np.testing.assert_allclose(found.modes[0][0] * m1, -found.modes[0][1] * m2, atol=1e-6)
+    files = found.save(tmp_path)
+    assert files[0].read_text().splitlines()[0] == "mode,frequency_per_cm,energy_meV,intensity_km_per_mol"
+    assert ase.io.read(files[1], ":")[0].info["frequency_per_cm"] == pytest.approx(exact, rel=1e-5)
+    other = Infrared(atoms, name=str(tmp_path / "ir"), delta=0.001)
+    other.run()
+    other.read()
+    assert found.intensities[0] == pytest.approx(other.intensities[-1] * TO_KM_PER_MOL, rel=1e-3)
+    grid = np.linspace(0, 4000, 20001)
+    assert spectrum(found, grid).sum() * 0.2 == pytest.approx(found.intensities[0], rel=0.01)
+    assert figure(found).axes
+
+
+def test_beside_ase(tmp_path: Path) -> None:
+    atoms = molecule("H2O")
+    atoms.calc = EMT()
+    relax(atoms, fmax=1e-4)
+    other = Vibrations(atoms, name=str(tmp_path / "vib"))
+    other.run()
+    found = vibrations(atoms)
+    np.testing.assert_allclose(found.frequencies, other.get_frequencies().real[-3:], rtol=1e-4)
+    assert found.intensities is None
+    assert found.num_imaginary == 0
+    assert "intensity" not in found.save(tmp_path)[0].read_text()
+
+
+def test_our_potential_beside_its_hessian(net: AtomFieldNet, molecule: Atoms) -> None:
+    """An untrained potential has no minimum here:  imaginary modes are said."""
+    molecule.calc = AtomFieldCalculator(net)
+    found = vibrations(molecule, distance=0.002)
+    hessian = molecule.calc.hessian(molecule)
+    np.testing.assert_allclose(found.hessian, hessian, atol=1e-4 * np.abs(hessian).max())
+    assert found.intensities is not None
+    assert found.intensities.min() >= 0
+    assert "imaginary" in " ".join(found.remarks)
+    assert figure(found).axes
+
+
+def test_mistakes(net: AtomFieldNet, solid: Atoms) -> None:
+    solid.calc = AtomFieldCalculator(net)
+    with pytest.raises(InputError, match=r"not periodic.*found pbc"):
+        vibrations(solid)
+    one = molecule("H2O")
+    one.calc = EMT()
+    with pytest.raises(InputError, match="distance is 0"):
+        vibrations(one, distance=0)
+    one.positions[0] += 0.1
+    assert "relax it first" in vibrations(one).remarks[0]
