@@ -39,7 +39,8 @@ EXAMPLES = {
     "--out runs/mine\n"
     "atomfield finetune --from scratch --train cifs/ --target bulk_modulus --max-time 20m --out runs/moduli",
     "evaluate": "atomfield evaluate runs/mine test.xyz --target energy,forces --out runs/mine-on-test",
-    "predict": "atomfield predict runs/mine candidates.csv --out answers.csv",
+    "predict": "atomfield predict runs/mine candidates.csv --out answers.csv\n"
+    "atomfield predict runs/mine stores/million --workers 8 --out answers.parquet",
     "simulate": "atomfield simulate runs/mine start.xyz --mode nve --steps 20000 --timestep 0.5 --dtype float64 --out runs/nve\n"
     "atomfield simulate runs/mine NaCl.cif --mode npt --temperature 300 --steps 100000 --out runs/npt --resume\n"
     "atomfield simulate runs/mine NaCl.cif --mode phonons --supercell 3,3,3 --out runs/phonons\n"

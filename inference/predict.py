@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from atomfield.data.graph import Graph, GraphBatch, collate, step_conditions
-from atomfield.data.neighbors import with_edges
+from atomfield.data.neighbors import with_edges, with_radius_edges
 from atomfield.data.quantities import VOCABULARY
 
 from .convert import to_graphs
+from .memory import explained
 
 if TYPE_CHECKING:
     from atomfield.models.config import NetworkConfig
@@ -56,9 +57,11 @@ def predict_graphs(
     steps: dict[int, list[Prediction]] = {}
     with evaluating(net), _Progress(len(graphs), progress) as bar:
         for items in _packs(net.config, graphs, max_edges, stress is not False):
-            batch = collate([i.graph for i in items])
+            batch = _batch(items, net.config.cutoff)
             with_stress = stress is not False and batch.world != "field" and bool(batch.pbc.all())
-            out = net(batch.to(net.device), forces=forces, stress=with_stress, added=added)
+            placed = batch.to(net.device)
+            with explained(net, placed, with_stress):
+                out = net(placed, forces=forces, stress=with_stress, added=added)
             for item, found in zip(items, _unpacked(net.config, out, batch, forces), strict=True):
                 if batch.world == "field":  # a batch has the quantities of all its graphs
                     found = {name: value for name, value in found.items() if name in item.graph.quantities}
@@ -91,7 +94,7 @@ def embed_graphs(net: AtomFieldNet, graphs: Sequence[Graph], *, max_edges: int =
     results: list[Prediction] = [{}] * len(graphs)
     with evaluating(net):
         for items in _packs(net.config, first, max_edges, False):
-            batch = collate([i.graph for i in items]).to(net.device)
+            batch = _batch(items, net.config.cutoff).to(net.device)
             out = {k: v.double().cpu().numpy() for k, v in net.embed(batch).items()}
             for row, item in enumerate(items):
                 results[item.owner] = {k: v[row] for k, v in out.items()}
@@ -107,28 +110,49 @@ def probabilities(config: NetworkConfig, predictions: Sequence[Prediction]) -> l
 # ---------------------------------------------------------------- packing
 @dataclass(frozen=True)
 class _Item:
-    """A snapshot with edges, the number of the graph that it is from, and whether it is one step of a trajectory."""
+    """A snapshot, the number of the graph that it is from, whether it is one step of a trajectory, and the edges
+    that it has, or may
+    have at most where they are found together with those of its batch."""
 
     owner: int
     graph: Graph
     is_step: bool
+    num_edges: int
+
+
+TOGETHER = 100
+"""Nodes up to which molecules find their neighbours in one call for the whole batch."""
 
 
 def _items(graphs: Sequence[Graph], config: NetworkConfig) -> Iterator[_Item]:
     """Every snapshot that has a forecast; the edges of a trajectory are built once."""
     for owner, graph in enumerate(graphs):
         if graph.times is None:
-            yield _Item(owner, with_edges(graph, config.cutoff), False)
+            if _found_together(graph):
+                yield _Item(owner, graph, False, graph.num_nodes * (graph.num_nodes - 1))
+                continue
+            ready = with_edges(graph, config.cutoff)
+            yield _Item(owner, ready, False, ready.num_edges)
             continue
         ready = with_edges(graph.snapshot(0), config.cutoff)
         if graph.num_times < 2:
-            yield _Item(owner, ready, False)
+            yield _Item(owner, ready, False, ready.num_edges)
         for t in range(graph.num_times - 1):
             dt = float(graph.times[t + 1] - graph.times[t])
             now = graph.snapshot(t)
             conditions = step_conditions(now.conditions, dt, ready.spacing)
             now = replace(now, edges=ready.edges, spacing=ready.spacing, conditions=conditions)
-            yield _Item(owner, now, True)
+            yield _Item(owner, now, True, now.num_edges)
+
+
+def _found_together(graph: Graph) -> bool:
+    return graph.world != "field" and not graph.pbc.any() and graph.num_nodes <= TOGETHER and not graph.edges
+
+
+def _batch(items: list[_Item], cutoff: float) -> GraphBatch:
+    if all(_found_together(item.graph) for item in items):
+        return with_radius_edges(collate([item.graph for item in items]), cutoff)
+    return collate([with_edges(i.graph, cutoff) if _found_together(i.graph) else i.graph for i in items])
 
 
 def _packs(
@@ -141,11 +165,11 @@ def _packs(
         graph = item.graph
         solid = by_stress and bool(graph.pbc.all())
         kind = "field" if graph.world == "field" else "solid" if solid else "atoms"
-        if waiting[kind] and sizes[kind] + graph.num_edges > max_edges:
+        if waiting[kind] and sizes[kind] + item.num_edges > max_edges:
             yield waiting[kind]
             waiting[kind], sizes[kind] = [], 0
         waiting[kind].append(item)
-        sizes[kind] += graph.num_edges
+        sizes[kind] += item.num_edges
     yield from (pack for pack in waiting.values() if pack)
 
 

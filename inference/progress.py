@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-Advance = Callable[[str], None]
-"""Called after each piece of work, with a note (may be empty)."""
+Advance = Callable[..., None]
+"""``advance(note="", amount=1)``: called after each piece of work."""
 
 
 @contextmanager
 def counted(title: str, total: int, shown: bool = False, console: Console | None = None) -> Iterator[Advance]:
-    """A bar of ``total`` pieces while the block runs; yields the function that advances it by one."""
+    """A bar of ``total`` pieces while the block runs; yields the function that advances it."""
     if not shown:
-        yield lambda note: None
+        yield lambda note="", amount=1: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -30,4 +30,4 @@ def counted(title: str, total: int, shown: bool = False, console: Console | None
     )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(title, total=total, note="")
-        yield lambda note: bar.update(task, advance=1, note=note)
+        yield lambda note="", amount=1: bar.update(task, advance=amount, note=note)

@@ -26,13 +26,19 @@ SUFFIXES = (".extxyz", ".xyz", ".csv", ".parquet", ".npz", ".nc")
 REFERENCE = "REF_"
 
 
-def write_predictions(graphs: Sequence[Graph], predictions: Sequence[Prediction], path: str | Path) -> Path:
+def write_predictions(
+    graphs: Sequence[Graph],
+    predictions: Sequence[Prediction],
+    path: str | Path,
+    numbers: Sequence[int] | None = None,
+) -> Path:
     """Write one prediction per graph, in order; the file appears whole or not at all. Returns the path.
 
     ``.extxyz``, ``.xyz``: one frame per structure. ``.csv``: one row per structure with its scalars, vectors and stress; what
     each atom has of its own is left out. ``.parquet``: the same and lists per atom. ``.npz``: structures one after another with
     ``num_nodes``, fields as ``0/velocity``, ``1/velocity``, ... ``.nc``: xarray datasets, a group per field. Rows of a field in
-    ``.csv`` and ``.parquet`` are its points at each time. Raises ``InputError`` for another suffix, for fields in a file of
+    ``.csv`` and ``.parquet`` are its points at each time. numbers: the ``index`` of each record in a table; default: from 0.
+    Raises ``InputError`` for another suffix, for fields in a file of
     atoms, for atoms and fields together, and where nothing is to be written.
     """
     path = Path(path)
@@ -64,7 +70,7 @@ def write_predictions(graphs: Sequence[Graph], predictions: Sequence[Prediction]
             case ".csv" | ".parquet":
                 from .write_table import write_table
 
-                write_table(graphs, predictions, partial)
+                write_table(graphs, predictions, partial, numbers)
             case ".npz":
                 arrays = field_arrays(graphs, predictions) if fields else atom_arrays(graphs, predictions)
                 np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
@@ -72,6 +78,8 @@ def write_predictions(graphs: Sequence[Graph], predictions: Sequence[Prediction]
                 from .write_netcdf import write_netcdf
 
                 write_netcdf(graphs, predictions, partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -18,11 +18,16 @@ _VECTOR = ("x", "y", "z")
 _VOIGT = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
 
 
-def write_table(graphs: Sequence[Graph], predictions: Sequence[Prediction], path: Path) -> None:
+def write_table(
+    graphs: Sequence[Graph],
+    predictions: Sequence[Prediction],
+    path: Path,
+    numbers: Sequence[int] | None = None,
+) -> None:
     """CSV or Parquet, by the suffix of ``path``."""
     lists = path.suffix == ".parquet"
     rows: list[dict[str, Any]] = []
-    for number, (graph, prediction) in enumerate(zip(graphs, predictions, strict=True)):
+    for number, graph, prediction in zip(numbers or range(len(graphs)), graphs, predictions, strict=True):
         values = with_references(graph, prediction)
         if graph.world == "field":
             rows.extend(_points(number, graph, values))

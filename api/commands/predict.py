@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,7 +26,14 @@ from .options import (
     load_net,
     opened,
     read_options,
+    tell_skipped,
 )  # fmt: skip
+
+if TYPE_CHECKING:
+    import torch
+
+    from atomfield.data.graph import Graph
+    from atomfield.inference.predict_many import Work
 
 Out = Annotated[
     Path,
@@ -36,6 +45,16 @@ Out = Annotated[
     ),
 ]
 Forces = Annotated[bool, typer.Option(help="Forces too (slower: a backward pass).")]
+Workers = Annotated[
+    int,
+    typer.Option("--workers", metavar="N", min=1, help="Processes; with --device cuda spread over the GPUs."),
+]
+MaxEdges = Annotated[
+    int,
+    typer.Option(
+        "--max-edges", metavar="N", min=1, help="Pairs of atoms in a batch; fewer need less memory."
+    ),
+]
 
 
 def predict(
@@ -43,6 +62,8 @@ def predict(
     source: Source,
     out: Out,
     forces: Forces = True,
+    workers: Workers = 1,
+    max_edges: MaxEdges = 60_000,
     map: Map = None,
     units: Units = None,
     level: Level = "",
@@ -55,10 +76,14 @@ def predict(
 ) -> None:
     """Predict every record: energy, forces, stress, dipole, charges and the checkpoint's properties; of fields the next states.
 
-    No labels are needed. The answers come in the order of the source.
+    No labels are needed. The answers come in the order of the source. csv, parquet and extxyz are written in bounded
+    memory, and the
+    same command goes on after it was killed; nc and npz are held in memory whole. A source that is larger than memory is a store.
     """
     from rich.console import Console
 
+    from atomfield.data.checks import check_share
+    from atomfield.inference.parts import STREAMED
     from atomfield.inference.predict import predict_graphs, probabilities
     from atomfield.inference.write import SUFFIXES, write_predictions
 
@@ -70,8 +95,50 @@ def predict(
     net = load_net(checkpoint, device, dtype)
     options = read_options(map=map, units=units, level=level, conformers=conformers, seed=seed, on_bad=on_bad)
     graphs = opened(source, options, max_bad)
-    raw = predict_graphs(net, graphs, forces=forces, progress=Console(stderr=True).is_terminal)
-    predictions = probabilities(net.config, raw)
+    console = Console(stderr=True)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_predictions(graphs, predictions, out)
-    print(f"Written: {out} ({len(graphs)} record{'s' if len(graphs) > 1 else ''})")
+    if out.suffix in STREAMED and not _is_field(graphs):
+        work = _work(checkpoint, str(net.device), net.dtype, graphs, out, forces, on_bad == "skip", max_edges)
+        from atomfield.inference.predict_many import predict_many
+
+        count, bad = predict_many(work, workers=workers, progress=console.is_terminal, console=console)
+        tell_skipped(bad)
+        check_share(bad, count, max_bad, source)
+    else:
+        if workers > 1:
+            raise InputError("several processes write csv, parquet or extxyz of atoms", "--workers")
+        raw = predict_graphs(net, graphs, forces=forces, max_edges=max_edges, progress=console.is_terminal)
+        write_predictions(graphs, probabilities(net.config, raw), out)
+        count = len(graphs)
+    print(f"Written: {out} ({count} record{'s' if count > 1 else ''})")
+
+
+def _is_field(graphs: Sequence[Graph]) -> bool:
+    return graphs[0].world == "field"
+
+
+def _work(
+    checkpoint: Path,
+    device: str,
+    dtype: torch.dtype,
+    graphs: Sequence[Graph],
+    out: Path,
+    forces: bool,
+    skip_bad: bool,
+    max_edges: int,
+) -> Work:
+    from atomfield.inference.parts import Parts
+    from atomfield.inference.predict_many import Work, identity_of
+    from atomfield.models.checkpoint import find
+
+    model = hashlib.sha256((find(checkpoint) / "model.safetensors").read_bytes()).hexdigest()
+    about = {
+        "model": model,
+        "source": identity_of(graphs),
+        "forces": forces,
+        "dtype": str(dtype),
+        "skip_bad": skip_bad,
+    }
+    return Work(
+        checkpoint, device, dtype, graphs, Parts(out, len(graphs), about), forces, skip_bad, max_edges
+    )

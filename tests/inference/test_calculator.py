@@ -166,7 +166,9 @@ def test_unseen_elements_and_worlds_are_refused(net: AtomFieldNet, molecule: Ato
     known = copy.deepcopy(net)
     known.atom_head.reference[0, 17] = 0.0
     molecule.calc = AtomFieldCalculator(known)
-    with pytest.raises(InputError, match=r"has not seen Cl \(atom 3\) at level 'quantum'.*it knows 117 others"):
+    with pytest.raises(
+        InputError, match=r"has not seen Cl \(atom 3\) at level 'quantum'.*it knows 117 others"
+    ):
         molecule.get_potential_energy()
     assert not molecule.calc.results
     molecule.calc = AtomFieldCalculator(known, level="quantum-2")
