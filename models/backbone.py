@@ -5,6 +5,8 @@ Legend: ``N`` nodes, ``E`` edges, ``G`` graphs, ``M`` = (lmax+1)^2, ``C`` natura
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -17,7 +19,7 @@ from .config import NetworkConfig
 from .control import directed_basis
 from .convolution import EdgeConvolution, EdgeGeometry
 from .embedding import ConditionEmbedding, NodeEmbedding
-from .fourier import FourierConvolution, WaveGeometry
+from .fourier import FourierConvolution, WaveGeometry, Waves
 from .fused import EdgeList, NodeBlock, PowerShape, powers, powers_available
 from .layers import BOUND_EPS, EquivariantLinear, EquivariantNorm, GatedUpdate
 from .long_range import LongRange, Space
@@ -50,16 +52,22 @@ class Layer(nn.Module):
         """Use compiled kernels where there are any; False is the reference."""
 
     def forward(
-        self, x_NMK: Tensor, geometry: EdgeGeometry, condition_NC: Tensor, *, scalars_only: bool
+        self,
+        x_NMK: Tensor,
+        geometry: EdgeGeometry,
+        condition_NC: Tensor,
+        waves: Sequence[Waves] = (),
+        *,
+        scalars_only: bool,
     ) -> Tensor:
         """``scalars_only``: the input is zero beyond natural l = 0."""
         if self.compiled(x_NMK, scalars_only=scalars_only):
-            return self._fused(x_NMK, geometry, condition_NC, scalars_only)
+            return self._fused(x_NMK, geometry, condition_NC, waves, scalars_only)
         h = self.norm(x_NMK)
         y = self.before(h)
         gathered = self.convolution(y, geometry, scalars_only=scalars_only)
-        if self.fourier is not None and geometry.waves:
-            gathered = gathered + self.fourier(y, geometry.waves, condition_NC, geometry.starts_G)
+        if self.fourier is not None and waves:
+            gathered = gathered + self.fourier(y, waves, condition_NC)
         a = self.neighbors(gathered) + self.itself(h)
         a = a * self.element(h[:, 0, : condition_NC.shape[1]]).unsqueeze(1)
         x = x_NMK + self.mixes[0](a)
@@ -82,7 +90,12 @@ class Layer(nn.Module):
         )
 
     def _fused(
-        self, x_NMK: Tensor, geometry: EdgeGeometry, condition_NC: Tensor, scalars_only: bool
+        self,
+        x_NMK: Tensor,
+        geometry: EdgeGeometry,
+        condition_NC: Tensor,
+        waves: Sequence[Waves],
+        scalars_only: bool,
     ) -> Tensor:
         known, named = blocks(self.config, scalars_only), self._named()
 
@@ -91,8 +104,8 @@ class Layer(nn.Module):
 
         y, sender, receiver = call(known.before, x_NMK)
         gathered = self.convolution.convolve(y, sender, receiver, geometry, scalars_only=scalars_only)
-        if self.fourier is not None and geometry.waves:
-            gathered = gathered + self.fourier(y, geometry.waves, condition_NC, geometry.starts_G)
+        if self.fourier is not None and waves:
+            gathered = gathered + self.fourier(y, waves, condition_NC)
         x, *factors = call(known.gather, x_NMK, gathered)
         powers = self.powers(factors[0]) if factors else []
         (out,) = call(known.after, x, *powers, condition_NC)
@@ -160,6 +173,8 @@ class Backbone(nn.Module):
                 layer.compiled(features, scalars_only=scalars_only)
             if layer.products:
                 powers_available(features, layer.shape)
+            if layer.fourier is not None:
+                layer.fourier.convolution.compiled(features, False)
 
     def geometry(self, batch: GraphBatch, vector_E3: Tensor) -> EdgeGeometry:
         """Bases and frames; ``vector_E3`` in model length units (angstrom, or scaled field units)."""
@@ -184,14 +199,13 @@ class Backbone(nn.Module):
             envelope_E=envelope,
             direction_E3=direction,
             rotation=self.rotation,
-            waves=[] if self.waves is None else self.waves(batch, vector_E3.dtype),
-            starts_G=batch.nodes_per_graph().cumsum(0) - batch.nodes_per_graph(),
         )
 
     def forward(
         self, batch: GraphBatch, vector_E3: Tensor, level_G: Tensor, space: Space | None = None
     ) -> Tensor:
         geometry = self.geometry(batch, vector_E3)
+        waves = [] if self.waves is None else self.waves(batch, geometry.basis_EB.dtype)
         condition_NC = self.conditions(batch, level_G)
         x = self.embedding(batch, level_G, condition_NC)
         recompute = self.recompute and torch.is_grad_enabled()
@@ -205,10 +219,10 @@ class Backbone(nn.Module):
             if recompute:
                 # not reentrant: forces are a gradient inside this forward pass, and are differentiated again
                 x = checkpoint(
-                    layer, x, geometry, condition_NC, scalars_only=scalars_only, use_reentrant=False
+                    layer, x, geometry, condition_NC, waves, scalars_only=scalars_only, use_reentrant=False
                 )
             else:
-                x = layer(x, geometry, condition_NC, scalars_only=scalars_only)
+                x = layer(x, geometry, condition_NC, waves, scalars_only=scalars_only)
             if space is not None and number + 1 == self.far_after:
                 x = self._far(x, batch, space, condition_NC)
         return x

@@ -13,7 +13,7 @@ Together these are all parity-allowed paths of the full tensor product with sphe
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -21,7 +21,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import NetworkConfig
-from .fourier import Waves
 from .fused import EdgeList, Radial, Shape, available, convolve
 from .rotation import FrameRotation, edge_frames
 
@@ -35,10 +34,6 @@ class EdgeGeometry:
     envelope_E: Tensor
     direction_E3: Tensor
     rotation: FrameRotation
-    waves: list[Waves] = field(default_factory=list)
-    """For messages through Fourier space; empty where there are none."""
-    starts_G: Tensor | None = None
-    """First node of each graph, where there are waves."""
 
     @cached_property
     def frame_EMM(self) -> Tensor:
@@ -47,13 +42,17 @@ class EdgeGeometry:
 
 
 class EdgeConvolution(nn.Module):
-    """Sum over neighbours of rotated, radially weighted features, divided by sqrt(average number of neighbours)."""
+    """Sum over neighbours of rotated, radially weighted features, divided by sqrt(average number of neighbours).
 
-    def __init__(self, config: NetworkConfig):
+    wave_bases: for wave vectors (``fourier.py``), each its own and only neighbour: so many functions of |k| in the place of those
+    of the distance, and hidden units that :meth:`messages` is given, since modes have no scalars to read.
+    """
+
+    def __init__(self, config: NetworkConfig, *, wave_bases: int = 0):
         super().__init__()
         self.lmax, self.channels, self.unnatural = config.lmax, config.channels, config.channels_unnatural
         self.width = config.width
-        self.norm = 1 / math.sqrt(config.average_neighbors)
+        self.norm = 1.0 if wave_bases else 1 / math.sqrt(config.average_neighbors)
         self.fused = True
         """Use compiled kernels where there are any; False is the reference."""
         self.sizes = [config.lmax + 1 - m for m in range(config.lmax + 1)]
@@ -62,9 +61,10 @@ class EdgeConvolution(nn.Module):
         self.num_same = sum(n * n for n in self.sizes)
         self.num_cross = sum(n * n for n in self.sizes[1:])
         hidden = config.radial_hidden
-        self.basis = nn.Linear(config.num_edge_features, hidden)
-        self.sender = nn.Linear(config.channels, hidden, bias=False)
-        self.receiver = nn.Linear(config.channels, hidden, bias=False)
+        self.basis = nn.Linear(wave_bases or config.num_edge_features, hidden)
+        if not wave_bases:
+            self.sender = nn.Linear(config.channels, hidden, bias=False)
+            self.receiver = nn.Linear(config.channels, hidden, bias=False)
         gain = 1 / math.sqrt(hidden)
         self.same = nn.Parameter(torch.randn(hidden, self.num_same, self.width) * gain)
         self.cross = nn.Parameter(torch.randn(hidden, self.num_cross, 2 * self.unnatural) * gain)
@@ -72,13 +72,26 @@ class EdgeConvolution(nn.Module):
     def forward(self, x_NMK: Tensor, geometry: EdgeGeometry, *, scalars_only: bool) -> Tensor:
         """``scalars_only``: the input is zero beyond natural l=0 (first layer on atoms), which is far cheaper."""
         scalars = x_NMK[:, 0, : self.channels]
+        sender, receiver = self.sender(scalars), F.linear(scalars, self.receiver.weight, self.basis.bias)
+        return self.messages(x_NMK, sender, receiver, geometry, scalars_only=scalars_only)
+
+    def messages(
+        self,
+        x_NMK: Tensor,
+        sender_NH: Tensor,
+        receiver_NH: Tensor,
+        geometry: EdgeGeometry,
+        *,
+        scalars_only: bool,
+    ) -> Tensor:
+        """With the hidden units of senders and receivers (the bias of ``basis`` among them) given."""
+        scalars = x_NMK[:, 0, : self.channels]
         if self.fused and self.compiled(x_NMK, scalars_only):
-            sender, receiver = self.sender(scalars), F.linear(scalars, self.receiver.weight, self.basis.bias)
             features = scalars if scalars_only else x_NMK
-            return self.convolve(features, sender, receiver, geometry, scalars_only=scalars_only)
+            return self.convolve(features, sender_NH, receiver_NH, geometry, scalars_only=scalars_only)
         edges = geometry.edges
-        hidden = self.basis(geometry.basis_EB)
-        hidden = hidden + self.sender(scalars)[edges.sender_E] + self.receiver(scalars)[edges.receiver_E]
+        hidden = F.linear(geometry.basis_EB, self.basis.weight)
+        hidden = hidden + sender_NH[edges.sender_E] + receiver_NH[edges.receiver_E]
         # the envelope comes after the last non-linearity, so a message and two derivatives vanish at the cutoff
         hidden = F.silu(hidden) * (geometry.envelope_E * self.norm).unsqueeze(1)
         message = (

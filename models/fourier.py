@@ -25,14 +25,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from atomfield.data.graph import GraphBatch
 
 from .config import NetworkConfig
+from .convolution import EdgeConvolution, EdgeGeometry
+from .fused import EdgeList
 from .layers import degrees
-from .rotation import FrameRotation, edge_frames
+from .rotation import FrameRotation
 
 PADDING = 1.25
 """Length of the box over that of the points, where they do not repeat."""
@@ -71,13 +72,16 @@ def _smooth(n: int) -> int:
 
 @dataclass
 class Waves:
-    """The wave vectors of one grid: place ``[P]`` in the flat half spectrum, bases ``[P, B]`` of |k|, frames ``[P, M, M]``."""
+    """The wave vectors of one grid: place ``[P]`` in the flat half spectrum, bases ``[P, B]`` of |k|, directions ``[P, 3]``."""
 
     grid: Grid
-    graphs: Tensor
+    nodes: Tensor
+    """Of all its graphs, one after another."""
+    first_G: Tensor
+    """The first node of each."""
     place_P: Tensor
-    basis_PB: Tensor
-    frame_PMM: Tensor
+    geometry: EdgeGeometry
+    """Of real and imaginary parts, graphs and wave vectors, in this order: each the only neighbour of itself."""
 
 
 class WaveGeometry(nn.Module):
@@ -85,27 +89,26 @@ class WaveGeometry(nn.Module):
 
     def __init__(self, config: NetworkConfig, rotation: FrameRotation):
         super().__init__()
-        self.field_spacing, self.cutoff = config.field_spacing, config.cutoff
+        self.field_spacing = config.field_spacing
         self.rotation = rotation
-        self._kept: dict[tuple[Grid, torch.dtype, torch.device], tuple[Tensor, Tensor, Tensor]] = {}
+        self._kept: dict[tuple[Grid, int, torch.dtype, torch.device], tuple[Tensor, EdgeGeometry]] = {}
 
     def forward(self, batch: GraphBatch, dtype: torch.dtype) -> list[Waves]:
         """One entry per grid in the batch; graphs without one are left out."""
-        found: dict[Grid, list[int]] = {}
         if batch.world != "field":
             return []
+        found: dict[Grid, list[int]] = {}
         starts = [0, *batch.nodes_per_graph().cumsum(0).tolist()]
         for graph, shape in enumerate(batch.grid_shapes):
-            if shape is None:
-                continue
-            grid = self._grid(batch, graph, starts[graph], shape)
-            if grid is not None:
-                found.setdefault(grid, []).append(graph)
+            if shape is not None and (grid := self._grid(batch, graph, starts[graph], shape)) is not None:
+                found.setdefault(grid, []).append(starts[graph])
         device = batch.positions.device
-        return [
-            Waves(grid, torch.tensor(graphs, device=device), *self._made(grid, dtype, device))
-            for grid, graphs in found.items()
-        ]
+        groups = []
+        for grid, its_starts in found.items():
+            first = torch.tensor(its_starts, device=device)
+            nodes = (first[:, None] + torch.arange(math.prod(grid.shape), device=device)).flatten()
+            groups.append(Waves(grid, nodes, first, *self._made(grid, len(first), dtype, device)))
+        return groups
 
     def _grid(self, batch: GraphBatch, graph: int, start: int, shape: Sequence[int]) -> Grid | None:
         """None where the points are no regular grid (a curvilinear one, say)."""
@@ -128,16 +131,27 @@ class WaveGeometry(nn.Module):
         periodic_axes = tuple(bool(batch.pbc[graph, axis]) for axis in range(len(shape)))
         return Grid(tuple(shape), periodic_axes, rows)  # type: ignore[arg-type]
 
-    def _made(self, grid: Grid, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        key = (grid, dtype, device)
+    def _made(
+        self, grid: Grid, graphs: int, dtype: torch.dtype, device: torch.device
+    ) -> tuple[Tensor, EdgeGeometry]:
+        key = (grid, graphs, dtype, device)
         if key not in self._kept:
             if len(self._kept) >= LARGEST_CACHE:
                 self._kept.clear()
             place, waves = _wave_vectors(grid)
             length = waves.norm(dim=1)
-            direction = (waves / length[:, None]).to(device)
-            frame = self.rotation(edge_frames(direction)).to(dtype)
-            self._kept[key] = place.to(device), wave_basis(length).to(device, dtype), frame
+            count = 2 * graphs * len(place)
+            itself = torch.arange(count, device=device)
+            self._kept[key] = (
+                place.to(device),
+                EdgeGeometry(
+                    edges=EdgeList(itself, itself, count),
+                    basis_EB=wave_basis(length).to(device, dtype).repeat(2 * graphs, 1),
+                    envelope_E=torch.ones(count, dtype=dtype, device=device),
+                    direction_E3=(waves / length[:, None]).to(device, dtype).repeat(2 * graphs, 1),
+                    rotation=self.rotation,
+                ),
+            )
         return self._kept[key]
 
 
@@ -178,110 +192,62 @@ def wave_basis(length_P: Tensor) -> Tensor:
 class FourierConvolution(nn.Module):
     """``[N, M, K]`` from the features of all points of each graph's grid; zero for graphs without one."""
 
-    turns: Tensor
+    cosine: Tensor
+    sine: Tensor
     degree_of_component: Tensor
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
-        self.lmax, self.channels, self.unnatural = config.lmax, config.channels, config.channels_unnatural
         self.width = config.width
-        self.sizes = [config.lmax + 1 - m for m in range(config.lmax + 1)]
-        self.rows = [self.sizes[0], *(2 * n for n in self.sizes[1:])]
-        hidden = config.radial_hidden
-        self.basis = nn.Linear(NUM_BASES, hidden)
-        self.condition = nn.Linear(config.channels, hidden, bias=False)
-        gain = 1 / math.sqrt(hidden)
-        self.same = nn.Parameter(torch.randn(hidden, sum(n * n for n in self.sizes), self.width) * gain)
-        self.cross = nn.Parameter(
-            torch.randn(hidden, sum(n * n for n in self.sizes[1:]), 2 * self.unnatural) * gain
-        )
-        self.mean = nn.Parameter(torch.zeros(config.lmax + 1, self.width))
+        self.size = (config.lmax + 1) ** 2
+        self.convolution = EdgeConvolution(config, wave_bases=NUM_BASES)
+        self.condition = nn.Linear(config.channels, config.radial_hidden, bias=False)
+        self.mean = nn.Parameter(torch.zeros(config.lmax + 1, config.width))
         degree = degrees(config.lmax)
-        quarter = degree[:, None] + torch.cat([torch.zeros(self.channels), torch.ones(self.unnatural)])
-        self.register_buffer("turns", quarter.long() % 4)
-        """Quarter turns of the phase, ``[M, K]``: l, and l + 1 in the unnatural class."""
+        unnatural = torch.cat([torch.zeros(config.channels), torch.ones(config.channels_unnatural)])
+        turns = (degree[:, None] + unnatural).long() % 4
+        self.register_buffer("cosine", torch.tensor([1.0, 0.0, -1.0, 0.0], dtype=torch.float64)[turns])
+        self.register_buffer("sine", torch.tensor([0.0, 1.0, 0.0, -1.0], dtype=torch.float64)[turns])
+        """i^l, and i^(l+1) in the unnatural class: ``[M, K]`` each."""
         self.register_buffer("degree_of_component", degree)
 
-    def forward(self, x_NMK: Tensor, waves: list[Waves], condition_NC: Tensor, starts_G: Tensor) -> Tensor:
-        """``starts_G``: first node of each graph."""
+    def forward(self, x_NMK: Tensor, waves: Sequence[Waves], condition_NC: Tensor) -> Tensor:
         out = torch.zeros_like(x_NMK)
         for group in waves:
-            points = math.prod(group.grid.shape)
-            nodes = (starts_G[group.graphs, None] + torch.arange(points, device=x_NMK.device)).flatten()
-            whole = len(nodes) == len(x_NMK)
-            x = x_NMK if whole else x_NMK[nodes]
-            condition = condition_NC[starts_G[group.graphs]]
-            found = self._grid(x.reshape(len(group.graphs), *group.grid.shape, -1), group, condition)
+            whole = len(group.nodes) == len(x_NMK)
+            x = x_NMK if whole else x_NMK[group.nodes]
+            found = self._grid(x.reshape(len(group.first_G), *group.grid.shape, -1), group, condition_NC)
             found = found.reshape(-1, *x_NMK.shape[1:])
-            out = found if whole else out.index_add(0, nodes, found)
+            if whole:
+                return found
+            out = out.index_add(0, group.nodes, found)
         return out
 
-    def _grid(self, x: Tensor, group: Waves, condition_GC: Tensor) -> Tensor:
+    def _grid(self, x: Tensor, group: Waves, condition_NC: Tensor) -> Tensor:
         """``x [G, *shape, M K]`` -> the same shape."""
-        grid, size = group.grid, (self.lmax + 1) ** 2
+        grid, graphs, count = group.grid, len(x), len(group.place_P)
         dims, padded = tuple(range(1, 1 + len(grid.shape))), grid.padded
         modes = torch.fft.rfftn(x, s=padded, dim=dims)
         half = modes.shape[1:-1]
-        flat = modes.reshape(len(x), -1, size, self.width)
-        mapped = self._map(flat[:, group.place_P], group, condition_GC)
+        flat = modes.reshape(graphs, -1, self.size, self.width)
+        given = flat[:, group.place_P]
+        real, imaginary = self._turned(given.real, given.imag, 1)
+        parts = torch.stack([real, imaginary]).reshape(-1, self.size, self.width)
+        sender = self.condition(condition_NC[group.first_G])[None, :, None].expand(2, -1, count, -1)
+        sender = sender.reshape(len(parts), -1)
+        bias = self.convolution.basis.bias.expand(len(parts), -1)
+        mapped = self.convolution.messages(parts, sender, bias, group.geometry, scalars_only=False)
+        real, imaginary = self._turned(*mapped.reshape(2, graphs, count, self.size, self.width), -1)
         zero = flat[:, :1] * self.mean[self.degree_of_component]
-        spectrum = (
-            torch.zeros_like(flat)
-            .index_copy(1, group.place_P, mapped)
-            .index_add(1, torch.zeros(1, dtype=torch.int64, device=x.device), zero)
-        )
-        back = torch.fft.irfftn(spectrum.reshape(len(x), *half, -1), s=padded, dim=dims)
+        spectrum = torch.zeros_like(flat)
+        spectrum = spectrum.index_copy(1, group.place_P, torch.complex(real, imaginary))
+        spectrum = spectrum.index_copy(1, torch.zeros(1, dtype=torch.int64, device=x.device), zero)
+        back = torch.fft.irfftn(spectrum.reshape(graphs, *half, -1), s=padded, dim=dims)
         for axis, n in zip(dims, grid.shape, strict=True):
             back = back.narrow(axis, 0, n)
         return back
 
-    def _map(self, modes_GPMK: Tensor, group: Waves, condition_GC: Tensor) -> Tensor:
-        """The SO(2) convolution of complex modes, phases included."""
-        graphs, waves = modes_GPMK.shape[:2]
-        # [P, M, G * 2 * K]: real and imaginary parts go the same way
-        real = (
-            self._turned(torch.view_as_real(modes_GPMK), 1)
-            .permute(1, 2, 0, 4, 3)
-            .reshape(waves, len(self.turns), -1)
-        )
-        aligned = (group.frame_PMM @ real).view(waves, len(self.turns), graphs, 2, self.width)
-        hidden = F.silu(self.basis(group.basis_PB)[:, None] + self.condition(condition_GC))
-        same = (hidden @ self.same.flatten(1)).view(waves, graphs, -1, self.width)
-        cross = (hidden @ self.cross.flatten(1)).view(waves, graphs, self.cross.shape[1], 2 * self.unnatural)
-        same_m = same.split([n * n for n in self.sizes], dim=2)
-        cross_m = cross.split([n * n for n in self.sizes[1:]], dim=2)
-        parts = []
-        for m, (size, z) in enumerate(zip(self.sizes, aligned.split(self.rows, dim=1), strict=True)):
-            # [P, out, in, G, 1, K] times [P, 1, in, G, 2, K]
-            weight = same_m[m].view(waves, graphs, size, size, self.width).permute(0, 2, 3, 1, 4).unsqueeze(4)
-            if m == 0:
-                parts.append((weight * z.unsqueeze(1)).sum(2))
-                continue
-            z = z.view(waves, size, 2, graphs, 2, self.width)
-            out = (weight.unsqueeze(3) * z.unsqueeze(1)).sum(2)
-            if self.unnatural:
-                other = cross_m[m - 1].view(waves, graphs, size, size, 2 * self.unnatural)
-                out = self._add_cross(out, z, other.permute(0, 2, 3, 1, 4)[:, :, :, None, :, None])
-            parts.append(out.flatten(1, 2))
-        mixed = torch.cat(parts, dim=1).reshape(waves, len(self.turns), -1)
-        back = (group.frame_PMM.transpose(1, 2) @ mixed).view(waves, len(self.turns), graphs, 2, self.width)
-        turned = self._turned(back.permute(2, 0, 1, 4, 3), -1)
-        return torch.view_as_complex(turned.contiguous())
-
-    def _turned(self, x_2: Tensor, sign: int) -> Tensor:
-        """Complex numbers as pairs ``[..., M, K, 2]`` times i^(sign * turns)."""
-        turns = (sign * self.turns) % 4
-        cosine = torch.tensor([1.0, 0.0, -1.0, 0.0], dtype=x_2.dtype, device=x_2.device)[turns][..., None]
-        sine = torch.tensor([0.0, 1.0, 0.0, -1.0], dtype=x_2.dtype, device=x_2.device)[turns][..., None]
-        other = torch.stack([-x_2[..., 1], x_2[..., 0]], -1)
-        return x_2 * cosine + other * sine
-
-    def _add_cross(self, out: Tensor, z: Tensor, weight: Tensor) -> Tensor:
-        """As in ``convolution.py``; ``out`` and ``z`` are ``[P, size, 2, G, 2, K]``."""
-        c, u = self.channels, self.unnatural
-        turned = torch.stack([-z[:, :, 1], z[:, :, 0]], dim=2)
-        other = torch.cat([turned[..., c:], turned[..., :u]], dim=-1)
-        mixed = (weight * other.unsqueeze(1)).sum(2)
-        return torch.cat(
-            [out[..., :u] + mixed[..., :u], out[..., u:c], out[..., c:] + mixed[..., u:]], dim=-1
-        )
+    def _turned(self, real: Tensor, imaginary: Tensor, sign: int) -> tuple[Tensor, Tensor]:
+        """``[..., M, K]`` times i^(sign turns)."""
+        cosine, sine = self.cosine.to(real.dtype), (sign * self.sine).to(real.dtype)
+        return real * cosine - imaginary * sine, real * sine + imaginary * cosine

@@ -94,12 +94,12 @@ def test_leray_projection_is_in_reach():
     )  # fmt: skip
     net = FourierConvolution(config).double()
     with torch.no_grad():
-        net.basis.weight.zero_()
+        net.convolution.basis.weight.zero_()
         net.condition.weight.zero_()
-        net.basis.bias.fill_(1.0)
+        net.convolution.basis.bias.fill_(1.0)
         hidden = torch.nn.functional.silu(torch.ones(4, dtype=torch.float64)).sum()
-        net.same.zero_()
-        net.same[:, 3] = 1 / hidden  # m = 0: (0,0), (0,1), (1,0), (1,1)
+        net.convolution.same.zero_()
+        net.convolution.same[:, 3] = 1 / hidden  # m = 0: (0,0), (0,1), (1,0), (1,1)
     graph = flow()
     n = (4, 6)
     index = torch.stack(torch.meshgrid(torch.arange(4), torch.arange(6), indexing="ij"), -1).reshape(-1, 2)
@@ -122,7 +122,7 @@ def test_leray_projection_is_in_reach():
     velocity = torch.randn(24, 2, dtype=torch.float64)
     x = torch.zeros(24, 4, 4, dtype=torch.float64)
     x[:, 1:3, 0] = velocity  # e3nn's order is that of Cartesian components
-    along = net(x, waves, torch.zeros(24, 4, dtype=torch.float64), torch.tensor([0]))[:, 1:3, 0]
+    along = net(x, waves, torch.zeros(24, 4, dtype=torch.float64))[:, 1:3, 0]
     from atomfield.physics_priors.spectral import PeriodicGrid
 
     grid = PeriodicGrid(n, (1.0, 1.0))
