@@ -35,7 +35,13 @@ Anything = Annotated[
     ),
 ]
 Picture = Annotated[
-    Path | None, typer.Option("--picture", metavar="FILE.png", help="Draw one record.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--picture",
+        metavar="FILE.png",
+        help="Draw one record; of a run: its curves (.html for the whole page).",
+        show_default=False,
+    ),
 ]
 Record = Annotated[
     int, typer.Option("--record", metavar="N", min=0, help="The record that is drawn, counted from 0.")
@@ -69,7 +75,7 @@ def inspect(
     """Show what is inside, as a table and, with --picture, as a picture.
 
     Data: worlds, elements, quantities with units and ranges. A checkpoint: its configuration, size, levels and sha256. A run: its
-    last logged lines and its results.
+    newest values, its results, and a page of its curves, `RUN/training.html`.
     """
     from rich.console import Console
 
@@ -81,9 +87,15 @@ def inspect(
         _show_run(folder, console)
     if is_checkpoint:
         _show_checkpoint(folder, console)
+    if (folder / "metrics.jsonl").is_file():
+        _write_page(folder, picture)
+        return
     if is_run or is_checkpoint:
         if picture is not None:
-            raise InputError("a picture is drawn of a data record, and this is a run or a checkpoint", what)
+            raise InputError(
+                "a picture is drawn of a data record or of a run with metrics.jsonl, and this is neither",
+                what,
+            )
         return
     from atomfield.data.checks import check_share
     from atomfield.data.inspect import picture as draw
@@ -168,22 +180,31 @@ def _show_checkpoint(folder: Path, console: Console) -> None:
     _table("Checkpoint", rows, console)
 
 
+def _write_page(folder: Path, picture: Path | None) -> None:
+    """Where it was asked for, or beside the run if that can be written to."""
+    from atomfield.run_page import write_page
+
+    if picture is not None and picture.suffix not in (".png", ".html"):
+        raise InputError("expected a name that ends in .png or .html", f"--picture {picture}")
+    try:
+        print(f"Written: {write_page(folder, picture or folder / 'training.html')}")
+    except PermissionError:
+        if picture is not None:
+            raise
+        print(f"{folder} cannot be written to, so there is no page; --picture PAGE.html puts it elsewhere")
+
+
 def _show_run(folder: Path, console: Console) -> None:
-    log = folder / "metrics.jsonl"
-    if log.is_file():
-        lines = log.read_text(encoding="utf-8").splitlines()
-        try:
-            rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
-        except ValueError as error:
-            raise InputError(f"a line is not JSON ({error})", str(log)) from None
+    from atomfield.run_page import read_rows, table
+
+    rows = read_rows(folder / "metrics.jsonl")
+    if rows:
+        _table(f"Run {folder}", list(table(rows, read_rows(folder / "skipped.jsonl")).rows), console)
         newest: dict[str, Any] = {}
         for row in rows:
             newest |= row
-        _table(
-            f"Run {folder}: {len(rows)} logged lines, newest values",
-            [(k, _number(v)) for k, v in newest.items()],
-            console,
-        )
+        title = f"{len(rows)} logged lines, newest values"
+        _table(title, [(k, _number(v)) for k, v in newest.items()], console)
     results = folder / "metrics.json"
     if results.is_file():
         _table(

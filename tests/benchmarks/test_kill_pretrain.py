@@ -14,7 +14,18 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "kill_pretrain.py"
 @pytest.mark.skipif(not SCRIPT.is_file(), reason="looks at the source tree")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks")
 def test_a_few_kills_lose_nothing(tmp_path):
-    words = ["--kills", "3", "--pairs", "0", "--signals", "0", "--steps", "6", "--out", str(tmp_path / "page.md")]
+    words = [
+        "--kills",
+        "3",
+        "--pairs",
+        "0",
+        "--signals",
+        "0",
+        "--steps",
+        "6",
+        "--out",
+        str(tmp_path / "page.md"),
+    ]
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *words],
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
