@@ -6,12 +6,13 @@ A chunk is a range of record numbers of a part, so what a shard holds depends on
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from .copying import copied
 from .errors import InputError, Provenance
+from .excluding import Excluded
 from .graph import Graph
 from .parts import Part
 from .readers.options import BadRecord, Passed, ReadOptions
@@ -41,6 +42,8 @@ class Recipe:
     form: Form
     chunk_records: int
     watch: Callable[[], Watch] | None
+    excluded: dict[str, str] = field(default_factory=dict)
+    """Identities of records to leave out -> the source that has them, see :mod:`.excluding`."""
 
 
 class _Chunk:
@@ -55,12 +58,15 @@ class _Chunk:
         self._bad: list[dict[str, Any]] = []
         self._watch = recipe.watch() if recipe.watch is not None else None
         self._on_bad = recipe.options.on_bad
+        self._excluded = Excluded(recipe.excluded)
 
     def add(self, outcome: Graph | BadRecord) -> None:
         if isinstance(outcome, BadRecord):
             self._refuse(outcome)
             return
         try:
+            if self._excluded.has(outcome):
+                return
             if self._watch is not None:
                 self._watch.see(outcome)
             self._tally.add(outcome)
@@ -71,7 +77,7 @@ class _Chunk:
 
     def copy(self, part: Part) -> int:
         """Take the rows of a store as they lie; how many, 0 where that cannot be done."""
-        if part.rows is None or self._watch is not None:
+        if part.rows is None or self._watch is not None or self._excluded.identities:
             return 0
         found = copied(part.store(), *part.rows)
         if found is None:
@@ -94,6 +100,7 @@ class _Chunk:
             "shards": self._writer.entries,
             "tally": self._tally.summary(),
             "bad": self._bad,
+            "left_out": dict(self._excluded.counts),
             "findings": self._watch.findings() if self._watch is not None else None,
         }
 

@@ -11,13 +11,15 @@ import json
 import logging
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .chunks import Failure, Recipe, Watch
 from .errors import InputError, Provenance
+from .excluding import identities_of
 from .journal import JOURNAL, LOCK, Entry, Journal
 from .parts import Part, parts_of, stamps
 from .readers.options import BadRecord, ReadOptions
@@ -41,6 +43,8 @@ class Prepared:
     bad: list[BadRecord]
     findings: list[Any]
     new_records: int
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Source given as ``without`` -> how many records of it were left out now."""
 
 
 def prepare(
@@ -50,6 +54,7 @@ def prepare(
     *,
     workers: int = 1,
     append: bool = False,
+    without: Sequence[str] = (),
     form: Form = "arrow",
     chunk_records: int = 2000,
     watch: Callable[[], Watch] | None = None,
@@ -58,27 +63,28 @@ def prepare(
     """Read ``sources`` (files, folders, stores) and write one store.
 
     workers: processes; with more than one, a script that calls this needs ``if __name__ == "__main__":``. append: add to the
-    store ``out``. watch: makes the object that sees the records of one chunk (:class:`~.chunks.Watch`). progress: is told from
-    time to time how many records were read.
+    store ``out``. without: sources whose molecules and crystals are left out (:mod:`.excluding`). watch: makes the object that
+    sees the records of one chunk (:class:`~.chunks.Watch`). progress: is told from time to time how many records were read.
 
     If the last call was killed, this one goes on from what it had finished; if it had finished all, nothing is done. Raises
     ``InputError`` for a record or file that is wrong (the first one, in the order of the sources), for an ``out`` that holds
     something else, and if another process is at it.
     """
     out, options = Path(out), options or ReadOptions()
-    made = _made_from(sources, options, form, chunk_records, watch)
+    made = _made_from(sources, options, form, chunk_records, watch, without)
     base = _base(out, made, append)
     if base is not None and made in base.get("made_from", ()):
         _sweep(out)
         return Prepared(base, [], [], 0)
     if base is not None:
         form = base["form"]
+    excluded = identities_of(without)
     parts = parts_of(sources, options.targets, chunk_records)
     draft = out.parent / f".{out.name}.partial"
     journal = Journal(draft, _digest([made, base["content"] if base else ""]))
     try:
         prefix = f"shard-added{len(base['made_from']):03d}-" if base else "shard-"
-        recipe = Recipe(tuple(parts), options, draft, prefix, form, chunk_records, watch)
+        recipe = Recipe(tuple(parts), options, draft, prefix, form, chunk_records, watch, excluded)
         if journal.chunks:
             logger.warning("goes on after %d chunks that were done before", len(journal.chunks))
         _build(recipe, journal, progress, workers)
@@ -98,11 +104,17 @@ def workers_for(sources: Sequence[str]) -> int:
 
 
 def _made_from(
-    sources: Sequence[str], options: ReadOptions, form: Form, chunk_records: int, watch: Any
+    sources: Sequence[str],
+    options: ReadOptions,
+    form: Form,
+    chunk_records: int,
+    watch: Any,
+    without: Sequence[str],
 ) -> str:
     """One sha256 for the files and everything else that decides what the store holds."""
     chosen = {name: value for name, value in asdict(options).items() if name != "on_bad"}
-    return _digest([list(sources), stamps(sources), chosen, form, chunk_records, repr(watch)])
+    content = [list(sources), stamps(sources), chosen, form, chunk_records, repr(watch)]
+    return _digest([*content, list(without), stamps(without)] if without else content)
 
 
 def _digest(content: Any) -> str:
@@ -157,6 +169,8 @@ def _refuse(
             why = (
                 f"all {len(bad)} records were refused, the first: {bad[0].where}: {bad[0].message}"
                 if bad
+                else "all its records are in what --without names"
+                if any(entry["left_out"] for entry in its)
                 else "no records found"
             )
             raise InputError(why, source)
@@ -204,7 +218,11 @@ def _finish(
             shutil.rmtree(out)
         os.rename(draft, out)
         _sweep(out)
-    return Prepared(index, bad, [entry["findings"] for entry in entries], tally.num_records - before)
+    left_out: Counter[str] = Counter()
+    for entry in entries:
+        left_out.update(entry["left_out"])
+    findings = [entry["findings"] for entry in entries]
+    return Prepared(index, bad, findings, tally.num_records - before, dict(left_out))
 
 
 def _listed_before(out: Path, base: dict[str, Any] | None) -> list[dict[str, str]]:

@@ -83,6 +83,16 @@ def prepare(
             "--fractions", metavar="A,B,C", help="Shares of train, valid and test, or of train and test."
         ),
     ] = "0.8,0.1,0.1",
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--without",
+            metavar="SRC",
+            help="Leave out molecules (by their bonds) and crystals (by composition) that this source has, such as a test set; "
+            "several by repeating.",
+            show_default=False,
+        ),
+    ] = None,
     check: Annotated[
         bool,
         typer.Option(
@@ -126,10 +136,20 @@ def prepare(
     )
     count = workers_for(sources) if workers is None else workers
     with _counter() as progress:
-        done = prepare_store(sources, out, options, workers=count, append=append, progress=progress)
+        done = prepare_store(
+            sources,
+            out,
+            options,
+            workers=count,
+            append=append,
+            without=without or (),
+            progress=progress,
+        )
     tell_skipped(done.bad)
     if done.bad:
         typer.echo(f"all of them: {out / 'bad_records.json'}", err=True)
+    for source in without or ():
+        print(f"Left out: {done.left_out.get(source, 0)} records that are in {source}")
     store, console = Store(out), Console()
     show(summarize(store), console)
     if check and done.new_records:
