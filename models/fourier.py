@@ -237,7 +237,8 @@ class FourierConvolution(nn.Module):
         sender = sender.reshape(len(parts), -1)
         bias = self.convolution.basis.bias.expand(len(parts), -1)
         mapped = self.convolution.messages(parts, sender, bias, group.geometry, scalars_only=False)
-        real, imaginary = self._turned(*mapped.reshape(2, graphs, count, self.size, self.width), -1)
+        parts = mapped.reshape(2, graphs, count, self.size, self.width)
+        real, imaginary = self._turned(parts[0], parts[1], -1)
         zero = flat[:, :1] * self.mean[self.degree_of_component]
         spectrum = torch.zeros_like(flat)
         spectrum = spectrum.index_copy(1, group.place_P, torch.complex(real, imaginary))

@@ -18,7 +18,7 @@ NETWORK = ["--device", "--dtype"]
 SURFACE = {
     "quickstart": ["--out", "--seed", "--device"],
     "prepare": ["SOURCE...", "--out", "--target", *READING, "--workers", "--append",
-                "--split", "--by-id", "--fractions", "--check"],
+                "--split", "--by-id", "--fractions", "--without", "--check"],
     "inspect": ["STORE|CHECKPOINT|RUN|FILE", "--picture", "--record", "--check", "--verify", "--target", *READING],
     "pretrain": ["CONFIG", "--set", "--plan", "--max-time", "--seed", "--device"],
     "finetune": ["[CONFIG]", "--from", "--train", "--valid", "--test", "--target", "--out", "--task", "--pooling", "--max-time",
