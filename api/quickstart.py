@@ -302,9 +302,11 @@ def summary(metrics: dict[str, float]) -> Table:
 
 
 def report(out: Path, metrics: dict[str, float], commands: list[str], minutes: float) -> None:
-    """``out/report.html``: the table, loss curves, parity plots, a rollout beside the truth, the NVE trace, the commands."""
+    """``out/report.html``: the table, loss curves, parity plots, a rollout beside the truth, the NVE trace, the laws with
+    their numbers, the commands."""
     from atomfield.finetune.plots import loss_curves, png
     from atomfield.finetune.report import Code, Picture, Section, provenance_section, write_report
+    from atomfield.quickstart_laws import laws
 
     rows = [json.loads(line) for line in (out / "pretrain" / "metrics.jsonl").read_text().splitlines()]
     history = [row for row in rows if "train_loss" in row]
@@ -331,6 +333,7 @@ def report(out: Path, metrics: dict[str, float], commands: list[str], minutes: f
     ]
     sections += [
         Section("Dynamics", trace),
+        Section("Laws", [laws(metrics, [t.name for t in TASKS], out / "nve")]),
         Section("Commands", [Code("\n".join(commands))]),
         provenance_section(),
     ]

@@ -16,6 +16,8 @@ from atomfield.data.graph import Graph
 from .assess import Assessment, assess
 from .baselines import describe
 from .field_errors import vrmse_rows
+from .guard import penalty_section
+from .laws import laws_obeyed
 from .metrics import flatten, measures_of, probability
 from .report import Section, Table, number, provenance_section, write_report
 from .sections import result_sections
@@ -174,14 +176,20 @@ def evaluate(
     if shared is not None and shared.leaked:
         metrics |= without_overlap(assessment, shared)
         assessment.notes.append(_overlap_note(shared))
+    laws = laws_obeyed(net, assessment.graphs, targets)
+    metrics |= laws.flat()
+    penalties = penalty_section(history or [])
+    metrics |= penalties.metrics
     write_metrics(metrics, out / "metrics.json")
     predictions = _write_predictions(assessment, out)
     table = results_table(assessment, control)
     sections: list[Section] = [Section("Results", (table, *(f"{note}." for note in assessment.notes)))]
     sections += result_sections(assessment, history or [], out)
-    sections.append(provenance_section())
+    sections += [laws.section(), penalties.section, provenance_section()]
     report = write_report(out, title, sections)
     print_table(results_table(assessment, control, intervals=console.width >= 110), title, console)
+    if laws.rows:
+        print_table(laws.table(), "Laws", console)
     for note in assessment.notes:
         console.print(f"{note}.", style="dim", highlight=False, markup=False)
     console.print(

@@ -19,6 +19,8 @@ from atomfield.pretrain.step import MicroBatch, training_step
 from atomfield.pretrain.streams import Stream
 from atomfield.pretrain.validate import errors
 
+from .guard import Guard
+
 NUM_VALIDATIONS = 25
 """Validations over a run; the best averaged weights seen there are kept."""
 TRAINING_PER_VALIDATION = 8
@@ -55,12 +57,18 @@ def train(
     history: list[dict[str, float]] = []
     best_score, best = float("inf"), {k: v.clone() for k, v in ema.average.items()}
     step, running, next_validation, not_before = 0, None, 1 / NUM_VALIDATIONS, 0.0
+    draw = lambda: MicroBatch(next(batches).to(device), stream.targets)  # noqa: E731
+    guard = Guard(weights, lambda: score(net, _errors(net, valid, device)))
     net.train()
     while (fraction := progress.at(step)) < 1.0:
         factor = learning_rate_factor(fraction, schedule.warmup_fraction, schedule.final_fraction)
         set_learning_rate(engine.optimizer, schedule.learning_rate * factor)
-        share = [MicroBatch(next(batches).to(device), stream.targets)]
-        terms = training_step(engine, net, share, weights)
+        tried: dict[str, float] = {}
+        if guard.due(fraction, step):
+            trial = guard.trial(engine, net, ema, draw, step)
+            step, tried = step + trial.steps, trial.row()
+            record.say(trial.sentences())
+        terms = training_step(engine, net, [draw()], guard.weights)
         ema.update()
         step += 1
         loss = sum(terms.values())
@@ -71,6 +79,7 @@ def train(
             "learning_rate": schedule.learning_rate * factor,
             "train_loss": loss,
             **terms,
+            **tried,
         }
         after = progress.at(step)
         if after >= 1.0 or (after >= next_validation and progress.seconds() >= not_before):
@@ -81,7 +90,7 @@ def train(
             row["valid_score"] = score(net, found)
             if row["valid_score"] < best_score:
                 best_score, best = row["valid_score"], {k: v.clone() for k, v in ema.average.items()}
-        if step % 10 == 0 or "valid_score" in row:
+        if step % 10 == 0 or "valid_score" in row or tried:
             history.append(row)
             record.write(row)
         total = step + 1 if fraction <= 0 else max(step, round(step / max(after, 1e-6)))
@@ -94,9 +103,15 @@ def train(
 
 @torch.no_grad()
 def validate(net: AtomFieldNet, ema: Ema, valid: Stream, device: str) -> dict[str, float]:
-    net.eval()
     with ema.applied():
-        found = errors(net, valid, device, VALIDATION_BATCHES)
+        return _errors(net, valid, device)
+
+
+@torch.no_grad()
+def _errors(net: AtomFieldNet, valid: Stream, device: str) -> dict[str, float]:
+    """Of the present weights."""
+    net.eval()
+    found = errors(net, valid, device, VALIDATION_BATCHES)
     net.train()
     return found
 

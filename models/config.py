@@ -88,6 +88,8 @@ class NetworkConfig(BaseModel):
     """Level -> the dispersion that its labels contain already (``d3:pbe``, ``d4``, ``vv10``, ...); empty: none."""
     dispersion_cutoff: float = Field(12.0, gt=0)
     """angstrom."""
+    constraints: tuple[Literal["divergence", "conserved_concentration", "conserved_momentum"], ...] = ()
+    """Laws that forecasts of fields obey exactly; see ``constraints.py``."""
 
     @model_validator(mode="after")
     def _consistent(self) -> NetworkConfig:

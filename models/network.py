@@ -15,6 +15,7 @@ from atomfield.physics_priors.mechanics import forces_and_stress
 
 from .backbone import Backbone
 from .config import NetworkConfig
+from .constraints import constrained
 from .electrostatics import conserved_charges, coulomb_energy
 from .fused import fixed_weights
 from .heads import AtomHead, FieldHead, PropertyHead, sum_by_graph
@@ -87,7 +88,7 @@ class AtomFieldNet(nn.Module):
         level_G = self.level_index(batch)
         if batch.world == "field":
             x = self.backbone(batch, self._field_vectors(batch), level_G, self._space(batch))
-            return self.field_head(x, batch, level_G)
+            return constrained(self.config.constraints, batch, self.field_head(x, batch, level_G))
         if not (forces or stress):
             return self._atoms(
                 batch,

@@ -46,6 +46,8 @@ class NetworkSize(BaseModel):
     contains: dict[str, tuple[str, ...]] = {}
     """Level -> the dispersion that its labels contain already (``d3:pbe``, ``d4``, ...); empty: none."""
     dispersion_cutoff: float = 12.0
+    constraints: tuple[Literal["divergence", "conserved_concentration", "conserved_momentum"], ...] = ()
+    """Laws that forecasts of fields obey exactly; see ``models/constraints.py``."""
     long_range: Literal["none", "filter", "coarse", "both"] = "none"
     long_range_route: Literal["auto", "direct", "mesh"] = "auto"
     long_range_channels: int = 8

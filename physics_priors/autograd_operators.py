@@ -36,3 +36,7 @@ class AutogradOperators:
 
     def laplacian(self, field: Tensor) -> Tensor:
         return self.divergence(self.gradient(field))
+
+    def mean(self, field: Tensor) -> Tensor:
+        """Over the points as they are drawn: uniform points estimate the mean by volume."""
+        return field.mean(-1)

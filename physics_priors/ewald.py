@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from .coulomb import COULOMB
+from .lattice_sums import Box, half_lattice
 from .pairs import PairEdges
 
 
@@ -191,14 +192,5 @@ def _waves(pairs: PairEdges, cutoff: float, accuracy: float) -> tuple[Tensor, _W
 
 def _half_lattice(cell: Tensor, longest: float) -> Tensor:
     """``[P, K, 3]`` integers n with |2 pi inv(cell) n| <= ``longest``, one of each pair n and -n, padded with zero rows."""
-    found = []
-    for lattice in cell:
-        inverse = torch.linalg.inv(lattice)
-        reach = torch.floor(longest / (2 * math.pi) * lattice.norm(dim=1) + 1e-9).tolist()
-        axes = [torch.arange(-n, n + 1, dtype=cell.dtype, device=cell.device) for n in reach]
-        axes[0] = axes[0][axes[0] >= 0]
-        n = torch.cartesian_prod(*axes)
-        half = (n[:, 0] > 0) | ((n[:, 0] == 0) & ((n[:, 1] > 0) | ((n[:, 1] == 0) & (n[:, 2] > 0))))
-        inside = (2 * math.pi * n @ inverse.T).norm(dim=1) <= longest
-        found.append(n[half & inside])
+    found = [half_lattice(Box(lattice, (False, False, False)), longest)[1:] for lattice in cell]
     return torch.nn.utils.rnn.pad_sequence(found, batch_first=True)

@@ -21,15 +21,27 @@ class PointOperators:
 
     senders, receivers ``[E]``: edges, the receiver is the point whose derivative uses the edge. vectors ``[E, d]``: sender minus
     receiver, periodic images included. degree: of the polynomials that are differentiated exactly. A degree n needs at
-    least C(n + d, d) - 1 neighbours in general position; a point that lacks them raises ``ValueError``. Axes along which all
-    vectors vanish (a plane in space) have no derivative: it is zero.
+    least C(n + d, d) - 1 neighbours in general position; a point that lacks them raises ``ValueError``. Directions in which
+    nothing extends (across a plane in space, however it is turned) have no derivative: it is zero.
     """
 
-    def __init__(self, senders: Tensor, receivers: Tensor, vectors: Tensor, num_points: int, degree: int = 2):
+    def __init__(
+        self,
+        senders: Tensor,
+        receivers: Tensor,
+        vectors: Tensor,
+        num_points: int,
+        degree: int = 2,
+        volumes: Tensor | None = None,
+    ):
+        self.volumes = volumes
+        """``[N]`` weights of the mean; None: every point alike."""
         self.senders, self.receivers, self.num_points = senders, receivers, num_points
         vectors = vectors.double()
         self.dimension = vectors.shape[1]
-        axes = [axis for axis in range(self.dimension) if bool((vectors[:, axis] != 0).any())]
+        basis = _span(vectors)
+        vectors = vectors @ basis.T
+        axes = list(range(len(basis)))
         powers = [p for n in range(1, degree + 1) for p in itertools.combinations_with_replacement(axes, n)]
         lengths = vectors.norm(dim=1)
         count = torch.bincount(receivers, minlength=num_points)
@@ -65,12 +77,17 @@ class PointOperators:
         weights = solution[receivers, slot] / reduced.norm(dim=1, keepdim=True)
         order = torch.tensor([len(p) for p in powers], dtype=torch.float64)
         weights = weights / scale[receivers, None] ** order
-        self._first = torch.zeros(self.dimension, len(senders), dtype=torch.float64)
-        for axis in axes:
-            self._first[axis] = weights[:, powers.index((axis,))]
+        self._first = basis.T @ torch.stack([weights[:, powers.index((axis,))] for axis in axes])
         self._laplace = None
         if degree > 1:
             self._laplace = weights[:, [powers.index((a, a)) for a in axes]].sum(1)
+
+    def to(self, device: torch.device) -> PointOperators:
+        """A copy of the stencils on ``device``."""
+        moved = object.__new__(PointOperators)
+        for name, value in vars(self).items():
+            setattr(moved, name, value.to(device) if isinstance(value, Tensor) else value)
+        return moved
 
     def _apply(self, weights: Tensor, field: Tensor) -> Tensor:
         difference = field[..., self.senders] - field[..., self.receivers]
@@ -90,10 +107,25 @@ class PointOperators:
             return self.divergence(self.gradient(field))
         return self._apply(self._laplace, field)
 
+    def mean(self, field: Tensor) -> Tensor:
+        """``[...]`` of ``field [..., N]``, by volume."""
+        if self.volumes is None:
+            return field.mean(-1)
+        return field @ (self.volumes / self.volumes.sum()).to(field.dtype)
+
     def directional(self, field: Tensor, points: Tensor, directions: Tensor) -> Tensor:
         """``[..., B]``: derivative of ``field [..., N]`` at ``points [B]`` along ``directions [B, d]``, e.g. outward normals."""
         gradient = self.gradient(field)[..., points]
         return torch.einsum("d...b,bd->...b", gradient, directions.to(field.dtype))
+
+
+def _span(vectors: Tensor) -> Tensor:
+    """Orthonormal rows ``[r, d]`` of the space that ``vectors [E, d]`` fill: axes of the coordinates where those suffice."""
+    used = (vectors != 0).any(0)
+    axes = torch.eye(vectors.shape[1], dtype=vectors.dtype)[used]
+    _, sizes, rows = torch.linalg.svd(vectors, full_matrices=False)
+    rank = int((sizes > 1e-9 * sizes[0]).sum())
+    return axes if rank == len(axes) else rows[:rank]
 
 
 def _padded(receivers: Tensor, num_points: int, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,60 +12,63 @@ from typing import Literal
 from torch import Tensor
 
 from . import allen_cahn, burgers, heat, kdv, kuramoto_sivashinsky
+from .law import Law, rms
 from .operators import Operators
 from .weak_form import Term
 
 LineLawName = Literal["burgers", "kdv", "kuramoto_sivashinsky", "allen_cahn", "heat"]
-Residual = Callable[[Operators, Tensor, Tensor, Tensor], Tensor]
-"""``(operators, u, du/dt, constants [K]) -> residual``."""
+Parts = tuple[tuple[float, Term], ...]
+"""Pairs of a weight and a term."""
 
 
 @dataclass(frozen=True)
 class LineLaw:
-    """``terms[k]``: pairs of a weight and a term that constant k multiplies; ``order``: of the highest derivative."""
+    """``law`` of the field ``u``; ``terms[k]``: what constant k multiplies in the weak form."""
 
-    constants: tuple[str, ...]
-    residual: Residual
-    terms: tuple[tuple[tuple[float, Term], ...], ...]
-    order: int
+    law: Law[Operators]
+    terms: tuple[Parts, ...]
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        return self.law.constants
+
+    def named(self, constants: Tensor) -> dict[str, Tensor]:
+        """``constants [K]`` by name."""
+        return dict(zip(self.constants, constants.unbind(), strict=True))
 
 
 def line_law(name: LineLawName) -> LineLaw:
     """The law of that name."""
-    advection, diffusion = ((-1.0, Term(2, 1)),), ((1.0, Term(1, 2)),)
+    advection: Parts = ((-1.0, Term(2, 1)),)
+    diffusion: Parts = ((1.0, Term(1, 2)),)
     match name:
         case "burgers":
             return LineLaw(
-                ("advection", "viscosity"),
-                lambda ops, u, u_t, c: burgers.residual(ops, u, u_t, c[0], c[1]),
-                (advection, diffusion),
-                order=2,
+                _of_u(name, burgers.residual, ("advection", "viscosity"), 2), (advection, diffusion)
             )
         case "kdv":
-            return LineLaw(
-                ("advection", "dispersion"),
-                lambda ops, u, u_t, c: kdv.residual(ops, u, u_t, c[0], c[1]),
-                (advection, ((-1.0, Term(1, 3)),)),
-                order=3,
-            )
+            law = _of_u(name, kdv.residual, ("advection", "dispersion"), 3)
+            return LineLaw(law, (advection, ((-1.0, Term(1, 3)),)))
         case "kuramoto_sivashinsky":
-            return LineLaw(
-                ("advection", "second", "fourth"),
-                lambda ops, u, u_t, c: kuramoto_sivashinsky.residual(ops, u, u_t, c[0], c[1], c[2]),
-                (advection, ((-1.0, Term(1, 2)),), ((-1.0, Term(1, 4)),)),
-                order=4,
-            )
+            law = _of_u(name, kuramoto_sivashinsky.residual, ("advection", "second", "fourth"), 4)
+            return LineLaw(law, (advection, ((-1.0, Term(1, 2)),), ((-1.0, Term(1, 4)),)))
         case "allen_cahn":
-            return LineLaw(
-                ("diffusivity", "rate"),
-                lambda ops, u, u_t, c: allen_cahn.residual(ops, u, u_t, c[0], c[1]),
-                (diffusion, ((1.0, Term(1, 0)), (-1.0, Term(3, 0)))),
-                order=2,
-            )
+            law = _of_u(name, allen_cahn.residual, ("diffusivity", "rate"), 2)
+            return LineLaw(law, (diffusion, ((1.0, Term(1, 0)), (-1.0, Term(3, 0)))))
         case "heat":
-            return LineLaw(
-                ("diffusivity",),
-                lambda ops, u, u_t, c: heat.residual(ops, u, u_t, c[0]),
-                (diffusion,),
-                order=2,
-            )
+            return LineLaw(_of_u(name, heat.residual, ("diffusivity",), 2), (diffusion,))
+
+
+def _of_u(
+    name: str, residual: Callable[..., Tensor], constants: tuple[str, ...], order: int
+) -> Law[Operators]:
+    """The residual ``(operators, u, du/dt, *constants)`` of one field as a law."""
+    return Law(
+        name,
+        lambda ops, v, r, c: residual(ops, v["u"], r["u"], *[c[k] for k in constants]),
+        lambda ops, v, r: rms(r["u"]),
+        reads=("u",),
+        explains=("u",),
+        constants=constants,
+        order=order,
+    )

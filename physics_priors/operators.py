@@ -1,8 +1,8 @@
-"""What a discretisation offers: gradient, divergence and Laplacian; everything else is composed of these.
+"""What a discretisation offers: gradient, divergence, Laplacian and mean; everything else is composed of these.
 
-Fields are ``[..., *points]`` with the points last, vectors have their components in front, ``[d, ..., *points]``. Three
-discretisations have this form: ``spectral.PeriodicGrid``, ``least_squares.PointOperators`` and
-``autograd_operators.AutogradOperators``;
+Fields are ``[..., *points]`` with the points last, vectors have their components in front, ``[d, ..., *points]``. Four
+discretisations have this form: ``spectral.PeriodicGrid`` (axes along x, y, z), ``periodic_cell.PeriodicCell`` (any lattice),
+``least_squares.PointOperators`` and ``autograd_operators.AutogradOperators``;
 a law written with it is driven by any of them.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 class Operators(Protocol):
-    """First and second derivatives in space."""
+    """First and second derivatives in space, and the mean over it."""
 
     def gradient(self, field: Tensor) -> Tensor:
         """``[d, ..., *points]``."""
@@ -26,6 +26,10 @@ class Operators(Protocol):
         ...
 
     def laplacian(self, field: Tensor) -> Tensor: ...
+
+    def mean(self, field: Tensor) -> Tensor:
+        """``[...]``, by volume."""
+        ...
 
 
 def advect(operators: Operators, velocity: Tensor, field: Tensor) -> Tensor:

@@ -45,6 +45,9 @@ class SeriesOperators:
     def divergence(self, vector: Tensor) -> Tensor:
         raise ValueError("a vector on a line has no series here; write the law with gradient and laplacian")
 
+    def mean(self, field: Tensor) -> Tensor:
+        raise ValueError("a single point has no mean; the law holds at points here")
+
 
 @dataclass(frozen=True)
 class NetworkEstimate:
@@ -60,6 +63,13 @@ class NetworkEstimate:
         """u ``[P]`` at ``points [P, 2]`` (x, t)."""
         return self.network.derivatives(self.weights, points, 0, 0)[0][:, 0]
 
+    def residual(self, law: LineLaw, points: Tensor) -> Tensor:
+        """The law's residual ``[P]`` at ``points [P, 2]``: where it is large, more points are needed."""
+        along = [d[:, 0] for d in self.network.derivatives(self.weights, points, 0, law.law.order)]
+        u_t = self.network.derivatives(self.weights, points, 1, 1)[1][:, 0]
+        operators, constants = SeriesOperators(along), law.named(self.constants)
+        return law.law.residual(operators, {"u": along[0]}, {"u": u_t}, constants)
+
 
 def fit_network(
     law: LineLaw,
@@ -73,14 +83,20 @@ def fit_network(
     weight: float = 1.0,
     width: int = 20,
     depth: int = 4,
+    initial: Tensor | None = None,
     max_steps: int = 300,
+    ease: int = 0,
+    tolerance: float = 1e-10,
     seed: int = 0,
     progress: Callable[[int, float, Tensor], None] = lambda step, loss, constants: None,
 ) -> NetworkEstimate:
     """Fit ``values [D]`` at ``points [D, 2]`` (x, t) with the law at ``collocation [C, 2]``.
 
     start: constants ``[K]``; fixed there if ``known``. positive: which of them are positive (default: all but the first where
-    ``start`` is positive). progress(step, loss, constants) after each step.
+    ``start`` is positive). initial: weights to go on from, of a fit whose points have the same bounds. ease: steps before those
+    with a hundredth of the weight, so that the network has the shape of the data before the law shapes it: fewer starts end in
+    a poor minimum. tolerance: relative decrease of the loss per step at which it stops, see ``minimise``. progress(step, loss,
+    constants) after each step.
     """
     everywhere = torch.cat([points, collocation])
     low, high = everywhere.min(0).values, everywhere.max(0).values
@@ -96,25 +112,36 @@ def fit_network(
         return torch.where(logs, free.clamp(max=50).exp(), free)
 
     size = float(values.square().mean().sqrt())
-    of_data, of_law = (len(points) ** 0.5) * size, (len(collocation) / weight) ** 0.5 * size
+    of_data = (len(points) ** 0.5) * size
 
     def data(unknowns: Tensor, row: Tensor) -> Tensor:
         return (network.derivatives(unknowns[:count], row[:2], 0, 0)[0][0] - row[2]) / of_data
 
     def residual(unknowns: Tensor, row: Tensor) -> Tensor:
-        along = [d[0] for d in network.derivatives(unknowns[:count], row, 0, law.order)]
+        """``row``: x, t and the weight."""
+        of_law = (len(collocation) / row[2]) ** 0.5 * size
+        row = row[:2]
+        along = [d[0] for d in network.derivatives(unknowns[:count], row, 0, law.law.order)]
         u_t = network.derivatives(unknowns[:count], row, 1, 1)[1][0]
-        return law.residual(SeriesOperators(along), along[0], u_t, constants_of(unknowns)) / of_law
+        operators, constants = SeriesOperators(along), law.named(constants_of(unknowns))
+        return law.law.residual(operators, {"u": along[0]}, {"u": u_t}, constants) / of_law
 
     free = torch.where(logs, start.clamp(min=1e-300).log(), start).double()
-    unknowns = torch.cat([network.initial(seed)] + ([] if known else [free]))
+    unknowns = torch.cat([network.initial(seed) if initial is None else initial] + ([] if known else [free]))
     rows = torch.cat([points, values[:, None]], dim=1)
-    fit = minimise(
-        [(data, rows), (residual, collocation)],
-        unknowns,
-        max_steps=max_steps,
-        progress=lambda step, loss, now: progress(step, loss, constants_of(now)),
-    )
+    for count_of_steps, share, first in ((ease, 0.01, 0), (max_steps, 1.0, ease)):
+        if count_of_steps:
+            law_rows = torch.cat([collocation, torch.full_like(collocation[:, :1], share * weight)], dim=1)
+            fit = minimise(
+                [(data, rows), (residual, law_rows)],
+                unknowns,
+                max_steps=count_of_steps,
+                tolerance=tolerance,
+                progress=lambda step, loss, now, first=first: progress(  # type: ignore[misc]
+                    first + step, loss, constants_of(now)
+                ),
+            )
+            unknowns = fit.values
     found = constants_of(fit.values)
     deviations = torch.zeros_like(found)
     if not known:

@@ -72,6 +72,10 @@ class PeriodicGrid:
     def laplacian(self, field: Tensor) -> Tensor:
         return self.inverse(-self.k_squared * self.forward(field))
 
+    def mean(self, field: Tensor) -> Tensor:
+        """``[...]``."""
+        return field.mean(self.axes)
+
     def inverse_laplacian(self, source: Tensor) -> Tensor:
         """Solution of zero mean of ``laplacian(phi) = source``; the mean of the source is ignored."""
         modes = self.forward(source)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from atomfield.models.sizes import NetworkSize
 
 Objective = Literal["supervised", "denoise", "next_step"]
+LawName = Literal[
+    "divergence", "curl", "navier_stokes", "burgers", "advection_diffusion", "heat",
+    "conserved_concentration", "conserved_momentum", "net_charge", "net_force", "net_torque",
+]  # fmt: skip
+"""Laws of ``physics_priors/field_laws.py`` and ``balances.py`` that a prediction can be asked to obey."""
+BALANCES: tuple[LawName, ...] = ("net_charge", "net_force", "net_torque")
+FIELD_LAWS: tuple[LawName, ...] = tuple(n for n in get_args(LawName) if n not in BALANCES)
 
 
 class _Frozen(BaseModel):
@@ -65,6 +72,9 @@ class LossWeights(_Frozen):
     noise: float = 1.0
     field: float = 1.0
     property: float = 1.0
+    physics: dict[LawName, Annotated[float, Field(gt=0)]] = {}
+    """Laws as penalties, off by default: ``{divergence: 0.1, navier_stokes: 0.01, net_charge: 1}``. Each is the mean square
+    of the law's relative residual (``physics_loss.py``); where a record lacks what a law needs, the law asks nothing of it."""
 
 
 class OptimizerConfig(_Frozen):

@@ -16,6 +16,7 @@ from atomfield.data.graph import GraphBatch
 from atomfield.data.quantities import VOCABULARY
 from atomfield.models.network import AtomFieldNet
 
+from . import physics_loss
 from .config import LossWeights, Objective
 
 ATOM_TERMS = ("energy", "forces", "stress", "dipole", "charges")
@@ -49,8 +50,25 @@ def _labelled(values: Tensor) -> Tensor:
     return finite.flatten(1).all(1) if finite.ndim > 1 else finite
 
 
-def counts(net: AtomFieldNet, batch: GraphBatch, targets: Targets) -> dict[str, float]:
-    """Number of labels per term in this micro-batch."""
+def counts(
+    net: AtomFieldNet, batch: GraphBatch, targets: Targets, weights: LossWeights | None = None
+) -> dict[str, float]:
+    """Number of labels per term in this micro-batch, and of graphs per law that ``weights`` asks for."""
+    found = _label_counts(net, batch, targets)
+    if weights is not None and weights.physics and targets.objective != "denoise":
+        found |= physics_loss.counts(weights.physics, batch, _predicted(net, batch, targets))
+    return found
+
+
+def _predicted(net: AtomFieldNet, batch: GraphBatch, targets: Targets) -> tuple[str, ...]:
+    """What the network gives for this micro-batch and laws may be asked of."""
+    if batch.world == "field":
+        return tuple(n for n in net.config.field_states if n in batch.next_quantities)
+    derived = any(n in batch.quantities and targets.wants(n) for n in ("forces", "stress"))
+    return ("charges", "forces") if derived else ("charges",)
+
+
+def _label_counts(net: AtomFieldNet, batch: GraphBatch, targets: Targets) -> dict[str, float]:
     if targets.objective == "denoise":
         return {"noise": float(batch.num_nodes)}
     if batch.world == "field":
@@ -74,7 +92,11 @@ def loss_sums(
             residual = out["displacement_noise"] - batch.quantities["displacement_noise"] / targets.noise
             return {"noise": weights.noise * _huber(residual).mean(1).sum()}
         case "next_step":
-            return _field_sums(net, predict(batch), batch, targets, weights)
+            out = predict(batch)
+            sums = _field_sums(net, out, batch, targets, weights)
+            return sums | physics_loss.physics_sums(
+                weights.physics, batch, {k: out[k] for k in _predicted(net, batch, targets) if k in out}
+            )
         case "supervised":
             return _atom_sums(net, predict, batch, targets, weights)
 
@@ -142,4 +164,7 @@ def _atom_sums(
             sums[prop.name] = weights.property * torch.where(known, values, 0.0).sum()
         else:
             add(prop.name, residual(prop.name) / net.property_head.scale[number], weights.property)
+    if weights.physics:
+        named = {k: out[k] for k in _predicted(net, batch, targets)}
+        sums |= physics_loss.physics_sums(weights.physics, batch, named)
     return sums

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -74,6 +75,12 @@ class Record:
     def advance(self, step: int, note: str = "", total: int | None = None) -> None:
         if self.main:
             self.bar.update(self.task, completed=step, note=note, total=total or self.total)
+
+    def say(self, lines: Iterable[str]) -> None:
+        """Sentences for the person, above the bar."""
+        if self.main:
+            for line in lines:
+                self.bar.console.print(line, highlight=False, markup=False)
 
     def write(self, row: dict[str, Any]) -> None:
         if self.main:

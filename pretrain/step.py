@@ -100,7 +100,7 @@ def guarded_step(
     """
     clock = clock or Clock()
     device = micro_batches[0].batch.positions.device
-    keys, count_of = _counts(net, micro_batches, known, device, clock)
+    keys, count_of = _counts(net, micro_batches, weights, known, device, clock)
     report = {key: torch.zeros((), dtype=torch.float64, device=device) for key in keys}
     losses: list[Tensor] = []
     for micro in micro_batches:
@@ -164,6 +164,7 @@ def _sizes(micro_batches: list[MicroBatch]) -> tuple[float, float]:
 def _counts(
     net: AtomFieldNet,
     micro_batches: list[MicroBatch],
+    weights: LossWeights,
     known: list[Term] | None,
     device: torch.device,
     clock: Clock,
@@ -171,7 +172,7 @@ def _counts(
     """The loss terms of this step in one order for all ranks (one may miss a label that another has), and their label counts."""
     local: dict[Term, float] = {}
     for micro in micro_batches:
-        for name, count in counts(net, micro.batch, micro.targets).items():
+        for name, count in counts(net, micro.batch, micro.targets, weights).items():
             local[micro.stream, name] = local.get((micro.stream, name), 0.0) + count
     known = [] if known is None else known
     if not distributed():

@@ -40,9 +40,9 @@ def test_terms_and_residual_of_a_law_are_the_same_law(name):
         c * w * grid.derivative(term.of(u), (term.order,)) for c, parts in zip(constants, law.terms, strict=True) for
         w, term in parts
     )  # fmt: skip
-    series = [grid.derivative(u, (k,)) for k in range(law.order + 1)]
+    series = [grid.derivative(u, (k,)) for k in range(law.law.order + 1)]
     for operators, field in ((grid, u), (SeriesOperators(series), series[0])):
-        rest = law.residual(operators, field, torch.zeros_like(u), constants)
+        rest = law.law.residual(operators, {"u": field}, {"u": torch.zeros_like(u)}, law.named(constants))
         torch.testing.assert_close(rest, -right, rtol=0, atol=1e-8)
 
 

@@ -89,12 +89,26 @@ def test_two_rings_of_a_triangle_mesh_make_degree_two_exact():
     torch.testing.assert_close(got, torch.full((120,), 2.0, dtype=torch.float64), rtol=0, atol=1e-8)
 
 
-def test_points_on_a_line_are_refused():
-    receivers = torch.arange(9).repeat_interleave(8)
-    senders = torch.cat([torch.cat([torch.arange(i), torch.arange(i + 1, 9)]) for i in range(9)])
-    points = torch.arange(9).double()[:, None] * torch.tensor([[1.0, 2.0]])
-    with pytest.raises(ValueError, match="on a line"):
-        PointOperators(senders, receivers, points[senders] - points[receivers], 9)
+def test_a_point_whose_neighbours_lie_on_a_line_is_refused():
+    _, senders, receivers, vectors = box_cloud(40, 2, 8)
+    own = receivers == 7
+    vectors[own] = vectors[own, :1] * torch.tensor([[1.0, 2.0]], dtype=torch.float64)
+    with pytest.raises(ValueError, match="point 7 .* on a line"):
+        PointOperators(senders, receivers, vectors, 40)
+
+
+def test_a_line_and_a_plane_may_lie_anyhow_in_space():
+    """Turned by a rotation, gradients turn with them and Laplacians stay."""
+    turn = torch.linalg.qr(
+        torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    )[0]
+    for dimension in (1, 2):
+        points, senders, receivers, vectors = box_cloud(60, dimension, 12)
+        flat = torch.cat([vectors, torch.zeros(len(vectors), 3 - dimension, dtype=torch.float64)], dim=1)
+        plain, moved = (PointOperators(senders, receivers, v, 60) for v in (flat, flat @ turn.T))
+        field = (2 * points.sum(1)).sin()
+        torch.testing.assert_close(moved.gradient(field), turn @ plain.gradient(field), rtol=0, atol=1e-9)
+        torch.testing.assert_close(moved.laplacian(field), plain.laplacian(field), rtol=0, atol=1e-7)
 
 
 def test_directional_derivative_and_components():

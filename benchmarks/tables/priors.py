@@ -1,0 +1,61 @@
+"""Which prior lowers the held-out error, and what it costs: two tasks of atoms, two of fields, at 10, 30 and 100 % of the data.
+
+    python benchmarks/table.py priors                        first seeds of every cell first, 10 % before 30 % before 100 %
+    python benchmarks/table.py priors --only "10 %"          only the cells at 10 %
+    python benchmarks/table.py priors --source flows=my.h5   another file of the same quantities for a task
+
+Tasks, priors and settings are in ``../priors.py``. Negative results stay in the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from cells import Cell
+from priors import APPLY, PRIORS, TASKS
+
+PERCENTS, SEEDS, STEPS = (10, 30, 100), (0, 1, 2), 300
+METRICS = {
+    "error": "Held-out error: forces, MAE in eV/angstrom (atoms); rollout VRMSE of velocity or concentration (fields)",
+    "error_trivial": "The same of zero forces, or of persistence",
+    "processor_s": "Processor time of training and evaluation, s",
+    "law_divergence": "Divergence of forecasts over the gradient of the velocity",
+    "law_navier_stokes": "Navier-Stokes residual of forecasts over the rate",
+    "law_advection_diffusion": "Advection-diffusion residual of forecasts over the rate",
+    "physics_navier_stokes_switched_off": "Share of runs whose Navier-Stokes penalty was switched off",
+    "physics_advection_diffusion_switched_off": "Share of runs whose advection-diffusion penalty was switched off",
+}
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--source", default="", help="TASK=FILE, several with commas")
+
+
+def cells(options: argparse.Namespace) -> list[Cell]:
+    """Those of a smaller share come before those of a larger one."""
+    script = str(Path(__file__).parents[1] / "priors.py")
+    sources = dict(pair.split("=", 1) for pair in options.source.split(",") if pair)
+    out = []
+    for stage, percent in enumerate(PERCENTS):
+        for task in TASKS:
+            for prior in PRIORS:
+                if prior not in APPLY[task]:
+                    continue
+                for seed in SEEDS:
+                    command = (
+                        sys.executable, script, "--task", task, "--prior", prior, "--percent", str(percent),
+                        "--seed", str(seed), "--steps", str(options.steps), "--threads", str(options.threads),
+                        "--work", "{work}", "--result", "{result}",
+                        *(("--source", str(Path(sources[task]).absolute())) if task in sources else ()),
+                    )  # fmt: skip
+                    column = f"{task}, {percent} %"
+                    environment = {
+                        "OMP_NUM_THREADS": str(options.threads),
+                        "MKL_NUM_THREADS": str(options.threads),
+                    }
+                    out.append(Cell(prior, column, seed, command, options.threads, 3600, environment, stage))
+    return out

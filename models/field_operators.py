@@ -1,0 +1,82 @@
+"""Derivatives on the graphs of a batch: spectral on regular periodic grids, least squares over edges on everything else.
+
+Both turn with the graph, reflections included. Spectral derivatives are exact on resolved modes; those of least squares are of
+second order in the spacing for the gradient (``physics_priors/least_squares.py``) and, on cells that repeat in some directions
+only, the only choice. Legend: ``N`` points of one graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from atomfield.data.errors import InputError
+from atomfield.data.graph import GraphBatch
+from atomfield.physics_priors.least_squares import PointOperators, two_rings
+from atomfield.physics_priors.operators import Operators
+from atomfield.physics_priors.periodic_cell import PeriodicCell
+
+
+@dataclass(frozen=True)
+class Part:
+    """One graph of a batch: its number, its nodes ``rows`` and its operators."""
+
+    number: int
+    rows: slice
+    operators: Operators
+
+
+def parts_of(batch: GraphBatch) -> Iterator[Part]:
+    """The graphs of ``batch``, one after the other. Raises ``InputError`` where neighbours determine no derivatives."""
+    start = 0
+    for number, count in enumerate(batch.nodes_per_graph().tolist()):
+        rows = slice(start, start + count)
+        start += count
+        shape = batch.grid_shapes[number] if batch.grid_shapes else None
+        repeats = batch.pbc[number].tolist()
+        if shape is not None and repeats == [axis < len(shape) for axis in range(3)]:
+            cell = batch.cell[number][: len(shape)]
+            yield Part(number, rows, PeriodicCell(shape, cell.double()))
+        else:
+            yield Part(number, rows, _by_edges(batch, number, rows))
+
+
+def without_boundary(batch: GraphBatch, number: int, rows: slice) -> bool:
+    """Whether the box repeats along every direction in which the points extend."""
+    repeats = batch.pbc[number]
+    if bool(repeats.all()):
+        return True
+    if not bool(repeats.any()):
+        return False
+    points = batch.positions[rows] - batch.positions[rows].mean(0)
+    lattice = batch.cell[number][repeats]
+    inside = points @ torch.linalg.pinv(lattice) @ lattice
+    return float((points - inside).abs().max()) < 1e-9 * float(lattice.abs().max())
+
+
+def _by_edges(batch: GraphBatch, number: int, rows: slice) -> PointOperators:
+    sender, receiver = batch.edge_index
+    own = (receiver >= rows.start) & (receiver < rows.stop)
+    sender, receiver = sender[own], receiver[own]
+    lattice = batch.edge_shift[own] @ batch.cell[number]
+    vectors = batch.positions[sender] + lattice - batch.positions[receiver]
+    count = rows.stop - rows.start
+    # stencils are made on the CPU, whatever the network runs on
+    edges = tuple(x.detach().cpu() for x in (sender - rows.start, receiver - rows.start, vectors.double()))
+    volumes, device = batch.volume[rows].cpu(), batch.positions.device
+    try:
+        return PointOperators(*edges, count, volumes=volumes).to(device)
+    except ValueError:
+        try:
+            return PointOperators(*two_rings(*edges, count), count, volumes=volumes).to(device)
+        except ValueError as error:
+            where = batch.provenance[number] if batch.provenance else None
+            raise InputError(f"a law cannot be measured on this graph: {error}", where) from error
+
+
+def as_fields(values: Tensor) -> Tensor:
+    """Node values ``[N]`` or ``[N, 3]`` with the points last: ``[N]`` or ``[3, N]``."""
+    return values.movedim(0, -1)

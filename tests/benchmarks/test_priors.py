@@ -1,0 +1,61 @@
+"""The table of priors: what its cells ask for exists, and shares of the data are nested and apart from what judges them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from atomfield.finetune.config import FinetuneConfig
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def priors():
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        yield importlib.import_module("priors")
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+
+
+def test_cells(priors):
+    cells, table = importlib.import_module("cells"), importlib.import_module("table")
+    definition = table.module(BENCHMARKS / "tables" / "priors.py")
+    parser = argparse.ArgumentParser()
+    definition.options(parser)
+    found = definition.cells(parser.parse_args(["--source", "flows=mine.h5"]))
+    assert len(found) == 4 * 3 * 3 * 3 and len({c.name for c in found}) == len(found)
+    first = cells.in_order(found)[:12]
+    assert {c.seed for c in first} == {0} and all(c.column.endswith(" 10 %") for c in first)
+    assert all(("--source" in c.command) == c.column.startswith("flows") for c in found)
+
+
+def test_settings_are_configurations(priors):
+    for task, applied in priors.APPLY.items():
+        assert applied[0] == "none" and len(applied) == 3
+        for prior in applied:
+            FinetuneConfig(
+                **{
+                    "from": "scratch",
+                    "train": ("x",),
+                    "target": priors.TASKS[task].target,
+                    **priors.settings(task, prior),
+                }
+            )
+
+
+def test_shares_are_nested_and_apart(priors):
+    groups = {}
+    for percent in (10, 30, 100):
+        parts = priors.parts_of(priors.TASKS["flows"], None, percent)
+        groups[percent] = {g.group for g in parts.train}
+        held = {g.group for g in [*parts.valid, *parts.test]}
+        assert not groups[percent] & held
+        assert all(g.grid_shape is not None for g in [*parts.train, *parts.test])
+    assert groups[10] < groups[30] < groups[100]
+    assert len(groups[10]) == round(len(groups[100]) / 10)
