@@ -19,11 +19,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from atomfield.data.errors import InputError
 from atomfield.models.network import AtomFieldNet
-from atomfield.pretrain.config import LawName, LossWeights
+from atomfield.pretrain.config import BALANCES, LawName, LossWeights
 from atomfield.pretrain.ema import Ema
 from atomfield.pretrain.engine import TorchEngine
+from atomfield.pretrain.losses import counts
+from atomfield.pretrain.physics_loss import PREFIX, law_of
 from atomfield.pretrain.step import MicroBatch, training_step
+from atomfield.pretrain.streams import Stream
 
 from .report import Section, Table, number
 
@@ -126,6 +130,27 @@ class Guard:
 def without(weights: LossWeights, name: str) -> LossWeights:
     """``weights`` less the penalty ``name``."""
     return weights.model_copy(update={"physics": {k: v for k, v in weights.physics.items() if k != name}})
+
+
+def check_penalties(net: AtomFieldNet, stream: Stream, weights: LossWeights, device: str) -> None:
+    """``InputError`` for a penalty that asks nothing of the first micro-batches: a setting that is ignored is a mistake."""
+    if not weights.physics:
+        return
+    batches = [stream.batch(k).to(device) for k in range(min(4, stream.micro_batches_per_epoch))]
+    asked = {name for batch in batches for name in counts(net, batch, stream.targets, weights)}
+    for name in weights.physics:
+        if f"{PREFIX}{name}" not in asked:
+            law = law_of(name)
+            needs = [
+                *dict.fromkeys([*law.reads, *law.explains]),
+                *(f"the condition {c}" for c in law.constants),
+            ]
+            raise InputError(
+                f"loss.physics.{name} asks nothing of these records: it needs {', '.join(needs)} in a record"
+                + (" of atoms" if name in BALANCES else " of a field")
+                + (" without boundary" if law.order == 0 and name not in BALANCES else "")
+                + f" and in what is trained (found {', '.join(batches[0].quantities)}); leave it out"
+            )
 
 
 @dataclass

@@ -19,7 +19,7 @@ from atomfield.pretrain.step import MicroBatch, training_step
 from atomfield.pretrain.streams import Stream
 from atomfield.pretrain.validate import errors
 
-from .guard import Guard
+from .guard import Guard, check_penalties
 
 NUM_VALIDATIONS = 25
 """Validations over a run; the best averaged weights seen there are kept."""
@@ -53,6 +53,7 @@ def train(
 ) -> list[dict[str, float]]:
     """Train on ``batches`` of ``stream``, leave the best averaged weights in ``net``, return the history (rows of
     metrics.jsonl)."""
+    check_penalties(net, stream, weights, device)
     progress = Progress(schedule.steps, schedule.max_time)
     history: list[dict[str, float]] = []
     best_score, best = float("inf"), {k: v.clone() for k, v in ema.average.items()}

@@ -32,8 +32,9 @@ def soliton(x: Tensor, time: float | Tensor, speed: float, advection: float, dis
 
 
 def advance(grid: PeriodicGrid, u: Tensor, constants: Tensor, span: float, steps: int) -> Tensor:
-    """``u [n]`` a ``span`` later on a periodic line, in ``steps`` equal steps; differentiable in u and ``constants`` (a, b)."""
-    advection, dispersion = constants.unbind()
+    """``u [..., n]`` a ``span`` later on a periodic line, in ``steps`` equal steps; differentiable in u and in the ``constants``
+    (a, b) ``[..., 2]``."""
+    advection, dispersion = constants.unsqueeze(-1).unbind(-2)
     k, mask = grid.k[0], grid.dealias_mask()
     rates = -1j * dispersion * k**3
     modes = grid.forward(u) * mask

@@ -10,14 +10,16 @@ import pytest
 import torch
 from rich.console import Console
 
+from atomfield.data.errors import InputError
 from atomfield.finetune.config import FinetuneConfig
-from atomfield.finetune.guard import Guard, _State, without
+from atomfield.finetune.guard import Guard, _State, check_penalties, without
 from atomfield.finetune.run import Parts, finetune
 from atomfield.pretrain.config import LossWeights, OptimizerConfig
 from atomfield.pretrain.ema import Ema
 from atomfield.pretrain.engine import TorchEngine, parameter_groups
 from atomfield.pretrain.losses import Targets
 from atomfield.pretrain.step import MicroBatch
+from atomfield.pretrain.streams import Stream
 from tests.small import small_network, waves
 
 from .test_run import SMALL
@@ -94,3 +96,16 @@ def test_copies_start_from_one_state_and_the_best_goes_on():
 def test_no_penalty_no_trial():
     assert not Guard(LossWeights(), lambda: pytest.fail("judged")).due(0.5, 100)
     assert without(LossWeights(physics={"curl": 1.0}), "curl").physics == {}
+
+
+def test_a_penalty_that_asks_nothing_is_a_mistake():
+    net = small_network()
+    stream = Stream(waves(2), Targets("next_step"), cutoff=5.0, max_edges=5000, seed=0)
+    with pytest.raises(
+        InputError,
+        match="loss.physics.navier_stokes asks nothing .* velocity, pressure, the condition viscosity",
+    ):
+        check_penalties(net, stream, LossWeights(physics={"navier_stokes": 1.0}), "cpu")
+    with pytest.raises(InputError, match="net_charge .* of atoms"):
+        check_penalties(net, stream, LossWeights(physics={"net_charge": 1.0}), "cpu")
+    check_penalties(net, stream, LossWeights(physics={"advection_diffusion": 1.0}), "cpu")
