@@ -122,6 +122,15 @@ def fit_snapshots(
     )
 
 
+def interpolated(snapshot: Snapshot, grid: PeriodicGrid, num_waves: int, origin: float = 0.0) -> Tensor:
+    """The state ``[n]`` on a line's grid that has waves 0 to ``num_waves`` and the least squares distance from the values."""
+    (length,), (n,) = grid.lengths, grid.shape
+    table = _waves(snapshot.points - origin, num_waves, length)
+    at = torch.arange(n, dtype=torch.float64) * length / n
+    coefficients = torch.linalg.lstsq(table, snapshot.values[:, None]).solution[:, 0]
+    return _waves(at, num_waves, length) @ coefficients
+
+
 def _jacobian(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     """``[D, U]``: one copy of the unknowns for each, all carried forward together (many times faster than ``torch.func.jacfwd``,
     whose every small operation costs more than the numbers in it)."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from atomfield.physics_priors import kdv
-from atomfield.physics_priors.snapshot_fit import Snapshot, fit_snapshots
+from atomfield.physics_priors.snapshot_fit import Snapshot, fit_snapshots, interpolated
 from atomfield.physics_priors.spectral import PeriodicGrid
 
 F64 = torch.float64
@@ -62,3 +62,15 @@ def test_too_few_values_are_refused():
 def test_a_solver_that_leaves_the_numbers_says_so():
     with pytest.raises(ArithmeticError, match="lower num_waves"):
         fit_snapshots(lambda u, c, s: u * torch.nan, GRID, _snapshots(0.0), STARTS, num_waves=10)
+
+
+def test_the_ratio_of_the_constants_from_an_invariant():
+    """A wave that steepens and sheds ripples: exact from whole states, and from scattered values of a part of them."""
+    grid = PeriodicGrid((96,), (2.0,))
+    x = torch.arange(96).double() / 48
+    before = kdv.advance(grid, torch.cos(torch.pi * x), torch.tensor([1.0, 0.01]).double(), 0.2, 80)
+    after = kdv.advance(grid, before, torch.tensor([1.0, 0.01]).double(), 0.3, 120)
+    assert kdv.dispersion_per_advection(grid, before, after) == pytest.approx(0.01, rel=1e-5)
+    chosen = torch.randperm(96, generator=torch.Generator().manual_seed(0))[:60]
+    states = [interpolated(Snapshot(0.0, x[chosen], u[chosen]), grid, 20) for u in (before, after)]
+    assert kdv.dispersion_per_advection(grid, *states) == pytest.approx(0.01, rel=1e-3)
