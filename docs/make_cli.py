@@ -32,7 +32,7 @@ EXAMPLES = {
     "prepare": "atomfield prepare train.extxyz more/*.cif --out stores/mine --on-bad skip\n"
     "atomfield prepare solubility.csv --map smiles=SMILES --target logS --conformers 3 --out stores/solubility",
     "inspect": "atomfield inspect starter/crystals --picture crystal.png --record 7\natomfield inspect runs/mine",
-    "pretrain": "atomfield pretrain pretrain_starter --plan\n"
+    "pretrain": "atomfield pretrain pretrain_starter --plan --set plan.gpus=[1,64,1000] --set plan.structures=1e9\n"
     "torchrun --nproc-per-node 4 -m atomfield pretrain mine.yaml --set optimizer.learning_rate=2e-3 --max-time 8h\n"
     "deepspeed --module atomfield pretrain mine.yaml",
     "finetune": "atomfield finetune --from runs/quickstart/pretrain --train train.xyz --test test.xyz --target energy,forces "

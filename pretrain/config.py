@@ -103,6 +103,27 @@ class NumericsConfig(_Frozen):
     """So many skipped steps in a row end the run."""
 
 
+class PlanConfig(_Frozen):
+    """What ``--plan`` predicts for. Training does not look at it."""
+
+    gpus: tuple[int, ...] = (1, 8, 64, 1000)
+    structures: float | None = Field(None, gt=0)
+    """Records of the whole data set; None: those of the sources."""
+    epochs: float = Field(1.0, gt=0)
+    device_speedup: float = Field(1.0, gt=0)
+    """How many times as fast as the device here one of theirs is, as measured by a training there."""
+    bandwidth: float = Field(25e9, gt=0)
+    """Bytes per second that each GPU sends in collectives (25e9: one 200 Gbit/s card for each)."""
+    latency: float = Field(20e-6, ge=0)
+    """Seconds per message."""
+
+    @model_validator(mode="after")
+    def _gpus_are_counts(self) -> PlanConfig:
+        if not self.gpus or min(self.gpus) < 1:
+            raise ValueError(f"gpus is {list(self.gpus)}, expected counts of at least 1")
+        return self
+
+
 class PretrainConfig(_Frozen):
     """Everything that defines a run; written into the run's folder as ``config.yaml``."""
 
@@ -130,6 +151,7 @@ class PretrainConfig(_Frozen):
     log_every: int = Field(10, ge=1)
     wandb: Literal["disabled", "offline", "online"] = "offline"
     numerics: NumericsConfig = NumericsConfig()
+    plan: PlanConfig = PlanConfig()
     timeout: float = Field(1800.0, gt=0)
     """Seconds that a rank waits for the others before it gives the run up."""
     resume: bool = True

@@ -69,15 +69,21 @@ def _square(gradients: Iterable[torch.Tensor]) -> torch.Tensor:
 
 
 def deepspeed_json(
-    config: OptimizerConfig, *, zero_stage: int, accumulation: int, world_size: int
+    config: OptimizerConfig, *, zero_stage: int, accumulation: int, world_size: int, parameters: int
 ) -> dict[str, Any]:
-    """DeepSpeed's configuration, generated from ours and written into the run; clipping is explicit because its default is 1."""
+    """DeepSpeed's configuration, generated from ours and written into the run; clipping is explicit because its default is 1, and
+    buckets are no larger than the network because by default they take 2 GB of a GPU."""
+    bucket = max(1, min(parameters, 500_000_000))
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": accumulation,
         "train_batch_size": accumulation * world_size,
         "gradient_clipping": config.gradient_clipping,
-        "zero_optimization": {"stage": zero_stage},
+        "zero_optimization": {
+            "stage": zero_stage,
+            "reduce_bucket_size": bucket,
+            "allgather_bucket_size": bucket,
+        },
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 1_000_000_000,
         "wall_clock_breakdown": False,
@@ -121,7 +127,11 @@ class DeepSpeedEngine:
 
         world_size = int(os.environ["WORLD_SIZE"])
         settings = deepspeed_json(
-            config, zero_stage=zero_stage, accumulation=accumulation, world_size=world_size
+            config,
+            zero_stage=zero_stage,
+            accumulation=accumulation,
+            world_size=world_size,
+            parameters=sum(p.numel() for p in net.parameters()),
         )
         if int(os.environ["RANK"]) == 0:
             (out / "deepspeed.json").write_text(json.dumps(settings, indent=2) + "\n")

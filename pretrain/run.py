@@ -38,6 +38,7 @@ from .loop import Ending, Run, loader_of, train
 from .losses import Targets
 from .normalize import Statistics, normalize, reference_table
 from .numerics import Guard
+from .plan import show
 from .ranks import barrier, lost_contact
 from .record import Record
 from .resume import resume, roll_back
@@ -66,6 +67,7 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
         for line in explain(net.config, atoms):
             console.print(line, highlight=False)
     if plan:
+        show(config, net, streams, device, console)
         return {}
     config.out.mkdir(parents=True, exist_ok=True)
     if rank == 0:

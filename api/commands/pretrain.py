@@ -16,7 +16,11 @@ Config = Annotated[
     ),
 ]
 Plan = Annotated[
-    bool, typer.Option("--plan", help="Print what would be done (data, batches, network) and stop.")
+    bool,
+    typer.Option(
+        "--plan",
+        help="Print what would be done, memory, a measured step and days on many GPUs (`--set plan.gpus=...`), and stop.",
+    ),
 ]
 
 
@@ -32,6 +36,7 @@ def pretrain(
 
     One process as it stands; several by `torchrun --nproc-per-node N -m atomfield pretrain CONFIG` or
     `deepspeed --module atomfield pretrain CONFIG`. A run that was interrupted continues from its newest complete checkpoint.
+    SIGTERM and SIGUSR1 save and end it (exit code 75).
     """
     from atomfield.config import load_config
     from atomfield.pretrain.config import PretrainConfig
