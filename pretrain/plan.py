@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import copy
 import math
-import resource
 import statistics
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -51,7 +52,7 @@ class Measured:
     loading: float
     """Seconds to make the micro-batches of a step, one after another."""
     activations: float
-    """Bytes, from the growth of the memory in use: rough on a CPU."""
+    """Bytes by which a micro-batch raises the memory in use: on a CPU that of the whole process, so roughly."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def memory(parameters: int, stage: int, ranks: int) -> dict[str, float]:
 def message_bytes(parameters: int, stage: int, ranks: int, micro_batches: int) -> tuple[float, int]:
     """Bytes that a rank sends in one step, and how many collectives.
 
-    Reducing to all, or scattering and gathering, sends 2 (n - 1) / n of the gradient once a step (stages 0 and 1). Stage 2 scatters
+    Reducing to all, or scattering and gathering, sends 2 (n - 1) / n of the gradient once a step (stages 0, 1). Stage 2 scatters
     after every micro-batch. Stage 3 gathers the weights twice for every micro-batch besides.
     """
     if ranks == 1:
@@ -166,14 +167,14 @@ def measure(config: PretrainConfig, net: AtomFieldNet, streams: list[Stream], de
         for number in range(1 + STEPS):
             began = time.perf_counter()
             batch = stream.batch(number).to(device)
-            made, clock, before = time.perf_counter() - began, Clock(device), _in_use(device)
+            made, clock, before = time.perf_counter() - began, Clock(device), _reset_peak(device)
             clock.exact = True
             micro = [MicroBatch(batch, stream.targets, stream.weight, stream.name)]
             guarded_step(engine, net, micro, config.loss, judge=lambda *numbers: "", clock=clock)
             with clock.phase("optimizer"):
                 ema.update()
             spent = clock.read()
-            grown = max(grown, _in_use(device) - before)
+            grown = max(grown, _peak(device) - before)
             if number:
                 passes.append(spent["forward"] + spent["backward"])
                 update.append(spent["optimizer"])
@@ -182,11 +183,27 @@ def measure(config: PretrainConfig, net: AtomFieldNet, streams: list[Stream], de
     return Measured(tuple(per_stream), statistics.median(update), loading, grown)
 
 
-def _in_use(device: str) -> float:
-    """The largest memory so far, bytes."""
+def _reset_peak(device: str) -> float:
+    """The memory in use now, bytes; peaks count from here."""
     if device.startswith("cuda"):
-        return float(torch.cuda.max_memory_allocated())
-    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        torch.cuda.reset_peak_memory_stats()
+        return float(torch.cuda.memory_allocated())
+    with suppress(OSError):  # Linux: 5 resets VmHWM
+        Path("/proc/self/clear_refs").write_text("5")
+    return _resident("VmRSS")
+
+
+def _peak(device: str) -> float:
+    return float(torch.cuda.max_memory_allocated()) if device.startswith("cuda") else _resident("VmHWM")
+
+
+def _resident(name: str) -> float:
+    """Bytes from /proc; NaN where there is none."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return math.nan
+    return 1024.0 * next((float(x.split()[1]) for x in lines if x.startswith(name)), math.nan)
 
 
 def show(
