@@ -3,9 +3,9 @@
     python benchmarks/pretrain_overhead.py [--steps 40] [--repeats 3] [--out benchmarks/results/pretrain_overhead.md]
 
 One thread per process, the network of the starter configuration (or ``--small``) on crystals and flows. The plain loop has the
-same network, batches (made ahead by the same loader) and losses, AdamW, clipping and moving average, and nothing else: no verdict,
-no checkpoints, no record. Runs take turns, and the shortest median step of each kind counts, so that a neighbour on the machine
-harms no kind alone. Two processes do the same global batch. Needs as many free cores as processes.
+same network, batches (made ahead by the same loader) and losses, AdamW, clipping and moving average; it has no verdict,
+no checkpoints, no record. Runs take turns, and the shortest median step of each kind counts, so that a neighbour harms no kind
+alone. Two processes do the same global batch. Needs as many free cores as processes.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def plain_loop(options: dict[str, Any]) -> None:
                 micro = [next(batches) for _ in range(stream.micro_batches)]
                 total: dict[str, float] = {}
                 for batch in micro:
-                    for name, count in counts(net, batch, stream.targets).items():
+                    for name, count in counts(net, batch, stream.targets, config.loss).items():
                         total[name] = total.get(name, 0.0) + count
                 for batch in micro:
                     sums = loss_sums(net, net, batch, stream.targets, config.loss)

@@ -3,10 +3,10 @@
     python benchmarks/soak_pretrain.py [--minutes 60] [--ranks 1] [--out benchmarks/results/soak_pretrain.md]
 
 The undisturbed run is measured first; the other gets so many steps that it fills the time. Until it ends it is started again and
-again and meets, at random moments: SIGKILL of a rank, SIGTERM or SIGUSR1, a damaged newest checkpoint (it must be refused by name;
-the folder is then removed, as the message says), and half-written folders. Both runs meet the same NaN positions and NaN losses at
-the same steps, which must be skipped in both alike. In the end every loss and the published weights are compared bit by bit.
-Spike detection is off: where a run goes back to depends on its checkpoints, and a signal adds some.
+again and meets, at random moments: SIGKILL of a rank, SIGTERM or SIGUSR1, a damaged newest checkpoint (it must be refused by
+name; the folder is then removed, as the message says), and half-written folders. Both runs meet the same NaN positions and NaN
+losses at the same steps, which must be skipped in both alike. In the end every loss and the published weights are compared bit by
+bit. Spike detection is off: where a run goes back to depends on its checkpoints, and a signal adds some.
 """
 
 from __future__ import annotations
@@ -145,7 +145,8 @@ def main() -> int:
 
 `python benchmarks/soak_pretrain.py {" ".join(sys.argv[1:])}`, {time.strftime("%d %B %Y")}, {os.cpu_count()} cores shared with
 other work. {options["steps"]} steps on {given.ranks} rank(s), a checkpoint every tenth, {skipped} injected NaNs in both runs:
-{quiet / 60:.1f} minutes undisturbed, {(time.monotonic() - began - quiet) / 60:.1f} minutes disturbed: {", ".join(f"{v} {k}" for k, v in counts.items())}.
+{quiet / 60:.1f} minutes
+undisturbed, {(time.monotonic() - began - quiet) / 60:.1f} minutes disturbed: {", ".join(f"{v} {k}" for k, v in counts.items())}.
 
 **Failures, and bits that differ in any loss or weight at the end: {len(failures)}.**
 """
