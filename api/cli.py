@@ -1,4 +1,4 @@
-"""The ``atomfield`` command: ten subcommands, and one line and exit code 2 for whatever the user got wrong."""
+"""The ``atomfield`` command: twelve subcommands, and one line and exit code 2 for whatever the user got wrong."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from atomfield.data.errors import InputError, RunError
 
 from .commands.analyze import analyze
 from .commands.evaluate import evaluate
+from .commands.export import export
 from .commands.finetune import finetune
 from .commands.identify import identify
 from .commands.inspect import inspect
@@ -21,9 +22,23 @@ from .commands.predict import predict
 from .commands.prepare import prepare
 from .commands.pretrain import pretrain
 from .commands.quickstart import quickstart
+from .commands.rollout import rollout
 from .commands.simulate import simulate
 
-COMMANDS = (quickstart, prepare, inspect, pretrain, finetune, evaluate, predict, simulate, analyze, identify)
+COMMANDS = (
+    quickstart,
+    prepare,
+    inspect,
+    pretrain,
+    finetune,
+    evaluate,
+    predict,
+    simulate,
+    analyze,
+    rollout,
+    export,
+    identify,
+)
 EXTRAS = {
     "deepspeed": "train",
     "wandb": "train",
@@ -40,7 +55,7 @@ EXTRAS = {
 app = typer.Typer(
     name="atomfield",
     help="One E(3)-equivariant model for atoms and fields: prepare data, pretrain, finetune, evaluate, predict, simulate, "
-    "analyze; constants of laws from data.",
+    "analyze, roll out, export; constants of laws from data.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -45,6 +45,8 @@ EXAMPLES = {
     "atomfield simulate runs/mine NaCl.cif --mode npt --temperature 300 --steps 100000 --out runs/npt --resume\n"
     "atomfield simulate runs/mine NaCl.cif --mode phonons --supercell 3,3,3 --out runs/phonons\n"
     "atomfield simulate runs/mine a.xyz --mode neb --end b.xyz --images 7 --out runs/path",
+    "rollout": "atomfield rollout runs/flow starter/task_fields --record 2 --steps 40 --resample 64,64 --out runs/rollout",
+    "export": "atomfield export runs/mine --out mine.pt2 --dtype float32",
     "analyze": "atomfield analyze runs/npt --out runs/npt/analysis",
     "identify": "atomfield identify identify/lotka_volterra --data hudson-bay-lynx-hare.csv --out runs/lynx\n"
     "atomfield identify identify/burgers --data burgers_shock.mat --set noise=0.01 --out runs/burgers\n"

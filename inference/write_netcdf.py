@@ -55,12 +55,19 @@ def _atoms_dataset(graphs: Sequence[Graph], predictions: Sequence[Prediction]) -
 
 
 def _field_dataset(graph: Graph, prediction: Prediction) -> xarray.Dataset:
+    values = with_references(graph, prediction)
+    timed = {n: v if graph.times is not None else v[None] for n, v in values.items()}
+    return states_dataset(graph, times_of(graph), timed)
+
+
+def states_dataset(graph: Graph, times: np.ndarray, states: Prediction) -> xarray.Dataset:
+    """States ``[T, N, ...]`` at ``times [T]``; a regular grid keeps its axes. Raises ``ImportError`` without xarray."""
     import xarray
 
     axes = ("x", "y", "z")
     shape = graph.grid_shape
     space = axes[: len(shape)] if shape else ("node",)
-    coordinates: dict[str, xarray.Variable] = {"time": xarray.Variable(("time",), times_of(graph))}
+    coordinates: dict[str, xarray.Variable] = {"time": xarray.Variable(("time",), times)}
     positions = graph.positions.numpy()
     if shape:
         grid = positions.reshape(*shape, 3)
@@ -71,8 +78,7 @@ def _field_dataset(graph: Graph, prediction: Prediction) -> xarray.Dataset:
         for k, axis in enumerate(axes):
             coordinates[axis] = xarray.Variable(("node",), positions[:, k])
     variables = {}
-    for name, value in with_references(graph, prediction).items():
-        timed = value if graph.times is not None else value[None]
+    for name, timed in states.items():
         tail = timed.shape[2:]
         body = timed.reshape(len(timed), *(shape or (graph.num_nodes,)), *tail)
         dims = ("time", *space, *_COMPONENTS[: len(tail)])

@@ -150,7 +150,7 @@ class EdgeConvolution(nn.Module):
         return F.pad(geometry.frame_EMM[:, :size].transpose(1, 2) @ radial, (0, self.unnatural))
 
     def _full(self, x_NMK: Tensor, hidden_EH: Tensor, geometry: EdgeGeometry) -> Tensor:
-        num_edges = len(hidden_EH)
+        num_edges = hidden_EH.shape[0]
         aligned = geometry.frame_EMM @ x_NMK[geometry.edges.sender_E]
         same = (hidden_EH @ self.same.flatten(1)).view(num_edges, self.num_same, self.width)
         cross = (hidden_EH @ self.cross.flatten(1)).view(num_edges, self.num_cross, 2 * self.unnatural)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -92,6 +92,12 @@ def simulate(
             help="End relax and dynamics early, with exit code 3: force>EV_PER_A, distance<A, temperature>K, uncertainty>NUMBER.",
         ),
     ] = None,
+    every: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="relax: all structures of the file in batches, cells fixed; writes relaxed.extxyz."
+        ),
+    ] = False,
     prepared: Annotated[
         bool, typer.Option("--as-it-is", help="Properties: do not relax the structure (cell included) first.")
     ] = False,
@@ -134,6 +140,9 @@ def simulate(
     from atomfield.inference.watch import Limits
 
     limits = Limits.parse(listed(stop_when))
+    if every:
+        _relax_all(checkpoint, structure, out, mode, cell, fmax or 0.01, steps, level, seed, device, dtype)
+        return 0
     atoms, given_level = _structure(structure, record, level, seed)
     net = load_net(checkpoint, device, dtype)
     atoms.calc = AtomFieldCalculator(net, level=given_level)
@@ -198,6 +207,47 @@ def simulate(
     print(result)
     print("Written: " + ", ".join(str(file) for file in result.files))
     return STOPPED if result.stopped else 0
+
+
+def _relax_all(
+    checkpoint: Path, structure: str, out: Path, mode: str, cell: str, fmax: float, steps: int, level: str, seed: int,
+    device: Any, dtype: Any,
+) -> None:  # fmt: skip
+    """Every structure of the file in batches: relaxed.extxyz, and a table of energies, largest forces and steps."""
+    import csv
+    from dataclasses import replace
+
+    import numpy as np
+    import torch
+    from rich.console import Console
+
+    from atomfield.data.source import open_source
+    from atomfield.inference.progress import counted
+    from atomfield.inference.together import relax_many
+    from atomfield.inference.write import write_predictions
+
+    if mode != "relax" or cell != "fixed":
+        raise InputError(
+            "many structures at once are relaxed in fixed cells; leave --mode and --cell out", "--all"
+        )
+    graphs = list(open_source(structure, read_options(level=level, seed=seed)))
+    net = load_net(checkpoint, device, dtype)
+    console = Console(stderr=True)
+    with counted("relaxing", len(graphs), console.is_terminal, console) as advance:
+        found = relax_many(net, graphs, fmax=fmax, steps=steps, done=lambda count: advance("", count))
+    moved = [
+        replace(g, positions=torch.from_numpy(r.positions), quantities={})
+        for g, r in zip(graphs, found, strict=True)
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    write_predictions(moved, [{"energy": np.array(r.energy)} for r in found], out / "relaxed.extxyz")
+    with (out / "relaxed.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["index", "energy_eV", "fmax_eV_per_A", "steps", "converged"])
+        table.writerows([k, r.energy, r.fmax, r.steps, int(r.converged)] for k, r in enumerate(found))
+    ended = sum(r.converged for r in found)
+    print(f"{ended} of {len(found)} structures converged to {fmax:g} eV/angstrom")
+    print(f"Written: {out / 'relaxed.extxyz'}, {out / 'relaxed.csv'}")
 
 
 def _structure(file: str, record: int, level: str, seed: int) -> tuple[Atoms, str]:

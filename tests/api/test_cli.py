@@ -26,9 +26,12 @@ SURFACE = {
     "evaluate": ["CKPT", "SRC", "--out", "--target", "--train", *READING, *NETWORK],
     "predict": ["CKPT", "SRC", "--out", "--forces", "--workers", "--max-edges", *READING, *NETWORK],
     "simulate": ["CKPT", "STRUCTURE", "--out", "--mode", "--record", "--steps", "--timestep", "--temperature", "--pressure",
-                 "--thermostat", "--fmax", "--cell", "--interval", "--resume", "--stop-when", "--as-it-is", "--end", "--images",
+                 "--thermostat", "--fmax", "--cell", "--interval", "--resume", "--stop-when", "--all", "--as-it-is", "--end", "--images",
                  "--supercell", "--level", "--seed", *NETWORK],
     "analyze": ["TRAJECTORY", "--out", "--frame-time", "--skip", "--reach", "--blocks"],
+    "rollout": ["CKPT", "SRC", "--out", "--record", "--steps", "--dt", "--resample", "--quantity", "--vtk", "--map", "--units",
+                "--level", *NETWORK],
+    "export": ["CKPT", "--out", "--level", *NETWORK],
     "identify": ["CONFIG", "--data", "--out", "--seed", "--set"],
 }  # fmt: skip
 """Changed on purpose only: arguments by their metavar, options by their name."""

@@ -1,0 +1,268 @@
+"""Many small systems relaxed or moved at once: one pass of the network for all of them, each with its own step and its own end.
+
+Systems are packed by pairs of atoms. Relaxation is FIRE (Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006)) with the constants of
+ASE's, one time step and mixing per system, so that each follows the path that it would follow alone. Systems that have
+converged leave the batch. Dynamics is velocity Verlet. Pairs are kept within a skin, as in :mod:`.pair_list`. Cells are fixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atomfield.data.errors import InputError
+from atomfield.data.graph import MIN_DISTANCE, Graph, GraphBatch, collate
+from atomfield.data.radius import radius_pairs
+
+from .memory import explained
+from .predict import evaluating
+from .run import positive
+from .unseen import refuse_unseen
+
+if TYPE_CHECKING:
+    from atomfield.models.network import AtomFieldNet
+
+
+@dataclass(frozen=True)
+class Relaxed:
+    """One system: positions ``[N, 3]`` angstrom, energy eV, largest force eV/angstrom, steps that it took, whether
+    it converged."""
+
+    positions: np.ndarray
+    energy: float
+    fmax: float
+    steps: int
+    converged: bool
+
+
+class Bunch:
+    """Systems in one batch, and their energies and forces at any positions."""
+
+    def __init__(self, net: AtomFieldNet, graphs: Sequence[Graph], skin: float = 0.5):
+        self.net, self.skin = net, skin
+        bare = [replace(g, edges={}, quantities={}, next_quantities={}) for g in graphs]
+        self._batch: GraphBatch = collate(bare).to(net.device)
+        self.owner = self._batch.graph_index
+        """``[N]`` the system of each atom."""
+        self.num = len(graphs)
+        self.searches = 0
+        self._searched: Tensor | None = None
+
+    @property
+    def positions(self) -> Tensor:
+        """``[N, 3]`` float64 at the start."""
+        return self._batch.positions.clone()
+
+    def energies_and_forces(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """``[G]`` eV and ``[N, 3]`` eV/angstrom, float64."""
+        batch = self._at(positions)
+        with explained(self.net, batch, False):
+            out = self.net(batch, properties=False, added=True)
+        return out["energy"].double(), out["forces"].double()
+
+    def total(self, values_N: Tensor) -> Tensor:
+        """``[G]`` sums over the atoms of each system."""
+        return torch.zeros(self.num, dtype=values_N.dtype, device=values_N.device).index_add(
+            0, self.owner, values_N
+        )
+
+    def largest(self, forces: Tensor) -> Tensor:
+        """``[G]`` largest norm of a force."""
+        norms = forces.norm(dim=1)
+        return torch.zeros(self.num, dtype=norms.dtype, device=norms.device).scatter_reduce(
+            0, self.owner, norms, "amax"
+        )
+
+    def _at(self, positions: Tensor) -> GraphBatch:
+        before = self._searched
+        if before is None or not float((positions - before).square().sum(1).max()) < (self.skin / 2) ** 2:
+            sizes = self._batch.nodes_per_graph()
+            reach = self.net.config.cutoff + self.skin
+            self._index, shift = radius_pairs(positions, sizes, self._batch.cell, self._batch.pbc, reach)
+            self._shift = shift.to(torch.float64)
+            self._searched = positions.clone()
+            self.searches += 1
+        sender, receiver = self._index
+        lattice = torch.einsum("es,esd->ed", self._shift, self._batch.cell[self.owner[receiver]])
+        square = (positions[sender] - positions[receiver] + lattice).square().sum(1)
+        if len(square) and float(square.min()) < MIN_DISTANCE**2:
+            system = int(self.owner[receiver[int(square.argmin())]])
+            raise InputError(
+                f"atoms of system {system} of the batch have come closer than {MIN_DISTANCE} angstrom"
+            )
+        near = (square < self.net.config.cutoff**2).nonzero().squeeze(1)
+        return replace(
+            self._batch,
+            positions=positions,
+            edge_index=self._index[:, near],
+            edge_shift=self._shift[near],
+            edge_is_radius=torch.ones(len(near), dtype=torch.bool, device=near.device),
+        )
+
+
+def relax_many(
+    net: AtomFieldNet,
+    graphs: Sequence[Graph],
+    *,
+    fmax: float = 0.05,
+    steps: int = 500,
+    max_edges: int = 60_000,
+    done: Callable[[int], None] = lambda count: None,
+) -> list[Relaxed]:
+    """Relax every graph (atoms, cells fixed) until its largest force is below ``fmax`` (eV/angstrom), at most
+    ``steps`` times each.
+
+    done: called with the number of systems that have finished since the last call. Raises ``InputError`` for fields
+    and for elements
+    that training never showed.
+    """
+    positive("fmax", fmax)
+    positive("steps", steps)
+    results: list[Relaxed | None] = [None] * len(graphs)
+    with evaluating(net):
+        for pack in packs(net, graphs, max_edges):
+            _relax_pack(net, [graphs[k] for k in pack], pack, fmax, steps, results, done)
+    return [r for r in results if r is not None]
+
+
+def packs(net: AtomFieldNet, graphs: Sequence[Graph], max_edges: int) -> list[list[int]]:
+    """Numbers of systems that go together, in order, each pack with at most about ``max_edges`` pairs."""
+    out: list[list[int]] = []
+    room = 0.0
+    for number, graph in enumerate(graphs):
+        if graph.world == "field":
+            raise InputError("found a field, expected atoms", graph.provenance)
+        refuse_unseen(net, graph.species, graph.level, graph.provenance)
+        n = graph.num_nodes
+        pairs = (
+            n * min(n - 1.0, 4 * net.config.average_neighbors)
+            if not graph.pbc.any()
+            else 4 * n * net.config.average_neighbors
+        )
+        if not out or room + pairs > max_edges:
+            out.append([])
+            room = 0.0
+        out[-1].append(number)
+        room += pairs
+    return out
+
+
+def _relax_pack(
+    net: AtomFieldNet,
+    graphs: Sequence[Graph],
+    numbers: Sequence[int],
+    fmax: float,
+    steps: int,
+    results: list[Relaxed | None],
+    done: Callable[[int], None],
+) -> None:
+    bunch, numbers = Bunch(net, graphs), list(numbers)
+    x = bunch.positions
+    v = torch.zeros_like(x)
+    dt, mix = x.new_full((bunch.num,), 0.1), x.new_full((bunch.num,), 0.1)
+    good = torch.zeros(bunch.num, dtype=torch.int64, device=x.device)
+    for step in range(steps + 1):
+        energy, force = bunch.energies_and_forces(x)
+        largest = bunch.largest(force)
+        ended = (largest < fmax) if step < steps else torch.ones_like(largest, dtype=torch.bool)
+        fresh = [k for k in torch.nonzero(ended).flatten().tolist() if results[numbers[k]] is None]
+        for k in fresh:
+            own = x[bunch.owner == k].cpu().numpy()
+            results[numbers[k]] = Relaxed(
+                own, float(energy[k]), float(largest[k]), step, float(largest[k]) < fmax
+            )
+        done(len(fresh))
+        left = [k for k in range(bunch.num) if results[numbers[k]] is None]
+        if not left:
+            return
+        if len(left) <= bunch.num // 2:  # go on with those that are left alone
+            kept = torch.tensor(left, device=x.device)
+            of_kept = torch.isin(bunch.owner, kept)
+            x, v, force = x[of_kept], v[of_kept], force[of_kept]
+            dt, mix, good = dt[kept], mix[kept], good[kept]
+            graphs, numbers = [graphs[k] for k in left], [numbers[k] for k in left]
+            bunch = Bunch(net, graphs)
+        x, v, dt, mix, good = _fire(bunch, x, v, force, dt, mix, good, step)
+
+
+def _fire(
+    bunch: Bunch, x: Tensor, v: Tensor, force: Tensor, dt: Tensor, mix: Tensor, good: Tensor, step: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """One step of FIRE for all systems."""
+    own = bunch.owner
+    if step:
+        power = bunch.total((force * v).sum(1))
+        downhill = power > 0
+        speed = bunch.total(v.square().sum(1)).sqrt()
+        pull = bunch.total(force.square().sum(1)).sqrt().clamp_min(1e-300)
+        turned = (1 - mix)[own, None] * v + (mix * speed / pull)[own, None] * force
+        v = torch.where(downhill[own, None], turned, 0.0)
+        faster = downhill & (good > 5)
+        dt = torch.where(faster, (dt * 1.1).clamp_max(1.0), torch.where(downhill, dt, dt * 0.5))
+        mix = torch.where(faster, mix * 0.99, torch.where(downhill, mix, 0.1))
+        good = torch.where(downhill, good + 1, 0)
+    v = v + dt[own, None] * force
+    move = dt[own, None] * v
+    length = bunch.total(move.square().sum(1)).sqrt()
+    return x + move * (0.2 / length.clamp_min(0.2))[own, None], v, dt, mix, good
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Dynamics of many systems: positions and velocities of each at the end; potential and kinetic ``[S, G]`` eV per sample."""
+
+    positions: list[np.ndarray]
+    velocities: list[np.ndarray]
+    potential: np.ndarray
+    kinetic: np.ndarray
+
+
+def nve_many(
+    net: AtomFieldNet,
+    graphs: Sequence[Graph],
+    velocities: Sequence[np.ndarray],
+    *,
+    steps: int,
+    timestep: float = 0.5,
+    interval: int = 10,
+    max_edges: int = 60_000,
+) -> Moved:
+    """Velocity Verlet of every graph from ``velocities`` (``[N, 3]`` each, in ASE's unit angstrom sqrt(amu/eV));
+    timestep in fs."""
+    from ase import units
+
+    positive("steps", steps)
+    positive("timestep", timestep)
+    positions: list[np.ndarray] = []
+    speeds: list[np.ndarray] = []
+    traces: list[tuple[Tensor, Tensor]] = []
+    h = timestep * units.fs
+    with evaluating(net):
+        for pack in packs(net, graphs, max_edges):
+            bunch = Bunch(net, [graphs[k] for k in pack])
+            x = bunch.positions
+            v = torch.from_numpy(np.concatenate([velocities[k] for k in pack])).to(x)
+            mass = net.masses.to(x)[bunch._batch.species]
+            energy, force = bunch.energies_and_forces(x)
+            potential, kinetic = [], []
+            for step in range(steps + 1):
+                if step % interval == 0 or step == steps:
+                    potential.append(energy)
+                    kinetic.append(bunch.total(0.5 * mass * v.square().sum(1)))
+                if step == steps:
+                    break
+                v = v + 0.5 * h * force / mass[:, None]
+                x = x + h * v
+                energy, force = bunch.energies_and_forces(x)
+                v = v + 0.5 * h * force / mass[:, None]
+            traces.append((torch.stack(potential), torch.stack(kinetic)))
+            for k in range(bunch.num):
+                positions.append(x[bunch.owner == k].cpu().numpy())
+                speeds.append(v[bunch.owner == k].cpu().numpy())
+    both = [torch.cat([t[k] for t in traces], dim=1).cpu().numpy() for k in (0, 1)]
+    return Moved(positions, speeds, both[0], both[1])

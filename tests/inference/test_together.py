@@ -1,0 +1,110 @@
+"""Many systems at once follow the paths that each follows alone with ASE."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms, units
+from ase.md.verlet import VelocityVerlet
+from ase.optimize import FIRE
+
+from atomfield.data.errors import InputError
+from atomfield.data.graph import Graph
+from atomfield.inference.calculator import AtomFieldCalculator
+from atomfield.inference.together import Bunch, nve_many, packs, relax_many
+from atomfield.models.network import AtomFieldNet
+from tests.physics.subjects import chiral_molecule, crystal, flow, water
+
+from .conftest import atoms_of
+
+
+def graphs() -> list[Graph]:
+    """Molecules and a crystal; labels of one of them must not matter."""
+    out = []
+    for seed, make in enumerate((water, chiral_molecule, crystal, water, chiral_molecule, water)):
+        graph = make()
+        shift = (
+            0.02 * torch.randn(graph.positions.shape, generator=torch.Generator().manual_seed(seed)).double()
+        )
+        out.append(replace(graph, positions=graph.positions + shift))
+    return out
+
+
+def test_the_paths_are_those_of_ase(net: AtomFieldNet) -> None:
+    """An untrained potential has no minimum: all systems are compared after the same 12 steps, one with a looser end
+    leaves before."""
+    found = relax_many(net, graphs(), fmax=1e-3, steps=12)
+    assert [r.steps for r in found] == [12] * 6
+    for graph, one in zip(graphs(), found, strict=True):
+        atoms = atoms_of(graph)
+        atoms.calc = AtomFieldCalculator(net)
+        FIRE(atoms, logfile=None).run(fmax=1e-3, steps=12)
+        np.testing.assert_allclose(one.positions, atoms.positions, atol=1e-8)
+        assert one.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-8)
+        assert one.fmax == pytest.approx(np.linalg.norm(atoms.get_forces(), axis=1).max(), abs=1e-7)
+        assert not one.converged
+
+
+def test_those_that_are_done_leave(net: AtomFieldNet) -> None:
+    """At the median of the forces half of the systems have converged before they move; the others go on alone, unchanged."""
+    first = [r.fmax for r in relax_many(net, graphs(), fmax=1e9, steps=5)]
+    bound = float(np.median(first))
+    counted: list[int] = []
+    found = relax_many(net, graphs(), fmax=bound, steps=6, done=counted.append)
+    assert sum(counted) == 6
+    for one, start, before in zip(found, graphs(), first, strict=True):
+        if before < bound:
+            assert (one.steps, one.converged) == (0, True)
+            np.testing.assert_array_equal(one.positions, start.positions.numpy())
+        else:
+            alone = relax_many(net, [start], fmax=bound, steps=6)[0]
+            np.testing.assert_allclose(one.positions, alone.positions, atol=1e-9)
+            assert one.steps == alone.steps
+
+
+def test_dynamics_is_that_of_ase(net: AtomFieldNet) -> None:
+    random = np.random.default_rng(0)
+    speeds = [0.01 * random.standard_normal((g.num_nodes, 3)) for g in graphs()]
+    found = nve_many(net, graphs(), speeds, steps=10, timestep=0.5, interval=5, max_edges=60)
+    assert found.potential.shape == found.kinetic.shape == (3, 6)
+    assert len(packs(net, graphs(), 60)) > 1
+    for k, graph in enumerate(graphs()):
+        atoms = atoms_of(graph)
+        atoms.calc = AtomFieldCalculator(net)
+        atoms.set_velocities(speeds[k])
+        VelocityVerlet(atoms, 0.5 * units.fs).run(10)
+        np.testing.assert_allclose(found.positions[k], atoms.positions, atol=1e-9)
+        np.testing.assert_allclose(found.velocities[k], atoms.get_velocities(), atol=1e-9)
+        assert found.potential[-1, k] + found.kinetic[-1, k] == pytest.approx(
+            atoms.get_total_energy(), abs=1e-8
+        )
+
+
+def test_pairs_are_kept(net: AtomFieldNet) -> None:
+    bunch = Bunch(net, graphs(), skin=0.6)
+    x = bunch.positions
+    with torch.no_grad():
+        for _ in range(10):
+            x = x + 0.02 * torch.randn_like(x)
+            energy, forces = bunch.energies_and_forces(x)
+            fresh = Bunch(net, graphs(), skin=0.0).energies_and_forces(x)
+            assert torch.equal(energy, fresh[0])
+            assert torch.equal(forces, fresh[1])
+    assert bunch.searches < 6
+
+
+def test_mistakes(net: AtomFieldNet) -> None:
+    with pytest.raises(InputError, match="found a field"):
+        relax_many(net, [flow()])
+    with pytest.raises(InputError, match="fmax is 0"):
+        relax_many(net, [water()], fmax=0)
+    bunch = Bunch(net, [water()])
+    x = bunch.positions
+    x[1] = x[0] + 0.01
+    with pytest.raises(InputError, match="closer than"):
+        bunch.energies_and_forces(x)
+    assert relax_many(net, []) == []
+    assert isinstance(atoms_of(water()), Atoms)
