@@ -23,6 +23,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import ModuleType
@@ -67,7 +68,7 @@ def run(cell: Cell, folder: Path, log: Path) -> dict[str, Any]:
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     free = watch.available(used, cell.threads)
     record: dict[str, Any] = {
-        "row": cell.row, "column": cell.column, "seed": cell.seed, "threads": cell.threads, "command": list(cell.command),
+        "row": cell.row, "column": cell.column, "seed": cell.seed, "threads": cell.threads, "command": shown(cell.command),
         "wall_s": time.monotonic() - started, "processor_s": used, "free_share": free, "busy": free < ENOUGH,
         "machine": machine, "load_average_after": list(os.getloadavg()), "values": {}, "failure": "",
     }  # fmt: skip
@@ -80,6 +81,20 @@ def run(cell: Cell, folder: Path, log: Path) -> dict[str, Any]:
     else:
         record["values"] = json.loads(result.read_text())
     return record
+
+
+def shown(command: tuple[str, ...]) -> list[str]:
+    """The command without paths of this machine: those of the repository relative to it, of others the last part."""
+    root, words = HERE.parent, []
+    for word in command:
+        path = Path(word)
+        if word == sys.executable:
+            words.append("python")
+        elif not path.is_absolute():
+            words.append(word)
+        else:
+            words.append(str(path.relative_to(root)) if path.is_relative_to(root) else f".../{path.name}")
+    return words
 
 
 def locked(folder: Path, cell: Cell) -> int | None:

@@ -129,3 +129,12 @@ def until(condition, seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
+
+
+def test_records_hold_no_path_of_the_machine(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(TABLE.parent))
+    from table import shown
+
+    inside = str(TABLE.parent / "accuracy.py")
+    words = shown((sys.executable, inside, "--data", str(tmp_path / "sets"), "--seed", "0"))
+    assert words == ["python", "benchmarks/accuracy.py", "--data", ".../sets", "--seed", "0"]
