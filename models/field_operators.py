@@ -59,19 +59,20 @@ def without_boundary(batch: GraphBatch, number: int, rows: slice) -> bool:
 
 def _by_edges(batch: GraphBatch, number: int, rows: slice) -> PointOperators:
     sender, receiver = batch.edge_index
-    own = (receiver >= rows.start) & (receiver < rows.stop)
-    sender, receiver = sender[own], receiver[own]
-    lattice = batch.edge_shift[own] @ batch.cell[number]
+    inside = (receiver >= rows.start) & (receiver < rows.stop)
+    sender, receiver = sender[inside], receiver[inside]
+    lattice = batch.edge_shift[inside] @ batch.cell[number]
     vectors = batch.positions[sender] + lattice - batch.positions[receiver]
     count = rows.stop - rows.start
     # stencils are made on the CPU, whatever the network runs on
-    edges = tuple(x.detach().cpu() for x in (sender - rows.start, receiver - rows.start, vectors.double()))
+    own = ((sender - rows.start).cpu(), (receiver - rows.start).cpu(), vectors.detach().double().cpu())
     volumes, device = batch.volume[rows].cpu(), batch.positions.device
     try:
-        return PointOperators(*edges, count, volumes=volumes).to(device)
+        return PointOperators(own[0], own[1], own[2], count, volumes=volumes).to(device)
     except ValueError:
         try:
-            return PointOperators(*two_rings(*edges, count), count, volumes=volumes).to(device)
+            far = two_rings(own[0], own[1], own[2], count)
+            return PointOperators(far[0], far[1], far[2], count, volumes=volumes).to(device)
         except ValueError as error:
             where = batch.provenance[number] if batch.provenance else None
             raise InputError(f"a law cannot be measured on this graph: {error}", where) from error

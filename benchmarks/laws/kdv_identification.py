@@ -30,8 +30,9 @@ from atomfield.physics_priors.spectral import PeriodicGrid
 TRUTH = (1.0, 0.0025)
 PUBLISHED = {0.0: (1.000, 0.0025002), 0.01: (0.999, 0.0024996)}
 TIMES, COUNTS = (40, 160), (199, 201)
-GRID, STEPS, WAVES, FEW = 128, 200, 40, 30
-"""Fewer waves for the ratio, which weighs high ones, and with them noise, most."""
+GRID, COARSE, FINE, WAVES, FEW = 128, 100, 500, 40, 30
+"""Points, steps of the solver in time at first and in the end, waves, and fewer waves for the ratio, which weighs high ones,
+and with them noise, most."""
 
 
 def draw(u: torch.Tensor, x: torch.Tensor, t: torch.Tensor, noise: float, seed: int) -> dict[str, float]:
@@ -49,14 +50,18 @@ def draw(u: torch.Tensor, x: torch.Tensor, t: torch.Tensor, noise: float, seed: 
         torch.tensor([0.99, 1.0, 1.01]),
     )
     starts = torch.stack([advection.repeat(3), (around[:, None] * ratio * advection).flatten()], dim=1)
-    found = fit_snapshots(
-        lambda state, constants, span: advance(grid, state, constants, span, STEPS),
-        grid,
-        snapshots,
-        starts,
-        WAVES,
-        origin=float(x[0]),
-    )
+    for steps, tolerance, most in ((COARSE, 1e-4, 30), (FINE, 1e-7, 6)):
+        found = fit_snapshots(
+            lambda state, constants, span, steps=steps: advance(grid, state, constants, span, steps),
+            grid,
+            snapshots,
+            starts,
+            WAVES,
+            origin=float(x[0]),
+            max_steps=most,
+            tolerance=tolerance,
+        )
+        starts = found.constants[None]
     return {
         "noise": noise,
         "seed": seed,
