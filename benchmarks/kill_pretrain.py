@@ -55,12 +55,13 @@ def kill_runs(
             counts[where] += 1
             if problem:
                 failures.append(f"trial {counts['trials']}: {problem}")
-        last = start({**options, "out": str(out)}, log, ranks)
+        last, began = start({**options, "out": str(out)}, log, ranks), time.monotonic()
         if not last.wait(600) or any(last.codes.values()):
             failures.append(f"trial {counts['trials']}: codes {last.codes}\n{last.said()}")
             last.end()
         elif outcome(out) != expected:
             failures.append(f"trial {counts['trials']}: losses or weights differ from the undisturbed run")
+        span = max(time.monotonic() - began, span / 2)  # other work on the machine comes and goes
         if list((out / "checkpoints").glob("*.tmp")):
             failures.append(f"trial {counts['trials']}: half a checkpoint is left")
         print(f"{ranks} rank(s): {dict(counts)}, failures {len(failures)}", flush=True)

@@ -130,7 +130,7 @@ def main() -> int:
             if list(child.codes.values()) == [0] * given.ranks:
                 break
             if (
-                any(code not in (0, 1, 75, -9) for code in child.codes.values())
+                any(code not in (0, 1, 75, -9, -10, -15) for code in child.codes.values())
                 or counts["attempts that did not end"]
             ):
                 failures.append(f"attempt {counts['attempts']}: codes {child.codes}\n{child.said()}")

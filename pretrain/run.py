@@ -67,13 +67,47 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
         for line in explain(net.config, atoms):
             console.print(line, highlight=False)
     if plan:
-        show(config, net, streams, device, console)
+        if rank == 0:
+            show(config, net, streams, device, console)
         return {}
     config.out.mkdir(parents=True, exist_ok=True)
     if rank == 0:
         (config.out / "config.yaml").write_text(
             yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
         )
+    with StopRequest() as request:
+        try:
+            run = _start(config, net, streams, valid_sets, device, request)
+            resume(run, console)
+            ending = _train(run, console)
+            if rank == 0 and ending == "done":
+                bare: AtomFieldNet = run.ema.module  # type: ignore[assignment]
+                with run.ema.applied():
+                    public.save(bare, config.out / "model", card(config, bare, run.here.step))
+                console.print(f"Saved {config.out / 'model'} after {run.here.step} steps")
+            barrier()
+        except RuntimeError as error:
+            if isinstance(error, RunError) or not lost_contact(error):
+                raise
+            raise RunError(_contact_lost(config, rank)) from error
+        torch.distributed.destroy_process_group()
+    if ending == "stopped":
+        asked = request.wanted or "a signal to another rank"
+        said = f"{asked}: saved step {run.here.step} in {run.checkpoints}; the same command goes on"
+        raise Interrupted(said if rank == 0 else "")
+    return last_metrics(config.out)
+
+
+def _start(
+    config: PretrainConfig,
+    net: AtomFieldNet,
+    streams: list[Stream],
+    valid_sets: dict[str, Subset],
+    device: str,
+    request: StopRequest,
+) -> Run:
+    """The process group, the engine around the network, and what else the loop works on."""
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     start_processes(device, config.timeout)
     net.to(device)
     if rank == 0:
@@ -95,34 +129,9 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
         if config.streams[number].objective != "denoise"
         and any(len(valid_sets[name]) for name in config.streams[number].sources)
     ]
-    with StopRequest() as request:
-        run = Run(
-            config,
-            net,
-            engine,
-            Ema(bare, config.optimizer.ema_decay, lambda: whole_weights(engine)),
-            streams,
-            validation,
-            rank,
-            world_size,
-            device,
-            clock,
-            Guard(config.numerics),
-            request,
-        )
-        resume(run, console)
-        ending = _train(run, console)
-        if rank == 0 and ending == "done":
-            with run.ema.applied():
-                public.save(bare, config.out / "model", card(config, bare, run.here.step))
-            console.print(f"Saved {config.out / 'model'} after {run.here.step} steps")
-        barrier()
-        torch.distributed.destroy_process_group()
-    if ending == "stopped":
-        asked = request.wanted or "a signal to another rank"
-        said = f"{asked}: saved step {run.here.step} in {run.checkpoints}; the same command goes on"
-        raise Interrupted(said if rank == 0 else "")
-    return last_metrics(config.out)
+    ema = Ema(bare, config.optimizer.ema_decay, lambda: whole_weights(engine))
+    guard = Guard(config.numerics)
+    return Run(config, net, engine, ema, streams, validation, rank, world_size, device, clock, guard, request)
 
 
 def _train(run: Run, console: Console) -> Ending:
@@ -137,22 +146,21 @@ def _train(run: Run, console: Console) -> Ending:
         config=config.model_dump(mode="json"),
         start=run.here.step,
     ) as record:
-        try:
-            while True:
-                with loader_of(run) as batches:
-                    ending = train(run, record, batches)
-                if ending != "back":
-                    return ending
-                roll_back(run, record, console)
-        except RuntimeError as error:
-            if not lost_contact(error):
-                raise
-            found = checkpoint.complete(run.checkpoints)
-            left = f"The last good checkpoint is {found[-1]}" if found else "There is no checkpoint yet"
-            raise RunError(
-                f"rank {run.rank} lost contact with another one at step {run.here.step}: it ended, or gave no answer for "
-                f"{config.timeout:.0f} s; its own output says why. {left}; the same command goes on from there"
-            ) from error
+        while True:
+            with loader_of(run) as batches:
+                ending = train(run, record, batches)
+            if ending != "back":
+                return ending
+            roll_back(run, record, console)
+
+
+def _contact_lost(config: PretrainConfig, rank: int) -> str:
+    found = checkpoint.complete(config.out / "checkpoints")
+    left = f"The last good checkpoint is {found[-1]}" if found else "There is no checkpoint yet"
+    return (
+        f"rank {rank} lost contact with another one: it ended, or gave no answer for {config.timeout:.0f} s; its own output "
+        f"says why. {left}; the same command goes on from there"
+    )
 
 
 def start_processes(device: str, timeout: float = 1800.0) -> None:

@@ -199,7 +199,8 @@ def _show_run(folder: Path, console: Console) -> None:
 
     rows = read_rows(folder / "metrics.jsonl")
     if rows:
-        _table(f"Run {folder}", list(table(rows, read_rows(folder / "skipped.jsonl")).rows), console)
+        glance = table(rows, read_rows(folder / "skipped.jsonl"))
+        _table(f"Run {folder}", [(name, value) for name, value in glance.rows], console)
         newest: dict[str, Any] = {}
         for row in rows:
             newest |= row

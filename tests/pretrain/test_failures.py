@@ -138,5 +138,5 @@ def test_a_signal_to_one_rank_saves_and_ends_all(runs):
 
 def test_a_dead_rank_leaves_a_clear_message(runs):
     text = said(runs, "dead-said")
-    assert text.startswith("RunError: rank 0 lost contact with another one at step 4: ")
+    assert text.startswith("RunError: rank 0 lost contact with another one: it ended")
     assert "step-00000004" in text
