@@ -6,11 +6,11 @@ The limits are measured first: the best rate of a float32 matrix product and of 
 class); every call of it in one evaluation of energy and forces is recorded with its inputs and repeated alone: forward and the
 gradient of its inputs, which is what forces take (forward alone where no input wants one). Its least time is the larger of
 operations / peak rate and of the memory it must move (inputs, outputs and weights once, twice with the gradient) / copy rate; the
-fraction is that over the measured time. Operations are counted in eager mode, as the arithmetic of its formulas: a product of
-matrices 2 m n k, any other operation one per element of its result (or of its input, where it sums), views none; the gradient
-counts as the forward pass again for each input that wants one, twice at most. What is no such module (edge geometry, the
-sum of energies) is ``elsewhere``. Pieces that run alone find their inputs in caches, so a small stage can pass memory's limit,
-and kernels that skip the zeros of eager mode's tables (``Layer.powers``) can pass that of arithmetic.
+fraction is that over the measured time. Operations are those of the formulas: a product of matrices 2 m n k, any other operation
+one per element of its result, views none; of compiled kernels they are counted from their programs (``Layer._block``: what acts
+node by node) and from the shape of the convolution (``sizes.py``), of the rest in eager mode. The gradient counts as the forward
+pass again for each input that wants one, twice at most. What is no such stage (the sum of energies, copies between kernels) is
+``elsewhere``. Pieces that run alone find their inputs in caches, so a small stage can pass memory's limit.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from typing import Any
 import structures
 import torch
 from machine import description
+from sizes import edge_flops, node_flops
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -38,8 +39,8 @@ from atomfield_speed import config_of, graphs, network_of
 from atomfield.models.network import graphs_to_batch
 
 STAGES = (
-    "Backbone.geometry", "ConditionEmbedding", "NodeEmbedding", "EdgeConvolution", "EquivariantLinear", "EquivariantNorm",
-    "Layer.powers", "GatedUpdate", "AtomHead",
+    "Backbone.geometry", "ConditionEmbedding", "NodeEmbedding", "EdgeConvolution.convolve", "Layer._block", "Layer.powers",
+    "AtomHead",
 )  # fmt: skip
 """Classes of modules, or methods of them, that are stages; one inside another is part of it."""
 VIEWS = ("view", "reshape", "expand", "permute", "transpose", "t.", "slice", "select", "split", "unsqueeze", "squeeze", "detach",
@@ -159,6 +160,41 @@ def recorded(
     return calls
 
 
+def arithmetic(
+    module: nn.Module, call: Callable[..., Any], arguments: tuple, settings: dict, forward: Callable[[], Any]
+) -> float:
+    """Operations of one forward call of a stage."""
+    match call.__name__:
+        case "_block":
+            program = arguments[0].program
+            values = program.needed([value for value, _ in arguments[0].outputs])
+            return float(len(arguments[2]) * sum(per_node(program, v) for v in values))
+        case "convolve":
+            return edge_flops(module, scalars_only=settings["scalars_only"]) * len(arguments[3].basis_EB)
+        case "powers":
+            return node_flops(module.config) * len(arguments[0])
+        case _:
+            with Operations() as counter:
+                forward()
+            return float(counter.count)
+
+
+def per_node(program: Any, value: int) -> int:
+    """Operations of one value of a node program."""
+    operation = program.operations[value]
+    size = operation.rows * operation.columns
+    match operation.kind:
+        case "linear":
+            return 2 * size * program.size(operation.operands[0])[1]
+        case "sum":
+            rows, columns = program.size(operation.operands[0])
+            return rows * columns
+        case "add" | "mul" | "scale" | "sigmoid" | "rsqrt":
+            return size
+        case _:
+            return 0
+
+
 def measure(
     module: nn.Module, call: Callable[..., Any], arguments: tuple, settings: dict, repeats: int
 ) -> dict[str, float]:
@@ -178,19 +214,12 @@ def measure(
             else None
         )
 
-    switches = [m for m in module.modules() if isinstance(getattr(m, "fused", None), bool)]
-    for m in switches:
-        m.fused = False  # type: ignore[assignment]
-    with Operations() as counter:
-        forward()
-    for m in switches:
-        m.fused = True  # type: ignore[assignment]
     moved = sum(t.nbytes for t in tensors((arguments, settings))) + sum(t.nbytes for t in tensors(forward()))
     if call.__name__ == "forward":
         moved += sum(p.nbytes for p in module.parameters())
     return {
         "forward_s": best(forward, repeats), "gradient_s": best(with_gradient, repeats) if inputs else 0.0,
-        "operations": float(counter.count * (1 + min(2, len(inputs)))),
+        "operations": arithmetic(module, call, arguments, settings, forward) * (1 + min(2, len(inputs))),
         "bytes": float(moved * (2 if inputs else 1)), "calls": 1.0,
     }  # fmt: skip
 

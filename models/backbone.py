@@ -98,18 +98,17 @@ class Layer(nn.Module):
         scalars_only: bool,
     ) -> Tensor:
         known, named = blocks(self.config, scalars_only), self._named()
-
-        def call(block: NodeBlock, *inputs: Tensor) -> tuple[Tensor, ...]:
-            return block(inputs, [named[p.name] for p in block.parameters])
-
-        y, sender, receiver = call(known.before, x_NMK)
+        y, sender, receiver = self._block(known.before, named, x_NMK)
         gathered = self.convolution.convolve(y, sender, receiver, geometry, scalars_only=scalars_only)
         if self.fourier is not None and waves:
             gathered = gathered + self.fourier(y, waves, condition_NC)
-        x, *factors = call(known.gather, x_NMK, gathered)
+        x, *factors = self._block(known.gather, named, x_NMK, gathered)
         powers = self.powers(factors[0]) if factors else []
-        (out,) = call(known.after, x, *powers, condition_NC)
+        (out,) = self._block(known.after, named, x, *powers, condition_NC)
         return out
+
+    def _block(self, block: NodeBlock, named: dict[str, Tensor], *inputs: Tensor) -> tuple[Tensor, ...]:
+        return block(inputs, [named[p.name] for p in block.parameters])
 
     def _named(self) -> dict[str, Tensor]:
         """Parameters by their names in ``blocks.py``."""
