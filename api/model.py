@@ -75,17 +75,26 @@ class Model:
         *,
         forces: bool = True,
         stress: bool | None = None,
+        coverage: float | None = 0.9,
         max_edges: int = 60_000,
         seed: int = 0,
         progress: bool = False,
     ) -> list[Prediction]:
         """One dictionary per item, in order: name -> array, as :func:`atomfield.inference.predict.predict_graphs` says, with
-        the probability of class 1 for a classification. ``seed``: of the conformers of SMILES strings."""
+        the probability of class 1 for a classification. ``coverage``: of the intervals that a finetuned checkpoint gives
+        (``NAME_std``, ``NAME_lower``, ``NAME_upper``, ``ood_score``), 0.5, 0.8, 0.9 or 0.95; None: no uncertainty. ``seed``:
+        of the conformers of SMILES strings."""
         graphs = to_graphs(items, self.net.config, seed)
         found = predict_graphs(
-            self.net, graphs, forces=forces, stress=stress, max_edges=max_edges, progress=progress
+            self.net,
+            graphs,
+            forces=forces,
+            stress=stress,
+            coverage=coverage,
+            max_edges=max_edges,
+            progress=progress,
         )
-        return probabilities(self.net.config, found)
+        return probabilities(self.net.config.properties, found)
 
     def embed(self, items: Iterable[Any], *, max_edges: int = 60_000, seed: int = 0) -> list[Prediction]:
         """Features per item: ``invariant [C]`` and, for lmax > 0, ``vector [3, C]`` (rotates with the structure)."""

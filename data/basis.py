@@ -1,13 +1,16 @@
 """Cartesian values <-> irreps, the one change of basis at the model's door.
 
-Irreps follow e3nn's order: l=1 is (x, y, z); l=2 is (xz, xy, y^2-(x^2+z^2)/2, yz, (z^2-x^2)/2), orthonormal here, so
-that Frobenius norms are kept. A symmetric 3x3 tensor is ``0e + 2e``: trace/sqrt(3), then five components. Any 3x3 tensor is
-``0e + 1e + 2e``, its antisymmetric part ``A_ij = e_ijk a_k / sqrt(2)`` being the axial vector ``a``.
-"""
+Irreps follow e3nn's order: l=1 is (x, y, z); l=2 is (xz, xy, y^2-(x^2+z^2)/2, yz, (z^2-x^2)/2), orthonormal here, so that
+Frobenius norms are kept. A symmetric 3x3 tensor is ``0e + 2e``: trace/sqrt(3), then five components. Any 3x3 tensor is ``0e
++ 1e + 2e``, its antisymmetric part ``A_ij = e_ijk a_k / sqrt(2)`` being the axial vector ``a``. An elastic tensor is a
+symmetric bilinear form on symmetric tensors: in the basis above (trace | l=2) it is M = [[m, b], [b, Q]], which is ``0e``
+(m), ``2e`` (sqrt(2) b) and the symmetric square Q of l=2, ``0e + 2e + 4e``; in all ``2x0e+2x2e+4e``, and norms are kept
+again."""
 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -41,7 +44,8 @@ FULL_BASIS = _full_basis()
 
 
 def to_irreps(values: Tensor, irreps: str) -> Tensor:
-    """Cartesian ``[..., *shape]`` to components ``[..., dim]`` (dim 1, 3, 6 or 9). ``0e+2e`` has no antisymmetric part."""
+    """Cartesian ``[..., *shape]`` to components ``[..., dim]``. ``0e+2e`` has no antisymmetric part; what has no Cartesian form
+    is components already."""
     match irreps:
         case "0e" | "0o":
             return values.unsqueeze(-1)
@@ -51,9 +55,9 @@ def to_irreps(values: Tensor, irreps: str) -> Tensor:
             return torch.einsum("...ij,kij->...k", values, SYMMETRIC_BASIS.to(values))
         case "0e+1e+2e":
             return torch.einsum("...ij,kij->...k", values, FULL_BASIS.to(values))
-    raise ValueError(
-        f"irreps {irreps!r} have no Cartesian form here; expected 0e, 0o, 1o, 1e, 0e+2e or 0e+1e+2e"
-    )
+        case "2x0e+2x2e+4e":
+            return _elastic_to_irreps(values)
+    return values
 
 
 def from_irreps(components: Tensor, irreps: str) -> Tensor:
@@ -67,6 +71,43 @@ def from_irreps(components: Tensor, irreps: str) -> Tensor:
             return torch.einsum("...k,kij->...ij", components, SYMMETRIC_BASIS.to(components))
         case "0e+1e+2e":
             return torch.einsum("...k,kij->...ij", components, FULL_BASIS.to(components))
-    raise ValueError(
-        f"irreps {irreps!r} have no Cartesian form here; expected 0e, 0o, 1o, 1e, 0e+2e or 0e+1e+2e"
-    )
+        case "2x0e+2x2e+4e":
+            return _elastic_from_irreps(components)
+    return components
+
+
+# ---------------------------------------------------------------- elastic tensors
+@lru_cache(maxsize=1)
+def _elastic_basis() -> tuple[Tensor, Tensor]:
+    """Voigt's 6x6 to M, ``[6, 6]`` P with M = P C P^T, and the orthonormal irreps of symmetric 6x6 matrices M, ``[21, 6, 6]``."""
+    from e3nn.o3 import wigner_3j
+
+    pairs = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+    with torch.device("cpu"):
+        project = torch.stack([SYMMETRIC_BASIS[:, i, j] * (1.0 if i == j else 2.0) for i, j in pairs], dim=1)
+        basis = torch.zeros(21, 6, 6, dtype=torch.float64)
+        basis[0, 0, 0] = 1.0
+        square = {l: wigner_3j(2, 2, l, dtype=torch.float64) * (2 * l + 1) ** 0.5 for l in (0, 2, 4)}
+        for l, table in square.items():  # the sign is fixed, whatever version of e3nn made it
+            first = table.reshape(-1)[table.reshape(-1).abs() > 1e-6][0]
+            square[l] = table * first.sign()
+        basis[1, 1:, 1:] = square[0][:, :, 0]
+        for m in range(5):
+            basis[2 + m, 0, 1 + m] = basis[2 + m, 1 + m, 0] = 0.5**0.5
+            basis[7 + m, 1:, 1:] = square[2][:, :, m]
+        for m in range(9):
+            basis[12 + m, 1:, 1:] = square[4][:, :, m]
+    return project, basis
+
+
+def _elastic_to_irreps(values: Tensor) -> Tensor:
+    project, basis = (t.to(values) for t in _elastic_basis())
+    matrix = torch.einsum("ai,...ij,bj->...ab", project, values, project)
+    return torch.einsum("...ab,kab->...k", matrix, basis)
+
+
+def _elastic_from_irreps(components: Tensor) -> Tensor:
+    project, basis = (t.to(components) for t in _elastic_basis())
+    inverse = torch.linalg.inv(project)
+    matrix = torch.einsum("...k,kab->...ab", components, basis)
+    return torch.einsum("ia,...ab,jb->...ij", inverse, matrix, inverse)

@@ -207,7 +207,12 @@ class Graph:
             if tuple(value.shape) not in (plain, timed):
                 expected = f"{list(plain)}" + (f" or {list(timed)}" if timed else "")
                 self._refuse(f"quantity {name!r} has shape {list(value.shape)}, expected {expected}")
-            if not np.isfinite(value.detach().cpu().numpy()).all():
+            array = value.detach().cpu().numpy()
+            if (
+                q.support == "node" and name in self.properties
+            ):  # a user's value per atom may be known of some alone
+                array = np.where(np.isnan(array), 0.0, array) if not np.isnan(array).all() else array
+            if not np.isfinite(array).all():
                 self._refuse(f"quantity {name!r} has values that are not finite; leave out what is unknown")
 
     def definition(self, name: str) -> Quantity:

@@ -9,7 +9,10 @@ irreps                shape       examples
 ``0e`` ``0o``         ``[]``      energy, pressure, charge; helicity
 ``1o`` ``1e``         ``[3]``     force, velocity, dipole; vorticity, magnetic field
 ``0e+2e``             ``[3, 3]``  stress, polarisability (symmetric)
-``0e+1e+2e``          ``[3, 3]``  a velocity gradient (any second-rank tensor)
+``0e+1e+2e``          ``[3, 3]``  a velocity gradient, a Born charge (any second-rank tensor)
+``2x0e+2x2e+4e``      ``[6, 6]``  elastic tensor in Voigt's order xx, yy, zz, yz, xz, xy
+``Nx0e``              ``[N]``     a spectrum, a density of states
+any other             ``[D]``     the D components in e3nn's order, as they are
 ====================  ==========  ===================================================================
 
 Units follow ASE for atoms (eV, angstrom, e, amu, K; stress positive in tension, eV/angstrom^3). Field quantities
@@ -19,10 +22,47 @@ are in the units that their record declares; ``unit`` is then ``"field"``.
 from __future__ import annotations
 
 import difflib
+import math
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 Support = Literal["node", "graph"]
+
+
+CARTESIAN: dict[str, tuple[int, ...]] = {
+    "0e": (),
+    "0o": (),
+    "1o": (3,),
+    "1e": (3,),
+    "0e+2e": (3, 3),
+    "0e+1e+2e": (3, 3),
+    "2x0e+2x2e+4e": (6, 6),
+}
+"""Irreps whose values have a Cartesian form, with its shape."""
+MAX_DEGREE = 8
+
+
+@lru_cache(maxsize=1000)
+def parse_irreps(text: str) -> tuple[tuple[int, int, int], ...]:
+    """``"2x0e+1o"`` -> ((2, 0, 1), (1, 1, -1)): multiplicity, degree, parity. Raises ``ValueError``."""
+    parts = []
+    for piece in text.split("+"):
+        found = re.fullmatch(r"(?:(\d+)x)?(\d+)([eo])", piece.strip())
+        if found is None or int(found[1] or 1) < 1 or int(found[2]) > MAX_DEGREE:
+            raise ValueError(
+                f"irreps {text!r} are not readable, expected such as 0e, 1o, 0e+2e, 51x0e or 2x0e+2x2e+4e"
+            )
+        parts.append((int(found[1] or 1), int(found[2]), 1 if found[3] == "e" else -1))
+    return tuple(parts)
+
+
+def shape_of(irreps: str) -> tuple[int, ...]:
+    """Shape of one value: Cartesian where there is such a form, else ``(D,)``."""
+    if irreps in CARTESIAN:
+        return CARTESIAN[irreps]
+    return (sum(count * (2 * l + 1) for count, l, _ in parse_irreps(irreps)),)
 
 
 @dataclass(frozen=True)
@@ -45,13 +85,13 @@ class Quantity:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Cartesian shape of one value: ``()``, ``(3,)`` or ``(3, 3)``."""
-        return {"0e": (), "0o": (), "1o": (3,), "1e": (3,), "0e+2e": (3, 3), "0e+1e+2e": (3, 3)}[self.irreps]
+        """Cartesian shape of one value, by the table above."""
+        return shape_of(self.irreps)
 
     @property
     def components(self) -> int:
-        """Number of stored Cartesian numbers per value: 1, 3 or 9."""
-        return {(): 1, (3,): 3, (3, 3): 9}[self.shape]
+        """Number of stored Cartesian numbers per value: 1, 3, 9, ..."""
+        return math.prod(self.shape)
 
 
 _ATOMS = (
@@ -259,6 +299,26 @@ def quantity(name: str) -> Quantity:
 def scalar_property(name: str, unit: str = "", extensive: bool = False) -> Quantity:
     """A user's own scalar target per graph (a CSV column, say): ``0e`` with the name it has in the file."""
     return VOCABULARY.get(name) or Quantity(name, "0e", "graph", unit, "user-defined scalar", extensive)
+
+
+PER_ATOM = "/atom"
+
+
+def declared_property(name: str, declaration: str, unit: str = "") -> Quantity:
+    """A user's own target by what it is declared as: irreps, and ``/atom`` for one value per atom, e.g. ``0e+1e+2e/atom``.
+
+    Raises ``ValueError`` for what cannot be read, and where the vocabulary says otherwise of that name.
+    """
+    irreps = declaration.strip().removesuffix(PER_ATOM).replace(" ", "")
+    parse_irreps(irreps)
+    support: Support = "node" if declaration.strip().endswith(PER_ATOM) else "graph"
+    known = VOCABULARY.get(name)
+    if known is not None and (known.irreps, known.support) != (irreps, support):
+        has = known.irreps + (PER_ATOM if known.support == "node" else "")
+        raise ValueError(
+            f"{name!r} is {has} in the vocabulary, found {declaration!r}; give it a name of its own"
+        )
+    return known or Quantity(name, irreps, support, unit, "user-defined property")
 
 
 def suggestions(key: str) -> list[str]:

@@ -10,9 +10,13 @@ import numpy as np
 
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
+from atomfield.data.quantities import Quantity
+from atomfield.inference.intervals import OOD_SCORE, base_of
+from atomfield.models.config import PropertyConfig
 
 from .baselines import fit_trivial, persistence
 from .bootstrap import Measure
+from .calibration import IntervalReport, judge_intervals
 from .metrics import Prediction, flatten, measures_of
 from .pod import fit_pod
 
@@ -54,10 +58,19 @@ class Assessment:
     measures: list[Measure]
     baselines: list[Baseline] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    intervals: IntervalReport = field(default_factory=IntervalReport)
+    """Empty where the checkpoint has no uncertainty, or where it was calibrated on these very records."""
+
+    properties: tuple[PropertyConfig, ...] = ()
+    """Of the network."""
+
+    def definition(self, name: str) -> Quantity:
+        """What a target is, by the first record that has it."""
+        return next(g for g in self.graphs if name in g.quantities).definition(name)
 
     def flat(self) -> dict[str, float]:
         """Metrics of the network, then of the baselines under ``baseline_`` keys (without intervals)."""
-        out = flatten(self.measures)
+        out = flatten([*self.measures, *self.intervals.measures])
         for baseline in self.baselines:
             out |= flatten(baseline.measures, BASELINE_PREFIX[baseline.label], intervals=False)
         return out
@@ -128,6 +141,10 @@ def _predict_fields(
             if name in states and name in graph.quantities:
                 one[name] = states[name].detach().cpu().double().numpy()
                 one[f"{name}_step"] = np.stack([np.asarray(s[name], dtype=np.float64) for s in steps])
+                if all(f"{name}_std" in s for s in steps):
+                    one[f"{name}_step_std"] = np.stack([s[f"{name}_std"] for s in steps])
+        if all(OOD_SCORE in s for s in steps):
+            one[OOD_SCORE] = np.array([s[OOD_SCORE] for s in steps])
         predictions.append(one)
     return predictions
 
@@ -162,9 +179,12 @@ def assess(
     targets: Sequence[str],
     *,
     train: Sequence[Graph] | None = None,
+    calibrated_here: bool = False,
     console: Console,
 ) -> Assessment:
     """Predict ``test`` and measure network and baselines; baselines are fitted on ``train`` only.
+
+    calibrated_here: the records are those that the intervals were calibrated on, so their coverage says nothing.
 
     Raises ``InputError`` when a target is in no test record or the network does not predict it.
     """
@@ -181,15 +201,34 @@ def assess(
             )
     else:
         predictions = _predict_atoms(net, graphs, targets, progress=console.is_terminal)
-        trivial = fit_trivial(fitted, targets, kinds).predict(graphs)
+        num_classes = {p.name: len(p.classes) for p in net.config.properties if p.classes}
+        trivial = fit_trivial(fitted, targets, kinds, num_classes).predict(graphs)
         baselines, notes = [Baseline("trivial", trivial, measures_of(graphs, trivial, targets, kinds))], []
         if not fitted:
             notes.append("No training records were given, so baselines that need a fit are missing")
     for name in targets:
         if not any(name in p for p in predictions):
             able = sorted(
-                {n for p in predictions for n in p if n != "step_index" and not n.endswith("_step")}
+                {n for p in predictions for n in p if n not in ("step_index", OOD_SCORE) and base_of(n) == n}
+                - {f"{n}_step" for p in predictions for n in p}
             )
             raise InputError(f"the checkpoint does not predict {name!r}; it predicts {', '.join(able)}")
     measures = measures_of(graphs, predictions, targets, kinds)
-    return Assessment(graphs, tuple(targets), kinds, predictions, measures, baselines, notes)
+    intervals = IntervalReport()
+    if net.uncertainty is not None and not calibrated_here:
+        intervals = judge_intervals(net.uncertainty, graphs, predictions, targets)
+    elif net.uncertainty is not None and net.uncertainty.about.targets:
+        notes.append(
+            "Intervals were calibrated on these records, so their coverage takes other ones: give --test"
+        )
+    return Assessment(
+        graphs,
+        tuple(targets),
+        kinds,
+        predictions,
+        measures,
+        baselines,
+        notes,
+        intervals,
+        net.config.properties,
+    )

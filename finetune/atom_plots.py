@@ -104,13 +104,14 @@ def _density(x: np.ndarray, y: np.ndarray, low: float, high: float) -> np.ndarra
 
 
 def classifier(name: str, label: np.ndarray, probability: np.ndarray, corner: str = "") -> Figure:
-    """ROC curve, precision-recall curve and the probabilities given to each class; both classes must
-    occur."""
+    """ROC curve, precision-recall curve, the probabilities given to each class and their reliability; both classes must occur."""
+    from .class_plots import reliability
     from .scores import curves
 
     points = curves(label, probability)
-    figure = new_figure(11, 3.5)
-    roc, recall, histogram = figure.subplots(1, 3)
+    figure = new_figure(9.0, 7.4)
+    (roc, recall), (histogram, fourth) = figure.subplots(2, 2)
+    reliability(fourth, np.maximum(probability, 1 - probability), (probability > 0.5) == label)
     roc.plot(points["false_positive_rate"], points["true_positive_rate"], color=BLUE)
     roc.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1)
     roc.set(

@@ -1,19 +1,22 @@
 """What needs no model: the forecasts that a trained one must beat, fitted on the training graphs only.
 
-Atoms: the energy is a sum of per-element constants (least squares per level of theory, no intercept),
-forces and dipole are zero, charges are the mean per element, every other quantity is its training mean, a
-class is its prevalence. Fields: persistence (the state stays as it is); the linear map on POD coefficients
-is in ``pod.py``.
-"""
+Atoms: the energy is a sum of per-element constants (least squares per level of theory, no intercept), forces and dipole are
+zero, charges are the mean per element, every other quantity is its training mean (of vectors and tensors that of the
+invariant part), a class is its prevalence. Fields: persistence (the state stays as it is); the linear map on POD
+coefficients is in ``pod.py``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
+import torch
 
+from atomfield.data.basis import from_irreps, to_irreps
 from atomfield.data.graph import Graph
+from atomfield.data.quantities import parse_irreps
 
 from .metrics import Prediction, kind_of
 
@@ -65,7 +68,9 @@ class TrivialModel:
             elif name == "charges" and self.charges is not None:
                 out[name] = self.charges[species]
             elif name in self.means:
-                out[name] = self.means[name]
+                mean = self.means[name]
+                per_node = name in graph.quantities and graph.definition(name).support == "node"
+                out[name] = mean[species] if per_node else mean
         return out
 
 
@@ -76,8 +81,36 @@ def _mean_charges(graphs: Sequence[Graph]) -> np.ndarray:
     return np.bincount(species, weights=charges, minlength=119) / np.maximum(count, 1)
 
 
-def fit_trivial(train: Sequence[Graph], targets: Sequence[str], kinds: Mapping[str, str]) -> TrivialModel:
-    """Fit on the labels of ``train`` (may be empty: then only what needs no fit is predicted)."""
+def isotropic_mean(name: str, labelled: Sequence[Graph]) -> np.ndarray:
+    """The training mean of the invariant components, zero for all others, which have no mean that turns with them:
+    Cartesian, ``[...]``, or ``[119, ...]`` per element for values per atom."""
+    q = labelled[0].definition(name)
+    rows = [to_irreps(g.quantities[name].double(), q.irreps).numpy() for g in labelled]
+    flat = np.concatenate([r.reshape(-1, r.shape[-1]) for r in rows])
+    invariant = np.zeros(flat.shape[1], dtype=bool)
+    place = 0
+    for count, l, parity in parse_irreps(q.irreps):
+        invariant[place : place + count * (2 * l + 1)] = (l, parity) == (0, 1)
+        place += count * (2 * l + 1)
+    species = np.concatenate([np.asarray(g.species) for g in labelled]) if q.support == "node" else None
+    known = np.isfinite(flat).all(1)
+    if species is None:
+        mean = np.where(invariant, flat[known].mean(0), 0.0)
+    else:
+        mean = np.tile(np.where(invariant, flat[known].mean(0), 0.0), (119, 1))
+        for z in np.unique(species[known]):
+            mean[z] = np.where(invariant, flat[known & (species == z)].mean(0), 0.0)
+    return from_irreps(torch.from_numpy(mean), q.irreps).numpy()
+
+
+def fit_trivial(
+    train: Sequence[Graph],
+    targets: Sequence[str],
+    kinds: Mapping[str, str],
+    num_classes: Mapping[str, int] = MappingProxyType({}),
+) -> TrivialModel:
+    """Fit on the labels of ``train`` (may be empty: then only what needs no fit is predicted). ``num_classes``: of each
+    target of many classes."""
     energy: dict[str, np.ndarray] = {}
     charges: np.ndarray | None = None
     means: dict[str, np.ndarray] = {}
@@ -92,6 +125,12 @@ def fit_trivial(train: Sequence[Graph], targets: Sequence[str], kinds: Mapping[s
                 energy[level] = fit_elements(own, np.array([float(g.quantities["energy"]) for g in own]))
         elif name == "charges":
             charges = _mean_charges(labelled)
+        elif kind == "multiclass":
+            numbers = np.array([int(g.quantities[name]) for g in labelled])
+            counts = np.bincount(numbers, minlength=num_classes.get(name, 0)) + 0.5
+            means[name] = np.log(counts / counts.sum())
+        elif labelled[0].definition(name).shape or labelled[0].definition(name).support == "node":
+            means[name] = isotropic_mean(name, labelled)
         else:
             mean = np.mean([np.asarray(g.quantities[name], dtype=np.float64) for g in labelled], axis=0)
             if kind == "classification":
@@ -107,8 +146,8 @@ def describe(name: str, kinds: Mapping[str, str]) -> str:
     if name in named:
         return named[name]
     match kind_of(name, kinds):
-        case "classification":
-            return "majority class"
+        case "classification" | "multiclass":
+            return "class shares"
         case "field":
             return "persistence"
         case _:

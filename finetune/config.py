@@ -40,6 +40,13 @@ class FinetuneConfig(BaseModel):
     pooling: Literal["auto", "sum", "mean"] = "auto"
     parity: Literal["even", "odd"] = "even"
     """``odd``: the properties change sign in a mirror (optical rotation, R or S)."""
+    irreps: dict[str, str] = {}
+    """Target -> what its value is where it is more than one number per structure: ``{polar: 0e+2e, born: 0e+1e+2e/atom, dos:
+    51x0e}`` (``docs/targets.md``)."""
+    classes: dict[str, tuple[str, ...]] = {}
+    """Target -> the names of its classes where there are more than two: ``{phase: [cubic, hexagonal, other]}``."""
+    nonnegative: tuple[str, ...] = ()
+    """Targets that are never below zero (spectra, densities of states): predictions are kept there."""
     valid_fraction: float = Field(0.1, gt=0, lt=0.9)
     max_time: float | None = None
     """Seconds of training; the schedule fits into them."""
@@ -59,6 +66,9 @@ class FinetuneConfig(BaseModel):
     network: NetworkSize = NetworkSize()
     """The network when starting from scratch: ``xs``, ``s``, ``m``, ``l``, or ``{size: s, channels: 48}``; its ``contains``
     counts from a checkpoint too."""
+    uncertainty: Literal["laplace", "none"] = "laplace"
+    """Intervals and an out-of-distribution score, from the last layers' features of the training records and the errors on the
+    validation records."""
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["float32", "float64"] = "float32"

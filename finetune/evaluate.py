@@ -18,7 +18,7 @@ from .baselines import describe
 from .field_errors import vrmse_rows
 from .guard import penalty_section
 from .laws import laws_obeyed
-from .metrics import flatten, measures_of, probability
+from .metrics import flatten, measures_of
 from .report import Section, Table, number, provenance_section, write_report
 from .sections import result_sections
 
@@ -107,14 +107,17 @@ def _write_predictions(assessment: Assessment, out: Path) -> Path:
             arrays[f"rollout_vrmse/{name}"] = vrmse_rows(assessment.graphs, assessment.predictions, name)[1]
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
         return path
+    from atomfield.inference.predict import probabilities
     from atomfield.inference.write import write_predictions
 
-    per_atom = {"energy", "forces", "stress", "charges"} & set(assessment.targets)
+    supports = {n: assessment.definition(n).support for n in assessment.targets}
+    per_atom = {"energy", "stress"} & set(assessment.targets) or "node" in supports.values()
     path = out / ("predictions.extxyz" if per_atom else "predictions.csv")
-    classes = {name for name, kind in assessment.kinds.items() if kind == "classification"}
+    extra = ("_std", "_lower", "_upper")
+    kept = {"ood_score", *assessment.targets, *(n + e for n in assessment.targets for e in extra)}
     rows = [
-        {n: probability(p[n]) if n in classes else p[n] for n in assessment.targets if n in p}
-        for p in assessment.predictions
+        {n: v for n, v in p.items() if n in kept or n.rsplit("_p_", 1)[0] in kept}
+        for p in probabilities(assessment.properties, assessment.predictions)
     ]
     write_predictions(assessment.graphs, rows, path)
     return path
@@ -152,6 +155,7 @@ def evaluate(
     history: list[dict] | None = None,
     control: dict[str, float] | None = None,
     shared: Overlap | None = None,
+    calibrated_here: bool = False,
     title: str = "",
     console: Console | None = None,
 ) -> dict[str, float]:
@@ -163,14 +167,14 @@ def evaluate(
     scratch, shown beside. shared: what ``test`` and ``train`` have in common (found here where ``train`` is
     given): metrics without it come under keys that end in ``_without_overlap``. Returns the flat metrics, baselines
     included under ``baseline_`` keys; an error
-    that diverged is infinite. Raises ``InputError`` as ``assess`` does.
+    that diverged is infinite. calibrated_here: see ``assess``. Raises ``InputError`` as ``assess`` does.
     """
     from rich.console import Console as RichConsole
 
     console = console or RichConsole()
     title = title or f"Evaluation: {', '.join(targets)}"
     out.mkdir(parents=True, exist_ok=True)
-    assessment = assess(net, test, targets, train=train, console=console)
+    assessment = assess(net, test, targets, train=train, calibrated_here=calibrated_here, console=console)
     metrics = assessment.flat()
     shared = shared or (overlap(train, assessment.graphs, targets) if train else None)
     if shared is not None and shared.leaked:

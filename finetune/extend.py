@@ -99,12 +99,20 @@ def extended(
 
 
 def _check_parity(size: NetworkSize | NetworkConfig, fits: Sequence[PropertyFit]) -> None:
+    """Refuse properties that a network of this size cannot say."""
     odd = [f.config.name for f in fits if f.config.irreps == "0o"]
     if odd and size.symmetry == "O3" and (size.lmax == 0 or size.channels_unnatural == 0):
         raise InputError(
             f"property {odd[0]!r} changes sign in a mirror, which a network with lmax {size.lmax} and "
             f"{size.channels_unnatural} channels of unnatural parity cannot say; start from one with both, such as size s"
         )
+    config = size if isinstance(size, NetworkConfig) else NetworkConfig(**size.hyperparameters())
+    for fit in fits:
+        if config.symmetry == "O3" and (lack := config.lacks(fit.config)):
+            raise InputError(
+                f"property {fit.config.name!r} has irreps {fit.config.irreps}, {lack}; start from a larger network, "
+                "such as size s"
+            )
 
 
 def level_choices(net: AtomFieldNet, world: str) -> list[str]:
@@ -176,6 +184,11 @@ def fit_scales(
             net.property_head.scale[k] = fit.scale
             net.property_head.shift[k] = fit.shift
             net.property_head.reference[k] = torch.from_numpy(fit.reference)
+            if fit.shifts is not None and fit.references is not None:
+                assert net.property_head.tensors is not None
+                rows = net.property_head.tensors.scalar_rows(fit.config.name)
+                net.property_head.tensors.shift[rows] = torch.from_numpy(fit.shifts)
+                net.property_head.tensors.reference[rows] = torch.from_numpy(fit.references)
     return references
 
 

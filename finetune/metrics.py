@@ -21,24 +21,31 @@ from atomfield.data.graph import Graph
 from atomfield.data.quantities import FIELD_STATES, VOCABULARY
 
 from .bootstrap import Measure, measure, resampling_units
+from .class_metrics import binary_measures, macro_measures, multiclass_measures
 from .conservation import balance_of_charges, balance_of_forces
 from .field_errors import field_measures
-from .scores import average_precision, roc_auc
+from .tensor_metrics import tensor_measures
 
 GPA = 160.21766208
 """GPa in one eV/angstrom^3 (CODATA 2014, as in ASE)."""
 Prediction = dict[str, np.ndarray]
+SYMMETRIC = ("0e+2e", "2x0e+2x2e+4e")
 _VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 
 
 def kind_of(name: str, kinds: Mapping[str, str]) -> str:
-    """``energy``, ``forces``, ``stress``, ``field``, ``regression`` or ``classification``: how a target is
+    """``energy``, ``forces``, ``stress``, ``field``, ``regression``, ``classification`` or ``multiclass``: how a target is
     measured."""
     if name in kinds:
         return kinds[name]
     if name in ("energy", "forces", "stress"):
         return name
     return "field" if name in FIELD_STATES else "regression"
+
+
+def is_class(name: str, kinds: Mapping[str, str]) -> bool:
+    """Whether a target is a class, of two or of many."""
+    return kind_of(name, kinds) in ("classification", "multiclass")
 
 
 def probability(logit: np.ndarray) -> np.ndarray:
@@ -70,16 +77,22 @@ def paired(
     """Indices of the graphs that have both label and prediction of ``name``, with ``(truth, predicted)`` in
     float64.
 
-    Symmetric tensors come as their six independent components.
+    Symmetric tensors come as their six (elastic ones 21) independent components, values per atom without the atoms that have no
+    label, predictions of many classes as logits.
     """
     kept, truth, predicted = [], [], []
     for i, (graph, prediction) in enumerate(zip(graphs, predictions, strict=True)):
         if name not in graph.quantities or name not in prediction:
             continue
         t = np.asarray(graph.quantities[name], dtype=np.float64)
-        p = np.asarray(prediction[name], dtype=np.float64).reshape(t.shape)
-        if t.shape[-2:] == (3, 3) and name in VOCABULARY and VOCABULARY[name].shape == (3, 3):
-            t, p = t[..., _VOIGT[0], _VOIGT[1]], p[..., _VOIGT[0], _VOIGT[1]]
+        p = np.asarray(prediction[name], dtype=np.float64)
+        irreps = graph.definition(name).irreps
+        if irreps in SYMMETRIC:
+            rows, columns = _VOIGT if irreps == "0e+2e" else np.triu_indices(6)
+            t, p = t[..., rows, columns], p[..., rows, columns]
+        if graph.definition(name).support == "node":  # some atoms may be without a label
+            known = np.isfinite(t.reshape(len(t), -1)).all(1)
+            t, p = t[known], p[known]
         kept.append(i)
         truth.append(t)
         predicted.append(p)
@@ -114,6 +127,21 @@ def _energy(graphs: list[Graph], errors: list[np.ndarray], units: np.ndarray) ->
     ]
 
 
+def _values(
+    graphs: Sequence[Graph], predictions: Sequence[Prediction], name: str, kept: list[int]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Labels and predictions of the records ``kept`` as ``[values, ...]`` in Cartesian form, atoms without a label left out."""
+    shape = graphs[kept[0]].definition(name).shape
+    truth, predicted = [], []
+    for i in kept:
+        t = np.asarray(graphs[i].quantities[name], dtype=np.float64).reshape(-1, *shape)
+        p = np.asarray(predictions[i][name], dtype=np.float64).reshape(-1, *shape)
+        known = np.isfinite(t.reshape(len(t), -1)).all(1)
+        truth.append(t[known])
+        predicted.append(p[known])
+    return truth, predicted
+
+
 def _cosine(truth: list[np.ndarray], predicted: list[np.ndarray], units: np.ndarray) -> Measure:
     """Mean cosine between true and predicted forces over atoms whose true force is above 1e-3 eV/angstrom."""
     total, count = [], []
@@ -144,35 +172,6 @@ def _r2(name: str, truth: list[np.ndarray], errors: list[np.ndarray], units: np.
     return measure(f"{name}_r2", f"{name} R2", "", statistic, units, larger=True)
 
 
-def _classification(
-    name: str, truth: list[np.ndarray], logits: list[np.ndarray], units: np.ndarray
-) -> list[Measure]:
-    label = np.array([float(t) > 0.5 for t in truth])
-    score = np.array([float(p) for p in logits])
-    right = ((score > 0) == label).astype(float)
-    return [
-        measure(
-            f"{name}_roc_auc", f"{name} ROC-AUC", "", lambda w: roc_auc(label, score, w), units, larger=True
-        ),
-        measure(
-            f"{name}_pr_auc",
-            f"{name} PR-AUC",
-            "",
-            lambda w: average_precision(label, score, w),
-            units,
-            larger=True,
-        ),
-        measure(
-            f"{name}_accuracy",
-            f"{name} accuracy",
-            "",
-            lambda w: float((w @ right) / w.sum()),
-            units,
-            larger=True,
-        ),
-    ]
-
-
 # ---------------------------------------------------------------- all of them
 def measures_of(
     graphs: Sequence[Graph],
@@ -192,7 +191,7 @@ def measures_of(
         if not kept:
             continue
         units = np.unique(all_units[kept], return_inverse=True)[1]
-        errors = [p - t for p, t in zip(predicted, truth, strict=True)]
+        errors = [] if kind == "multiclass" else [p - t for p, t in zip(predicted, truth, strict=True)]
         match kind:
             case "energy":
                 measures += _energy([graphs[i] for i in kept], errors, units)
@@ -203,20 +202,30 @@ def measures_of(
             case "stress":
                 measures += _mae_rmse("stress", "stress", "GPa", "GPa", [GPA * e for e in errors], units)
             case "classification":
-                measures += _classification(name, truth, predicted, units)
+                values = np.array([float(t) for t in truth]), np.array([float(p) for p in predicted])
+                measures += binary_measures(name, *values, units)
+            case "multiclass":
+                measures += multiclass_measures(
+                    name, np.array([float(t) for t in truth]), np.stack(predicted), units
+                )
             case _:
                 unit = unit_of(graphs, name)
                 shown = unit.replace("angstrom", "Å").replace("*", "·")
                 measures += _mae_rmse(name, name, shown, unit_key(unit), errors, units)
+                definition = graphs[kept[0]].definition(name)
+                if definition.shape and name != "dipole":
+                    measures += tensor_measures(
+                        name,
+                        definition.irreps,
+                        (shown, unit_key(unit)),
+                        *_values(graphs, predictions, name, kept),
+                        units,
+                    )
                 if name == "charges":
                     measures += balance_of_charges([graphs[i] for i in kept], predicted, units)
-                if all(t.size == 1 for t in truth):
+                if definition.support == "graph" and all(t.size == 1 for t in truth):
                     measures.append(_r2(name, truth, errors, units))
-    areas = [m.value for m in measures if m.key.endswith("_roc_auc")]
-    if len(areas) > 1:
-        measures.append(
-            Measure("mean_roc_auc", "mean ROC-AUC", "", float(np.nanmean(areas)), larger_is_better=True)
-        )
+    measures += macro_measures(measures, [t for t in targets if kind_of(t, kinds) == "classification"])
     return measures
 
 
@@ -239,7 +248,7 @@ def metrics_of(
 ) -> dict[str, float]:
     """Flat metrics of ``predictions`` against the labels of ``graphs``.
 
-    ``kinds`` says of user properties whether each is ``"regression"`` or ``"classification"``; names of the
+    ``kinds`` says of user properties whether each is ``"regression"``, ``"classification"`` or ``"multiclass"``; names of the
     vocabulary need no entry. Keys look like ``energy_rmse_meV_per_molecule`` (per structure),
     ``forces_mae_eV_per_A`` (over components), ``bulk_modulus_mae_GPa``, ``active_roc_auc``,
     ``velocity_rollout_vrmse``.

@@ -36,6 +36,7 @@ from .evaluate import evaluate
 from .extend import check_elements, closest_level, extended, fit_scales, fresh
 from .tasks import PropertyFit, Task, fit_property, task_of
 from .train import Schedule, train
+from .uncertainty import fit_uncertainty, without_uncertainty
 
 NEW_LEVEL = "finetuned"
 SMALLEST_SERIES = 8
@@ -85,6 +86,9 @@ def finetune(
     net.backbone.recompute = config.recompute
     net.to(device).backbone.prepare()
     history = fit(config, net, task, parts, device)
+    if config.uncertainty != "none":
+        for note in fit_uncertainty(net, task.names, level, parts.train, parts.valid):
+            console.print(note, highlight=False)
     checkpoint.save(net, config.out / "model", card(config, net, task, parts))
     what = "validation records (no --test was given)" if parts.test_is_valid else "test records"
     console.print(f"Evaluating on {len(parts.test)} {what}")
@@ -97,6 +101,7 @@ def finetune(
         history=history,
         control=control,
         shared=shared,
+        calibrated_here=parts.test_is_valid,
         title=f"{', '.join(task.names)} on {len(parts.test)} {what}",
         console=console,
     )
@@ -112,6 +117,8 @@ def read_parts(config: FinetuneConfig, console: Console) -> Parts:
         on_bad=config.on_bad,
         level=config.level,
         units=dict(config.units),
+        declared=dict(config.irreps),
+        classes=dict(config.classes),
     )
     bad: list[BadRecord] = []
 
@@ -189,7 +196,16 @@ def prepare_network(
     statistics = Statistics(terms)
     statistics.add(graphs)
     fits: list[PropertyFit] = [
-        fit_property(name, graphs, config.task, config.pooling, config.parity) for name in task.properties
+        fit_property(
+            name,
+            graphs,
+            config.task,
+            config.pooling,
+            config.parity,
+            nonnegative=name in config.nonnegative,
+            classes=config.classes.get(name, ()),
+        )
+        for name in task.properties
     ]
     notes = [f"{f.config.name}: {f.reason}" for f in fits]
     if start is None:
@@ -209,7 +225,7 @@ def prepare_network(
     references = fit_scales(net, task, level, statistics, fits, scratch=start is None)
     if references:
         notes.append("Reference energies\n" + reference_table(references))
-    return checkpoint.cast(net, getattr(torch, config.dtype)), notes
+    return checkpoint.cast(without_uncertainty(net), getattr(torch, config.dtype)), notes
 
 
 def fit(

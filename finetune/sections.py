@@ -12,12 +12,13 @@ import numpy as np
 
 from atomfield.data.graph import Graph
 
-from . import atom_plots, field_plots, plots
+from . import atom_plots, class_plots, field_plots, interval_plots, plots
 from .baselines import fit_elements
 from .bootstrap import Measure
+from .class_metrics import softmax
 from .field_errors import vrmse_rows
-from .metrics import GPA, kind_of, paired, probability, unit_of
-from .report import Picture, Section, Table, number
+from .metrics import GPA, is_class, kind_of, paired, probability, unit_of
+from .report import Code, Picture, Section, Table, number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from .assess import Assessment
 
 WORST = 10
+MAX_CALIBRATED = 4
+"""Targets with a row in the calibration figure."""
 MAX_CLASSIFIERS = 6
 """Classification targets that get a figure each."""
 
@@ -43,9 +46,40 @@ def result_sections(assessment: Assessment, history: list[dict], out: Path) -> l
             plots.loss_curves(history), "loss_curves", out, "Loss and validation numbers during training."
         )
         sections.append(Section("Training", (picture,)))
-    if assessment.graphs[0].world == "field":
-        return [*sections, *_field_sections(assessment, out)]
-    return [*sections, *_atom_sections(assessment, out)]
+    field = assessment.graphs[0].world == "field"
+    sections += _field_sections(assessment, out) if field else _atom_sections(assessment, out)
+    if assessment.intervals.measures:
+        sections.insert(-1, _uncertainty_section(assessment, out))
+    return sections
+
+
+def _uncertainty_section(a: Assessment, out: Path) -> Section:
+    """What the intervals promise and hold, in numbers and a figure."""
+    found = a.intervals
+    between = [f"{number(m.low)} to {number(m.high)}" if np.isfinite(m.low) else "–" for m in found.measures]
+    rows = [
+        [m.label, number(m.value), b, m.unit or "–"] for m, b in zip(found.measures, between, strict=True)
+    ]
+    table = Table(
+        ["quantity", "value", "95 % interval", "unit"],
+        rows,
+        "Tests: probability of a coverage this far from 90 % if the intervals are right, for the calibration set at hand "
+        "(binomial) and with the chance in the calibration set (beta-binomial).",
+        text_columns=frozenset({0, 3}),
+    )
+    items: list[str | Table | Picture | Code] = [
+        "An interval holds for records like the validation records. The out-of-distribution score says how unlike the training "
+        "records one is; 95 % of the validation records are below 1.",
+        table,
+    ]
+    if found.judged:
+        figure = interval_plots.calibration(found.judged[:MAX_CALIBRATED], found.ood)
+        caption = (
+            "Left: share of labels inside their intervals. Middle: errors against the predicted standard deviation. Right: "
+            "errors against the out-of-distribution score."
+        )
+        items.append(_save(figure, "calibration", out, caption))
+    return Section("Uncertainty", items)
 
 
 def _corner(measures: Sequence[Measure], name: str) -> str:
@@ -60,7 +94,7 @@ def _atom_sections(a: Assessment, out: Path) -> list[Section]:
     for name in a.targets:
         kept, truth, predicted = paired(a.graphs, a.predictions, name)
         graphs = [a.graphs[i] for i in kept]
-        if kind_of(name, a.kinds) == "classification":
+        if is_class(name, a.kinds):
             classifiers.append(_classifier(a, name, truth, predicted, out))
             continue
         t, p = np.concatenate([x.ravel() for x in truth]), np.concatenate([x.ravel() for x in predicted])
@@ -111,6 +145,14 @@ def _relative_energy(
 def _classifier(
     a: Assessment, name: str, truth: list[np.ndarray], logits: list[np.ndarray], out: Path
 ) -> Picture | None:
+    if kind_of(name, a.kinds) == "multiclass":
+        classes = next(p.classes for p in a.properties if p.name == name)
+        numbers = np.array([int(t) for t in truth])
+        figure = class_plots.confusion(
+            name, classes, numbers, softmax(np.stack(logits)), _corner(a.measures, name)
+        )
+        caption = f"{name}: shares of each true class (rows add up to 100 %), and whether probabilities are frequencies."
+        return _save(figure, f"classifier_{name}", out, caption)
     label = np.array([float(t) > 0.5 for t in truth])
     if label.all() or not label.any():
         return None
@@ -124,16 +166,17 @@ def _primary(a: Assessment) -> str | None:
     for name in ("forces", "energy"):
         if name in a.targets:
             return name
-    return next((t for t in a.targets if kind_of(t, a.kinds) != "classification"), a.targets[0])
+    return next((t for t in a.targets if not is_class(t, a.kinds)), a.targets[0])
 
 
 def _record_errors(a: Assessment, name: str) -> tuple[list[int], np.ndarray, str]:
     """Index and error of each labelled record: RMSE over components, energies per atom; with the unit."""
     kept, truth, predicted = paired(a.graphs, a.predictions, name)
     unit = unit_of(a.graphs, name).replace("angstrom", "Å").replace("*", "·")
-    if kind_of(name, a.kinds) == "classification":
-        predicted = [probability(p) for p in predicted]
-        unit = "probability"
+    if is_class(name, a.kinds):
+        pairs = zip(truth, predicted, strict=True)
+        predicted = [t + 1 - _true_class(p, float(t)) for t, p in pairs]  # what is missing from probability 1
+        unit = "missing probability"
     errors = np.array(
         [float(np.sqrt(np.square(p - t).mean())) for t, p in zip(truth, predicted, strict=True)]
     )
@@ -142,16 +185,38 @@ def _record_errors(a: Assessment, name: str) -> tuple[list[int], np.ndarray, str
     return (kept, GPA * errors, "GPa") if name == "stress" else (kept, errors, unit)
 
 
+def _true_class(logits: np.ndarray, truth: float) -> float:
+    """Probability given to the true class."""
+    if logits.ndim:
+        return float(softmax(logits)[int(truth)])
+    chance = float(probability(logits))
+    return chance if truth > 0.5 else 1 - chance
+
+
+def _shown_values(a: Assessment, name: str, truth: float, prediction: np.ndarray) -> list[str]:
+    """Reference and prediction as cells of a table: numbers, the probability of class 1, or names of classes."""
+    match kind_of(name, a.kinds):
+        case "multiclass":
+            classes = next(p.classes for p in a.properties if p.name == name)
+            return [classes[int(truth)], classes[int(prediction.argmax())]]
+        case "classification":
+            return [number(truth), number(float(probability(prediction)))]
+        case _:
+            return [number(truth), number(float(prediction))]
+
+
 def _residuals(a: Assessment, out: Path) -> Picture | None:
     from ase.data import chemical_symbols
 
     name = _primary(a)
-    if name is None or kind_of(name, a.kinds) == "classification":
+    if name is None or is_class(name, a.kinds):
         return None
     kept, errors, unit = _record_errors(a, name)
     species = [np.asarray(a.graphs[i].species) for i in kept]
     by_element: dict[str, tuple[float, int]] = {}
-    per_node = name in ("forces", "charges")
+    per_node = a.definition(name).support == "node" and not any(
+        bool(a.graphs[i].quantities[name].isnan().any()) for i in kept
+    )
     if per_node:
         _, truth, predicted = paired(a.graphs, a.predictions, name)
         flat = np.concatenate(species)
@@ -188,15 +253,13 @@ def _worst_atoms(a: Assessment) -> Section:
     kept, errors, unit = _record_errors(a, name)
     order = np.argsort(-np.nan_to_num(errors, nan=np.inf))[:WORST]
     tail = f" ({unit})" if unit else ""
-    scalar = all(a.graphs[kept[k]].quantities[name].numel() == 1 for k in order)
+    scalar = a.definition(name).support == "graph" and not a.definition(name).shape
     rows = []
     for k in order:
         graph, prediction = a.graphs[kept[k]], a.predictions[kept[k]]
         values = []
         if scalar and name != "energy":
-            is_class = kind_of(name, a.kinds) == "classification"
-            predicted = float(probability(prediction[name]) if is_class else prediction[name])
-            values = [number(float(graph.quantities[name])), number(predicted)]
+            values = _shown_values(a, name, float(graph.quantities[name]), prediction[name])
         rows.append(
             [str(graph.provenance), graph.group or "–", _formula(graph), *values, number(float(errors[k]))]
         )

@@ -10,23 +10,14 @@ import numpy as np
 
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
-from atomfield.data.quantities import FIELD_STATES, VOCABULARY
+from atomfield.data.quantities import FIELD_INPUTS, FIELD_STATES, PER_FRAGMENT
 from atomfield.models.config import PropertyConfig
 from atomfield.pretrain.losses import ATOM_TERMS, Targets
 
-NUM_SPECIES = 119
+from .ridge import NUM_SPECIES, PropertyFit, ridge, ridge_error
+from .tensor_fits import fit_classes, fit_tensor
 
-
-@dataclass(frozen=True)
-class PropertyFit:
-    """Scale, shift and per-element reference of one property, fitted on the training records."""
-
-    config: PropertyConfig
-    scale: float
-    shift: float
-    reference: np.ndarray
-    reason: str
-    """How task and pooling were chosen, for the person."""
+__all__ = ["PropertyFit", "Task", "fit_property", "task_of"]
 
 
 @dataclass(frozen=True)
@@ -57,36 +48,52 @@ def task_of(target: tuple[str, ...], graphs: Sequence[Graph]) -> Task:
             raise InputError(
                 f"target {name!r} is not a field state, expected one of {', '.join(FIELD_STATES)}"
             )
-        if not is_field and name in VOCABULARY and name not in ATOM_TERMS:
+        if not is_field and name in (*FIELD_INPUTS, *PER_FRAGMENT.values(), "displacement_noise"):
             raise InputError(
-                f"target {name!r} cannot be trained on atoms yet, expected one of {', '.join(ATOM_TERMS)} or a scalar "
-                "property under a name of its own"
+                f"target {name!r} is nothing that atoms are trained on, expected one of {', '.join(ATOM_TERMS)}, another "
+                "quantity of atoms or a property under a name of its own"
             )
     if is_field and all(g.num_times < 2 for g in graphs):
         raise InputError(
             "field records have one time each, expected trajectories of at least two",
             graphs[0].provenance.file,
         )
-    properties = tuple(n for n in target if not is_field and n not in VOCABULARY)
+    properties = tuple(n for n in target if not is_field and n not in ATOM_TERMS)
     return Task(tuple(target), "field" if is_field else "atoms", properties)
 
 
 def fit_property(
-    name: str, graphs: Sequence[Graph], task: str, pooling: str, parity: Literal["even", "odd"] = "even"
+    name: str,
+    graphs: Sequence[Graph],
+    task: str,
+    pooling: str,
+    parity: Literal["even", "odd"] = "even",
+    *,
+    nonnegative: bool = False,
+    classes: tuple[str, ...] = (),
 ) -> PropertyFit:
     """Decide regression or classification, sum or mean, and fit the scales on training records.
 
     ``parity`` odd: the value changes sign in a mirror, so neither a mean nor a sum over elements may be added to it.
+    ``nonnegative``: of spectra and the like. ``classes``: the names of more than two classes, whose labels are 0 to K-1.
     """
     labelled = [g for g in graphs if name in g.quantities]
     if not labelled:
         raise InputError(f"target {name!r} has no value in the training records")
+    definition = labelled[0].definition(name)
+    if definition.irreps == "0o":
+        parity = "odd"
+    if definition.shape or definition.support == "node" or nonnegative:
+        return fit_tensor(definition, labelled, pooling, nonnegative)
+    if classes:
+        return fit_classes(definition, labelled, classes)
     values = np.array([float(g.quantities[name]) for g in labelled])
     unit = labelled[0].definition(name).unit
     binary = set(np.unique(values)) <= {0.0, 1.0}
     if task == "classification" and not binary:
         raise InputError(
-            f"classification needs labels 0 and 1, found {sorted(set(values.tolist()))[:5]} in {name!r}"
+            f"classification needs labels 0 and 1, found {sorted(set(values.tolist()))[:5]} in {name!r}; of more classes say "
+            f"their names: --set classes.{name}=[a,b,c]"
         )
     classify = task == "classification" or (task == "auto" and binary)
     zero = np.zeros(NUM_SPECIES)
@@ -104,6 +111,10 @@ def fit_property(
         [np.bincount(g.species.numpy(), minlength=NUM_SPECIES) for g in labelled], dtype=np.float64
     )
     if classify:
+        if np.ptp(values) == 0:
+            raise InputError(
+                f"target {name!r} is {values[0]:g} in all {len(values)} training records, expected both classes 0 and 1"
+            )
         share = float(np.clip(values.mean(), 1e-3, 1 - 1e-3))
         kind = PropertyConfig(
             name=name, kind="classification", pooling="mean" if pooling == "auto" else pooling, unit=unit
@@ -115,9 +126,13 @@ def fit_property(
             zero,
             f"labels are 0 and 1 ({share:.0%} ones): classification",
         )
+    if np.ptp(values) == 0:
+        raise InputError(
+            f"target {name!r} is {values[0]:g} in all {len(values)} training records; there is nothing to learn"
+        )
     errors = {
-        "sum": _ridge_error(counts, values),
-        "mean": _ridge_error(counts / counts.sum(1, keepdims=True), values),
+        "sum": ridge_error(counts, values),
+        "mean": ridge_error(counts / counts.sum(1, keepdims=True), values),
     }
     chosen = pooling if pooling != "auto" else min(errors, key=lambda k: errors[k])
     reason = (
@@ -126,25 +141,7 @@ def fit_property(
     )
     config = PropertyConfig(name=name, kind="regression", pooling=chosen, unit=unit)
     if chosen == "sum":
-        reference = _ridge(counts, values)
+        reference = ridge(counts, values)
         scale = float(np.std(values - counts @ reference))
         return PropertyFit(config, max(scale, 1e-12), 0.0, reference, reason)
     return PropertyFit(config, max(float(values.std()), 1e-12), float(values.mean()), zero, reason)
-
-
-def _ridge(design: np.ndarray, values: np.ndarray, strength: float = 1e-3) -> np.ndarray:
-    gram = design.T @ design
-    return np.linalg.solve(
-        gram + strength * (np.trace(gram) / len(gram) + 1e-12) * np.eye(len(gram)), design.T @ values
-    )
-
-
-def _ridge_error(design: np.ndarray, values: np.ndarray, folds: int = 5) -> float:
-    """Cross-validated RMSE of a ridge fit; folds by a fixed permutation."""
-    fold = np.random.default_rng(0).permutation(len(values)) % folds
-    squares = 0.0
-    for k in range(folds):
-        held, kept = fold == k, fold != k
-        if held.any() and kept.any():
-            squares += float(((design[held] @ _ridge(design[kept], values[kept]) - values[held]) ** 2).sum())
-    return float(np.sqrt(squares / len(values)))

@@ -42,8 +42,9 @@ class AtomFieldCalculator(Calculator):
     Results: ``energy`` and ``free_energy`` (eV, the same number), ``forces`` (eV/angstrom), ``stress`` (Voigt order xx yy zz yz
     xz xy, eV/angstrom^3, positive in tension; only where periodic in three directions), ``charges`` (e), ``dipole``
     (e*angstrom, only where not periodic; of ions about the centre of mass). The network's own properties, for which ASE has no
-    names, are in ``user_properties`` (name -> number; of a classification the probability of class 1). Where the network gives an
-    ``uncertainty`` for the structure, it is in ``results`` under that name.
+    names, are in ``user_properties`` (name -> number or array; of a classification the probability of class 1). Where a
+    finetuned network knows how sure it is of energies at this level, the standard deviation (eV) is in ``results`` as
+    ``uncertainty`` and ``ood_score`` beside it.
 
     net: copied, so that training the original later changes nothing here. level: level of theory; default: the
     network's. dtype: of the weights, ``"float32"`` or ``"float64"``; default: as they are. skin: angstrom, see :mod:`.pair_list`.
@@ -81,7 +82,7 @@ class AtomFieldCalculator(Calculator):
         self.level = level
         self.pairs = PairList(net.config.cutoff, skin)
         self.results: dict[str, Any] = {}
-        self.user_properties: dict[str, float] = {}
+        self.user_properties: dict[str, float | np.ndarray] = {}
         self._allow_unseen = allow_unseen
         self._checked: np.ndarray | None = None
         self._stated: tuple[Any, ...] = ()
@@ -124,7 +125,7 @@ class AtomFieldCalculator(Calculator):
         batch = self._batch(structure)
         solid = bool(structure.pbc.all())
         with torch.no_grad(), _threads_for(batch.num_edges), explained(self.net, batch, solid, WHERE):
-            out = self.net(batch, stress=solid, added=True)
+            out = self.net(batch, stress=solid, added=True, features=self.net.uncertainty is not None)
         energy = float(out["energy"])
         if not np.isfinite(energy):
             raise InputError(
@@ -137,12 +138,18 @@ class AtomFieldCalculator(Calculator):
         results["charges"] = _numpy(out["charges"])
         if "dipole" in out and not structure.pbc.any():
             results["dipole"] = _numpy(out["dipole"][0])
-        if "uncertainty" in out:
-            results["uncertainty"] = float(out["uncertainty"][0])
+        if self.net.uncertainty is not None:
+            sure = self.net.uncertainty(out, batch, self.net.level_index(batch))
+            if "energy_std" in sure and np.isfinite(float(sure["energy_std"])):
+                results["uncertainty"] = float(sure["energy_std"])
+                results["ood_score"] = float(sure["ood_score"])
         self.results = results
         if self.net.config.properties:
-            own = {p.name: _numpy(out[p.name][0]) for p in self.net.config.properties}
-            self.user_properties = {k: float(v) for k, v in probabilities(self.net.config, [own])[0].items()}
+            known = self.net.config.properties
+            own = {p.name: _numpy(out[p.name] if p.support == "node" else out[p.name][0]) for p in known}
+            self.user_properties = {
+                k: float(v) if v.ndim == 0 else v for k, v in probabilities(known, [own])[0].items()
+            }
 
     def hessian(self, atoms: Atoms) -> np.ndarray:
         """``[3N, 3N]`` eV/angstrom^2, exact second derivatives with respect to x, y, z of atom 0, of atom 1, ...

@@ -13,19 +13,20 @@ from torch import Tensor
 
 from atomfield.data.graph import Graph, GraphBatch, collate, step_conditions
 from atomfield.data.neighbors import with_edges, with_radius_edges
-from atomfield.data.quantities import VOCABULARY
+from atomfield.data.quantities import VOCABULARY, Quantity
 
 from .convert import to_graphs
+from .intervals import base_of, support_of, with_intervals
 from .memory import explained
 
 if TYPE_CHECKING:
-    from atomfield.models.config import NetworkConfig
+    from atomfield.models.config import NetworkConfig, PropertyConfig
     from atomfield.models.network import AtomFieldNet
 
-__all__ = ["Prediction", "embed_graphs", "evaluating", "predict_graphs", "probabilities", "to_graphs"]
+__all__ = ["Prediction", "batch_of_items", "described", "packs", "embed_graphs", "evaluating", "predict_graphs", "probabilities", "to_graphs"]
 
 Prediction = dict[str, np.ndarray]
-"""Name -> array in the shape and unit of the vocabulary; a user's property has shape ``[]``."""
+"""Name -> array in the shape and unit of the vocabulary; a user's property has the shape that its irreps say."""
 
 
 def predict_graphs(
@@ -37,34 +38,51 @@ def predict_graphs(
     forces: bool = True,
     stress: bool | None = None,
     added: bool = True,
+    coverage: float | None = 0.9,
     progress: bool = False,
 ) -> list[Prediction]:
     """What ``net`` says of each graph, in the order of ``graphs``.
 
     Atoms: ``energy []`` eV, ``forces [N, 3]`` eV/angstrom, ``stress [3, 3]`` eV/angstrom^3 (only where periodic in three
     directions; ``stress=False`` leaves it out), ``charges [N]`` e, ``dipole [3]`` e*angstrom (only where not periodic) and the
-    user's properties ``[]`` (of a classification the logit, see :func:`probabilities`).
+    user's properties ``[...]`` or ``[N, ...]`` (of a class the logits, see :func:`probabilities`).
     Fields: the next state of each state quantity, ``[N, ...]``; of a trajectory of T times ``[T-1, N, ...]``, the
     forecasts of times 1 to T-1, each made from the given state before it.
 
     max_edges: a batch is closed before it exceeds this many edges; one larger graph is a batch of its own.
+    A checkpoint with an uncertainty gives more: ``NAME_std``, ``NAME_lower`` and ``NAME_upper`` of each of its targets, and
+    ``ood_score`` (``intervals.py``).
+
     added: with the analytic terms that the labels of a level lack (``models/priors.py``); False to compare with labels.
+    coverage: of the intervals, one of ``models.uncertainty.COVERAGES``; None: no uncertainty at all.
     device: where to compute; default: where ``net`` is, and ``net`` is moved otherwise.
     """
     if device is not None:
         net.to(device)
+    sure = net.uncertainty if coverage is not None else None
     results: list[Prediction] = [{}] * len(graphs)
     steps: dict[int, list[Prediction]] = {}
     with evaluating(net), _Progress(len(graphs), progress) as bar:
-        for items in _packs(net.config, graphs, max_edges, stress is not False):
-            batch = _batch(items, net.config.cutoff)
+        for items in packs(net.config, graphs, max_edges, stress is not False):
+            batch = batch_of_items(items, net.config.cutoff)
             with_stress = stress is not False and batch.world != "field" and bool(batch.pbc.all())
             placed = batch.to(net.device)
             with explained(net, placed, with_stress):
-                out = net(placed, forces=forces, stress=with_stress, added=added)
+                out = net(placed, forces=forces, stress=with_stress, added=added, features=sure is not None)
+            if sure is not None:
+                out |= sure(out, placed, net.level_index(placed))
+                out = {name: value for name, value in out.items() if not name.startswith("features/")}
             for item, found in zip(items, _unpacked(net.config, out, batch, forces), strict=True):
+                if sure is not None and coverage is not None:
+                    found = with_intervals(sure, found, coverage)
                 if batch.world == "field":  # a batch has the quantities of all its graphs
-                    found = {name: value for name, value in found.items() if name in item.graph.quantities}
+                    found = {
+                        name: value
+                        for name, value in found.items()
+                        if name == "ood_score"
+                        or base_of(name) in item.graph.quantities
+                        or base_of(name) in net.config.steady
+                    }
                 if item.is_step:
                     steps.setdefault(item.owner, []).append(found)
                 else:
@@ -93,23 +111,40 @@ def embed_graphs(net: AtomFieldNet, graphs: Sequence[Graph], *, max_edges: int =
     first = [g if g.times is None else g.snapshot(0) for g in graphs]
     results: list[Prediction] = [{}] * len(graphs)
     with evaluating(net):
-        for items in _packs(net.config, first, max_edges, False):
-            batch = _batch(items, net.config.cutoff).to(net.device)
+        for items in packs(net.config, first, max_edges, False):
+            batch = batch_of_items(items, net.config.cutoff).to(net.device)
             out = {k: v.double().cpu().numpy() for k, v in net.embed(batch).items()}
             for row, item in enumerate(items):
                 results[item.owner] = {k: v[row] for k, v in out.items()}
     return results
 
 
-def probabilities(config: NetworkConfig, predictions: Sequence[Prediction]) -> list[Prediction]:
-    """The same predictions with the logit of each classification replaced by the probability of class 1."""
-    names = {p.name for p in config.properties if p.kind == "classification"}
-    return [{k: 1 / (1 + np.exp(-v)) if k in names else v for k, v in one.items()} for one in predictions]
+def probabilities(
+    properties: Sequence[PropertyConfig], predictions: Sequence[Prediction]
+) -> list[Prediction]:
+    """The same predictions with probabilities in place of logits: of class 1; of many classes ``NAME`` is the number of the most
+    likely one and ``NAME_p_CLASS`` the probability of each."""
+    return [_with_probabilities(properties, one) for one in predictions]
+
+
+def _with_probabilities(properties: Sequence[PropertyConfig], prediction: Prediction) -> Prediction:
+    out = dict(prediction)
+    for prop in properties:
+        if prop.name not in out:
+            continue
+        logits = out[prop.name]
+        if prop.kind == "classification":
+            out[prop.name] = 1 / (1 + np.exp(-logits))
+        if prop.kind == "multiclass":
+            raised = np.exp(logits - logits.max())
+            out[prop.name] = np.asarray(float(logits.argmax()))
+            out |= {f"{prop.name}_p_{c}": p for c, p in zip(prop.classes, raised / raised.sum(), strict=True)}
+    return out
 
 
 # ---------------------------------------------------------------- packing
 @dataclass(frozen=True)
-class _Item:
+class Item:
     """A snapshot, the number of the graph that it is from, whether it is one step of a trajectory, and the edges
     that it has, or may
     have at most where they are found together with those of its batch."""
@@ -124,42 +159,42 @@ TOGETHER = 100
 """Nodes up to which molecules find their neighbours in one call for the whole batch."""
 
 
-def _items(graphs: Sequence[Graph], config: NetworkConfig) -> Iterator[_Item]:
+def _items(graphs: Sequence[Graph], config: NetworkConfig) -> Iterator[Item]:
     """Every snapshot that has a forecast; the edges of a trajectory are built once."""
     for owner, graph in enumerate(graphs):
         if graph.times is None:
             if _found_together(graph):
-                yield _Item(owner, graph, False, graph.num_nodes * (graph.num_nodes - 1))
+                yield Item(owner, graph, False, graph.num_nodes * (graph.num_nodes - 1))
                 continue
             ready = with_edges(graph, config.cutoff)
-            yield _Item(owner, ready, False, ready.num_edges)
+            yield Item(owner, ready, False, ready.num_edges)
             continue
         ready = with_edges(graph.snapshot(0), config.cutoff)
         if graph.num_times < 2:
-            yield _Item(owner, ready, False, ready.num_edges)
+            yield Item(owner, ready, False, ready.num_edges)
         for t in range(graph.num_times - 1):
             dt = float(graph.times[t + 1] - graph.times[t])
             now = graph.snapshot(t)
             conditions = step_conditions(now.conditions, dt, ready.spacing)
             now = replace(now, edges=ready.edges, spacing=ready.spacing, conditions=conditions)
-            yield _Item(owner, now, True, now.num_edges)
+            yield Item(owner, now, True, now.num_edges)
 
 
 def _found_together(graph: Graph) -> bool:
     return graph.world != "field" and not graph.pbc.any() and graph.num_nodes <= TOGETHER and not graph.edges
 
 
-def _batch(items: list[_Item], cutoff: float) -> GraphBatch:
+def batch_of_items(items: list[Item], cutoff: float) -> GraphBatch:
     if all(_found_together(item.graph) for item in items):
         return with_radius_edges(collate([item.graph for item in items]), cutoff)
     return collate([with_edges(i.graph, cutoff) if _found_together(i.graph) else i.graph for i in items])
 
 
-def _packs(
+def packs(
     config: NetworkConfig, graphs: Sequence[Graph], max_edges: int, by_stress: bool
-) -> Iterator[list[_Item]]:
+) -> Iterator[list[Item]]:
     """Packs of one kind each (fields, atoms, and crystals that get a stress) of at most ``max_edges``."""
-    waiting: dict[str, list[_Item]] = {"field": [], "atoms": [], "solid": []}
+    waiting: dict[str, list[Item]] = {"field": [], "atoms": [], "solid": []}
     sizes = dict.fromkeys(waiting, 0)
     for item in _items(graphs, config):
         graph = item.graph
@@ -180,16 +215,16 @@ def _unpacked(
     arrays = {name: value.detach().double().cpu().numpy() for name, value in out.items()}
     ends = np.cumsum(batch.nodes_per_graph().cpu().numpy())
     periodic = batch.pbc.any(dim=1).cpu().numpy()
-    own = {p.name for p in config.properties}
-    per_node = {n for n in arrays if n not in own and VOCABULARY[n].support == "node"}
+    per_node = {n for n in arrays if support_of(n, config) == "node"}
     for row, end in enumerate(ends):
         start = ends[row - 1] if row else 0
         one = {n: (v[start:end] if n in per_node else v[row]).copy() for n, v in arrays.items()}
         one = {n: np.asarray(v) for n, v in one.items()}
         if periodic[row]:
-            one.pop("dipole", None)  # depends on which image of each atom is listed
+            # the dipole depends on which image of each atom is listed
+            one = {n: v for n, v in one.items() if base_of(n) != "dipole"}
         if not forces:
-            one.pop("forces", None)
+            one = {n: v for n, v in one.items() if base_of(n) != "forces"}
         yield one
 
 
@@ -218,3 +253,13 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         if self.shown:
             self.bar.stop()
+
+
+def described(graph: Graph, config: NetworkConfig) -> Graph:
+    """``graph`` with the definitions of the network's own properties, so that a file of predictions knows shapes and units."""
+    own = {
+        p.name: Quantity(p.name, p.irreps, p.support, p.unit, "user-defined property")
+        for p in config.properties
+        if p.name not in VOCABULARY
+    }
+    return graph.changed(properties={**own, **graph.properties})

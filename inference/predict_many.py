@@ -28,7 +28,7 @@ from atomfield.data.readers import BadRecord
 from atomfield.data.store import Store, is_store, write_store
 
 from .parts import Parts
-from .predict import Prediction, predict_graphs, probabilities
+from .predict import Prediction, described, predict_graphs, probabilities
 from .progress import counted
 from .unseen import refuse_unseen
 
@@ -48,6 +48,7 @@ class Work:
     source: Sequence[Graph]
     parts: Parts
     forces: bool
+    coverage: float | None
     skip_bad: bool
     max_edges: int
 
@@ -127,8 +128,11 @@ def do_part(work: Work, net: AtomFieldNet, number: int) -> None:
             continue
         chosen.append(record)
         graphs.append(graph)
-    predictions = predict_graphs(net, graphs, forces=work.forces, max_edges=work.max_edges)
-    predictions = probabilities(net.config, predictions)
+    predictions = predict_graphs(
+        net, graphs, forces=work.forces, coverage=work.coverage, max_edges=work.max_edges
+    )
+    predictions = probabilities(net.config.properties, predictions)
+    graphs = [described(g, net.config) for g in graphs]
     keep = []
     for k, (record, graph) in enumerate(zip(chosen, graphs, strict=True)):
         wrong = _not_a_number(predictions[k]) if graph.world != "field" else ""

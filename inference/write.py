@@ -17,6 +17,7 @@ from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 from atomfield.data.quantities import VOCABULARY
 
+from .intervals import base_of, support_of
 from .predict import Prediction
 
 if TYPE_CHECKING:
@@ -102,15 +103,24 @@ def with_references(graph: Graph, prediction: Prediction) -> Prediction:
     return {**prediction, **{REFERENCE + name: value for name, value in labels.items()}}
 
 
-def is_per_node(name: str) -> bool:
-    """Whether a prediction (or its reference) has one value per node."""
+def is_per_node(name: str, graph: Graph) -> bool:
+    """Whether a prediction (or its reference) has one value per node; a user's own by the record's definition."""
     plain = name.removeprefix(REFERENCE)
-    return plain in VOCABULARY and VOCABULARY[plain].support == "node"
+    own = graph.properties.get(plain) or graph.properties.get(base_of(plain))
+    return (own.support if own else support_of(plain)) == "node"
+
+
+def irreps_of(name: str, graph: Graph) -> str:
+    """Irreps of a prediction (or its reference or bound) where the record or the vocabulary says them, else empty."""
+    plain = name.removeprefix(REFERENCE)
+    q = graph.properties.get(plain) or graph.properties.get(base_of(plain)) or VOCABULARY.get(base_of(plain))
+    return "" if q is None else q.irreps
 
 
 def unit_of(name: str, graph: Graph) -> str:
     """Unit of a prediction, empty where unknown or declared by the record."""
     plain = name.removeprefix(REFERENCE)
+    plain = plain if plain in graph.properties else base_of(plain)
     q = graph.properties.get(plain) or VOCABULARY.get(plain)
     return "" if q is None or q.unit == "field" else q.unit
 
@@ -134,7 +144,7 @@ def atom_arrays(graphs: Sequence[Graph], predictions: Sequence[Prediction]) -> d
         "pbc": np.stack([np.asarray(g.pbc) for g in graphs]),
     }
     for name in dict.fromkeys(n for row in rows for n in row):
-        per_node = is_per_node(name)
+        per_node = is_per_node(name, graphs[0])
         sample = next(row[name] for row in rows if name in row)
         tail = sample.shape[1:] if per_node else sample.shape
         parts = []
@@ -179,8 +189,8 @@ def to_atoms(graph: Graph, prediction: Prediction) -> Atoms:
             results[name] = full_3x3_to_voigt_6_stress(value)
         elif name in ("energy", "forces", "charges", "dipole"):
             results[name] = float(value) if value.ndim == 0 else value
-        elif is_per_node(name):
-            atoms.arrays[name] = np.asarray(value)
+        elif is_per_node(name, graph):
+            atoms.arrays[name] = np.asarray(value).reshape(len(value), -1) if value.ndim > 2 else value
         else:
             atoms.info[name] = float(value) if value.ndim == 0 else value
     atoms.calc = SinglePointCalculator(atoms, **results)

@@ -14,6 +14,7 @@ import numpy as np
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 
+from .intervals import OOD_SCORE
 from .predict import Prediction
 from .write import atom_arrays, is_per_node, times_of, unit_of, with_references
 
@@ -47,7 +48,7 @@ def _atoms_dataset(graphs: Sequence[Graph], predictions: Sequence[Prediction]) -
 
     variables = {}
     for name, value in atom_arrays(graphs, predictions).items():
-        first = "atom" if name in ("species", "positions") or is_per_node(name) else "structure"
+        first = "atom" if name in ("species", "positions") or is_per_node(name, graphs[0]) else "structure"
         attributes = {"units": "angstrom"} if name in ("positions", "cell") else _attributes(name, graphs[0])
         kind = value.astype(np.int8) if value.dtype == bool else value
         variables[_safe(name)] = xarray.Variable((first, *_COMPONENTS[: value.ndim - 1]), kind, attributes)
@@ -79,6 +80,9 @@ def states_dataset(graph: Graph, times: np.ndarray, states: Prediction) -> xarra
             coordinates[axis] = xarray.Variable(("node",), positions[:, k])
     variables = {}
     for name, timed in states.items():
+        if name == OOD_SCORE:
+            variables[name] = xarray.Variable(("time",), timed)
+            continue
         tail = timed.shape[2:]
         body = timed.reshape(len(timed), *(shape or (graph.num_nodes,)), *tail)
         dims = ("time", *space, *_COMPONENTS[: len(tail)])

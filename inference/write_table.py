@@ -11,8 +11,9 @@ import numpy as np
 
 from atomfield.data.graph import Graph
 
+from .intervals import OOD_SCORE
 from .predict import Prediction
-from .write import is_per_node, times_of, with_references
+from .write import irreps_of, is_per_node, times_of, with_references
 
 _VECTOR = ("x", "y", "z")
 _VOIGT = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
@@ -60,15 +61,15 @@ def _structure(number: int, graph: Graph, values: Prediction, lists: bool) -> di
         "num_atoms": graph.num_nodes,
     }
     for name, value in values.items():
-        if not is_per_node(name):
-            row |= _scalars(name, value)
+        if not is_per_node(name, graph):
+            row |= _scalars(name, value, irreps_of(name, graph))
     if lists:
         row["species"] = graph.species.tolist()
         row["positions"] = graph.positions.reshape(-1).tolist()
         row |= {
             name: np.asarray(value).reshape(-1).tolist()
             for name, value in values.items()
-            if is_per_node(name)
+            if is_per_node(name, graph)
         }
     return row
 
@@ -86,18 +87,28 @@ def _points(number: int, graph: Graph, values: Prediction) -> Iterator[dict[str,
         for node, place in enumerate(positions):
             row = {"index": number, "time": when, "node": node, **dict(zip(_VECTOR, place, strict=True))}
             for name, value in timed.items():
-                row |= _scalars(name, value[step, node])
+                row |= _scalars(name, value[step, node] if name != OOD_SCORE else value[step])
             yield row
 
 
-def _scalars(name: str, value: np.ndarray) -> dict[str, float]:
-    """A number, ``name_x`` ``name_y`` ``name_z``, or ``name_xx`` ... of a symmetric tensor."""
+def _scalars(name: str, value: np.ndarray, irreps: str = "") -> dict[str, float]:
+    """A number, ``name_x`` ``name_y`` ``name_z``, ``name_xx`` ... of a 3x3 tensor (six of a symmetric one), ``name_11`` ...
+    of an elastic tensor in Voigt's order, ``name_0`` ``name_1`` ... of anything else.
+    """
     value = np.asarray(value)
     match value.shape:
         case ():
             return {name: float(value)}
-        case (3,):
+        case (3,) if not irreps.endswith("x0e"):
             return {f"{name}_{axis}": float(v) for axis, v in zip(_VECTOR, value, strict=True)}
+        case (3, 3) if irreps == "0e+1e+2e":
+            return {
+                f"{name}_{a}{b}": float(value[i, j]) for i, a in enumerate("xyz") for j, b in enumerate("xyz")
+            }
         case (3, 3):
             return {f"{name}_{pair}": float(value[ij]) for pair, ij in _VOIGT.items()}
+        case (6, 6):
+            return {f"{name}_{i + 1}{j + 1}": float(value[i, j]) for i in range(6) for j in range(i, 6)}
+        case (_,):
+            return {f"{name}_{k}": float(v) for k, v in enumerate(value)}
     raise AssertionError(value.shape)

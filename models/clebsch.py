@@ -12,3 +12,10 @@ def clebsch_gordan(l1: int, l2: int, l3: int) -> Tensor:
 
     with torch.device("cpu"):
         return wigner_3j(l1, l2, l3, dtype=torch.float64)
+
+
+def signed(table: Tensor) -> Tensor:
+    """A table with its sign fixed: the first entry that is not zero is positive, whatever version of e3nn made it."""
+    flat = table.reshape(-1)
+    first = flat[flat.abs() > 1e-6 * flat.abs().max()][0]
+    return table * first.sign()

@@ -6,22 +6,73 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
-from atomfield.data.quantities import CONDITIONS, FIELD_INPUTS, FIELD_STATES
+from atomfield.data.quantities import CONDITIONS, FIELD_INPUTS, FIELD_STATES, parse_irreps
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2: uncertainty beside the weights. Files of version 1 are read."""
 
 
 class PropertyConfig(BaseModel):
-    """A user's scalar per graph that finetuning added."""
+    """A user's property that finetuning added: a number, a vector, a tensor, a spectrum or a class, per graph or per atom."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
-    kind: Literal["regression", "classification"] = "regression"
+    kind: Literal["regression", "classification", "multiclass"] = "regression"
+    """``classification``: labels 0 and 1, the head gives a logit. ``multiclass``: labels 0 to K-1, K logits."""
     pooling: Literal["sum", "mean"] = "mean"
     """``sum``: extensive, contributions of atoms add up. ``mean``: intensive, read from the mean over atoms."""
     unit: str = ""
-    irreps: Literal["0e", "0o"] = "0e"
-    """``0o``: a pseudoscalar, which has opposite signs for mirror images (optical rotation, handedness)."""
+    irreps: str = "0e"
+    """``0o``: a pseudoscalar, which has opposite signs for mirror images (optical rotation, handedness). ``1o``, ``0e+2e``,
+    ``51x0e`` and so on: see ``data/quantities.py``."""
+    support: Literal["graph", "node"] = "graph"
+    """``node``: one value per atom, and no pooling."""
+    classes: tuple[str, ...] = ()
+    """multiclass: the name of each class."""
+    nonnegative: bool = False
+    """Values are kept above zero (spectra, densities of states); of invariants alone."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PropertyConfig:
+        parts = parse_irreps(self.irreps)
+        if (self.kind == "multiclass") != (len(self.classes) > 1):
+            raise ValueError(f"property {self.name!r} is {self.kind} with {len(self.classes)} classes")
+        if self.kind != "regression" and (self.irreps not in ("0e", "0o") or self.nonnegative):
+            raise ValueError(f"property {self.name!r} is a class, expected irreps 0e, found {self.irreps}")
+        if self.nonnegative and any((l, parity) != (0, 1) for _, l, parity in parts):
+            raise ValueError(
+                f"property {self.name!r} cannot be nonnegative with irreps {self.irreps}, which change sign"
+            )
+        return self
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is more than one number per graph; ``tensor_head.py`` reads it then."""
+        return (
+            self.irreps not in ("0e", "0o")
+            or self.support == "node"
+            or self.kind == "multiclass"
+            or self.nonnegative
+        )
+
+
+FeatureSpaceName = Literal["atoms", "structure", "property_atoms", "property_sum", "property_mean", "points"]
+"""Last-layer features: of an atom and their mean in the energy head; of an atom, their mean and what is pooled in the property
+head; of a point of a field."""
+
+
+class UncertaintyConfig(BaseModel):
+    """What the uncertainty of a network covers; its numbers are buffers beside the weights (``uncertainty.py``)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    level: str
+    """The level of theory or solver that it was calibrated on; records of other levels get none."""
+    targets: tuple[str, ...] = ()
+    """Quantities and properties that get a standard deviation and an interval."""
+    spaces: tuple[FeatureSpaceName, ...]
+    calibration_units: tuple[int, ...] = ()
+    """Per target: independent validation units (records, or their groups) that its interval was calibrated on."""
+    unit_kind: Literal["records", "groups", "times"] = "records"
 
 
 def _pairs(value: object) -> object:
@@ -90,6 +141,8 @@ class NetworkConfig(BaseModel):
     """angstrom."""
     constraints: tuple[Literal["divergence", "conserved_concentration", "conserved_momentum"], ...] = ()
     """Laws that forecasts of fields obey exactly; see ``constraints.py``."""
+    uncertainty: UncertaintyConfig | None = None
+    """None: the network gives no intervals."""
 
     @model_validator(mode="after")
     def _consistent(self) -> NetworkConfig:
@@ -101,11 +154,9 @@ class NetworkConfig(BaseModel):
             raise ValueError(
                 f"symmetry is none with lmax {self.lmax} and channels_unnatural {self.channels_unnatural}, expected 0 and 0"
             )
-        odd = [p.name for p in self.properties if p.irreps == "0o"]
-        if odd and self.symmetry == "O3" and (self.lmax == 0 or self.channels_unnatural == 0):
-            raise ValueError(
-                f"property {odd[0]!r} is a pseudoscalar, expected lmax and channels_unnatural above 0"
-            )
+        for prop in self.properties:
+            if self.symmetry == "O3" and (lack := self.lacks(prop)):
+                raise ValueError(f"property {prop.name!r} has irreps {prop.irreps}, {lack}")
         if self.long_range_largest <= self.long_range_smallest:
             raise ValueError(
                 f"long_range_largest is {self.long_range_largest}, expected more than "
@@ -124,6 +175,21 @@ class NetworkConfig(BaseModel):
         if len(set(self.levels)) != len(self.levels):
             raise ValueError(f"levels {list(self.levels)} repeat a name")
         return self
+
+    def lacks(self, prop: PropertyConfig) -> str:
+        """What a network of this size is too small for in a property; empty where it can say it."""
+        for _, l, parity in parse_irreps(prop.irreps):
+            if parity == (-1) ** l and l > 2 * self.lmax:
+                return f"expected lmax of at least {(l + 1) // 2}, found {self.lmax}"
+            if parity != (-1) ** l and (l > self.lmax or self.lmax == 0 or self.channels_unnatural == 0):
+                need = f"lmax of at least {max(l, 1)} and channels_unnatural above 0"
+                return f"expected {need}, found {self.lmax} and {self.channels_unnatural}"
+        return ""
+
+    @property
+    def open_properties(self) -> tuple[PropertyConfig, ...]:
+        """Properties that are more than one number per graph."""
+        return tuple(p for p in self.properties if p.is_open)
 
     @property
     def num_edge_features(self) -> int:

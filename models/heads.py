@@ -19,6 +19,7 @@ from .config import NetworkConfig
 from .control import MAX_COMPONENTS
 from .embedding import NUM_SPECIES
 from .layers import placements
+from .tensor_head import TensorHead
 
 
 def sum_by_graph(values: Tensor, batch: GraphBatch) -> Tensor:
@@ -56,7 +57,10 @@ class AtomHead(nn.Module):
         self.register_buffer("energy_scale", torch.ones((), dtype=torch.float64))
         self.register_buffer("reference", torch.zeros(num_levels, NUM_SPECIES, dtype=torch.float64))
 
-    def forward(self, x_NMK: Tensor, batch: GraphBatch, level_G: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, x_NMK: Tensor, batch: GraphBatch, level_G: Tensor, features: bool = False
+    ) -> dict[str, Tensor]:
+        """``features``: with what the last layer reads, ``features/atoms [N, H]``."""
         level_N = level_G[batch.graph_index]
         hidden = self.trunk(x_NMK[:, 0, : self.channels])
         hidden = F.silu(hidden * (1 + self.level_scale[level_N]) + self.level_shift[level_N])
@@ -64,6 +68,8 @@ class AtomHead(nn.Module):
         energy_N = energy_N + self.reference[level_N, batch.species]
         charge_N = (hidden * self.charge[level_N]).sum(1)
         out = {"energy": sum_by_graph(energy_N, batch), "charges": charge_N}
+        if features:
+            out["features/atoms"] = hidden
         if self.electrostatics:
             out["softness"] = (hidden * self.softness[level_N]).sum(1)
         if self.raw:
@@ -117,7 +123,8 @@ class FieldHead(nn.Module):
 
 
 class PropertyHead(nn.Module):
-    """User properties: sums of atomic contributions (extensive) or an MLP of mean and attention pooling (intensive)."""
+    """User properties: sums of atomic contributions (extensive) or an MLP of mean and attention pooling (intensive); what is
+    more than one number per graph is read in ``tensor_head.py``."""
 
     scale: Tensor
     shift: Tensor
@@ -133,13 +140,16 @@ class PropertyHead(nn.Module):
         self.dropout = nn.Dropout(0.1)
         self.sum_weight = nn.Parameter(torch.zeros(count, hidden))
         self.mean_weight = nn.Parameter(torch.zeros(count, hidden))
-        odd = config.symmetry == "O3" and any(p.irreps == "0o" for p in config.properties)
+        odd = config.symmetry == "O3" and any(p.irreps == "0o" and not p.is_open for p in config.properties)
         self.pseudoscalar = PseudoscalarPooling(config) if odd else None
+        self.tensors = TensorHead(config) if config.open_properties else None
         self.register_buffer("scale", torch.ones(count, dtype=torch.float64))
         self.register_buffer("shift", torch.zeros(count, dtype=torch.float64))
         self.register_buffer("reference", torch.zeros(count, NUM_SPECIES, dtype=torch.float64))
 
-    def forward(self, x_NMK: Tensor, batch: GraphBatch) -> dict[str, Tensor]:
+    def forward(self, x_NMK: Tensor, batch: GraphBatch, features: bool = False) -> dict[str, Tensor]:
+        """``features``: with what the last layers read, ``features/property_atoms [N, 2 H]`` and
+        ``features/property_mean [G, 2 H]``."""
         if not self.config.properties:
             return {}
         scalars = x_NMK[:, 0, : self.config.channels]
@@ -151,8 +161,13 @@ class PropertyHead(nn.Module):
         pooled = self.dropout(F.silu(self.mix(torch.cat([mean, attended], dim=1))))
         total = sum_by_graph(node, batch)
         odd = None if self.pseudoscalar is None else self.pseudoscalar(x_NMK, batch)
-        out = {}
+        out = {"features/property_atoms": node, "features/property_mean": pooled} if features else {}
+        if self.tensors is not None:
+            scale = {p.name: self.scale[k] for k, p in enumerate(self.config.properties)}
+            out |= self.tensors(x_NMK, node, pooled, batch, scale)
         for k, prop in enumerate(self.config.properties):
+            if prop.is_open:
+                continue
             if prop.irreps == "0o" and odd is not None:
                 out[prop.name] = odd[:, k].double() * self.scale[k]
                 continue

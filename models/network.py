@@ -21,16 +21,16 @@ from .fused import fixed_weights
 from .heads import AtomHead, FieldHead, PropertyHead, sum_by_graph
 from .long_range import Space
 from .priors import Priors
+from .uncertainty import Uncertainty
 
 
 class AtomFieldNet(nn.Module):
     """One set of weights for atoms and fields.
 
     ``forward`` takes a :class:`GraphBatch` (float64) and returns physical units: for atoms ``energy [G]`` (eV, float64),
-    ``forces [N, 3]`` (eV/angstrom), ``stress [G, 3, 3]`` (eV/angstrom^3), ``dipole [G, 3]`` (e*angstrom, about the
-    centre of mass), ``charges [N]`` (e) and the user's properties ``[G]``; for fields the next state of each state
-    quantity in the batch, in its own shape and unit.
-    """
+    ``forces [N, 3]`` (eV/angstrom), ``stress [G, 3, 3]`` (eV/angstrom^3), ``dipole [G, 3]`` (e*angstrom, about the centre of
+    mass), ``charges [N]`` (e) and the user's properties, ``[G, ...]`` or ``[N, ...]``; for fields the next state of each
+    state quantity in the batch, in its own shape and unit."""
 
     masses: Tensor
 
@@ -45,6 +45,7 @@ class AtomFieldNet(nn.Module):
             self.field_head = FieldHead(config)
             self.property_head = PropertyHead(config)
             self.priors = Priors(config) if config.priors else None
+            self.uncertainty = Uncertainty(config, config.uncertainty) if config.uncertainty else None
             self.register_buffer("masses", _atomic_masses())
 
     # ------------------------------------------------------------------ doors
@@ -83,12 +84,15 @@ class AtomFieldNet(nn.Module):
         denoise: bool = False,
         properties: bool = True,
         added: bool = False,
+        features: bool = False,
     ) -> dict[str, Tensor]:
-        """``added``: with the analytic terms that the labels of a level lack, see ``priors.py``; False: as the labels are."""
+        """``added``: with the analytic terms that the labels of a level lack, see ``priors.py``; False: as the labels are.
+        ``features``: with what the last layers read, as ``features/...`` (``uncertainty.py``)."""
         level_G = self.level_index(batch)
         if batch.world == "field":
             x = self.backbone(batch, self._field_vectors(batch), level_G, self._space(batch))
-            return constrained(self.config.constraints, batch, self.field_head(x, batch, level_G))
+            out = constrained(self.config.constraints, batch, self.field_head(x, batch, level_G))
+            return out | ({"features/points": x[:, 0, : self.config.channels]} if features else {})
         if not (forces or stress):
             return self._atoms(
                 batch,
@@ -98,12 +102,14 @@ class AtomFieldNet(nn.Module):
                 denoise=denoise,
                 properties=properties,
                 added=added,
+                features=features,
             )
 
         def energies(positions: Tensor, cell: Tensor) -> dict[str, Tensor]:
             return self._atoms(
-                batch, positions, cell, level_G, denoise=denoise, properties=properties, added=added
-            )
+                batch, positions, cell, level_G, denoise=denoise, properties=properties, added=added,
+                features=features,
+            )  # fmt: skip
 
         with fixed_weights():
             return forces_and_stress(energies, batch.positions, batch.cell, batch.graph_index, stress=stress)
@@ -153,10 +159,11 @@ class AtomFieldNet(nn.Module):
         denoise: bool,
         properties: bool,
         added: bool,
+        features: bool,
     ) -> dict[str, Tensor]:
         vector = self._edge_vectors(batch, positions, cell)
         x = self.backbone(batch, vector, level_G, Space(positions, cell))
-        out = self.atom_head(x, batch, level_G)
+        out = self.atom_head(x, batch, level_G, features)
         if self.priors is not None:
             out["energy"] = out["energy"] + self.priors(batch, positions, cell, added=added)
         if self.config.electrostatics:
@@ -172,7 +179,7 @@ class AtomFieldNet(nn.Module):
             if not denoise:
                 del out["displacement_noise"]
         if properties:
-            out |= self.property_head(x, batch)
+            out |= self.property_head(x, batch, features)
         return out
 
 

@@ -157,13 +157,20 @@ def _atom_sums(
     for number, prop in enumerate(net.config.properties):
         if prop not in properties:
             continue
-        if prop.kind == "classification":
+        if prop.kind == "multiclass":
+            known = _labelled(batch.quantities[prop.name])
+            label = torch.nan_to_num(batch.quantities[prop.name]).long()
+            values = F.cross_entropy(out[prop.name], label, reduction="none")
+            sums[prop.name] = weights.property * torch.where(known, values, 0.0).sum()
+        elif prop.kind == "classification":
             known = _labelled(batch.quantities[prop.name])
             label = torch.nan_to_num(batch.quantities[prop.name].double())
             values = F.binary_cross_entropy_with_logits(out[prop.name], label, reduction="none")
             sums[prop.name] = weights.property * torch.where(known, values, 0.0).sum()
         else:
-            add(prop.name, residual(prop.name) / net.property_head.scale[number], weights.property)
+            scaled = residual(prop.name) / net.property_head.scale[number]
+            components = to_irreps(scaled, prop.irreps) if scaled.ndim > 1 else scaled
+            add(prop.name, components, weights.property)
     if weights.physics:
         named = {k: out[k] for k in _predicted(net, batch, targets)}
         sums |= physics_loss.physics_sums(weights.physics, batch, named)

@@ -102,8 +102,15 @@ def errors(
             add(f"{name}_mae_{unit}", float(error[known].sum()), float(known.sum()))
         for prop in net.config.properties:
             if prop.name in batch.quantities and stream.targets.wants(prop.name):
-                value = out[prop.name] if prop.kind == "regression" else torch.sigmoid(out[prop.name])
-                error = (value - batch.quantities[prop.name]).abs()
+                label = batch.quantities[prop.name]
+                match prop.kind:
+                    case "regression":
+                        error = (out[prop.name] - label).abs()
+                    case "classification":
+                        error = (torch.sigmoid(out[prop.name]) - label).abs()
+                    case "multiclass":  # what is missing from probability 1 of the true class
+                        row = torch.nan_to_num(label).long()[:, None]
+                        error = 1 - torch.softmax(out[prop.name], 1).gather(1, row)[:, 0] + 0 * label
                 known = torch.isfinite(error)
                 add(f"{prop.name}_mae", float(error[known].sum()), float(known.sum()))
     root = lambda key, x: x**0.5 if key.endswith("persistence") else x  # noqa: E731

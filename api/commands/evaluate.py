@@ -68,8 +68,9 @@ def evaluate(
     net = load_net(checkpoint, device, dtype)
     targets = listed(target) or tuple(p.name for p in net.config.properties)
     options = read_options(
-        targets=targets, map=map, units=units, level=level, conformers=conformers, seed=seed, on_bad=on_bad
-    )
+        targets=targets, map=map, units=units, level=level, conformers=conformers, seed=seed, on_bad=on_bad,
+        properties=net.config.properties,
+    )  # fmt: skip
     graphs = opened(source, options, max_bad)
     fitted = opened(train, options, max_bad) if train else None
     run(net, graphs, targets or labels_of(graphs, net.config, source), out, train=fitted)

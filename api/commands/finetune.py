@@ -18,6 +18,7 @@ from .options import (
     OnBadName,
     Set,
     Target,
+    TargetIrreps,
     Units,
     listed,
     paired,
@@ -53,6 +54,7 @@ def finetune(
     ] = None,
     map: Map = None,
     units: Units = None,
+    target_irreps: TargetIrreps = None,
     level: Annotated[str | None, _given("--level", "NAME", "Level of theory of the records.")] = None,
     task: Annotated[
         Literal["auto", "regression", "classification"] | None,
@@ -121,6 +123,7 @@ def finetune(
         "out": ("--out", out),
         "map": ("--map", paired(map, "--map") or None),
         "units": ("--units", paired(units, "--units") or None),
+        "irreps": ("--target-irreps", paired(target_irreps, "--target-irreps") or None),
         "level": ("--level", level),
         "task": ("--task", task),
         "pooling": ("--pooling", pooling),

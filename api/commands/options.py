@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from atomfield.data.graph import Graph
     from atomfield.data.readers import BadRecord, ReadOptions
+    from atomfield.models.config import PropertyConfig
     from atomfield.models.network import AtomFieldNet
 
 DeviceName = Literal["auto", "cpu", "cuda"]
@@ -56,6 +57,14 @@ Units = Annotated[
     list[str] | None,
     typer.Option(
         "--units", metavar="NAME=UNIT,...", help="Units of the file, e.g. energy=kcal/mol,stress=GPa."
+    ),
+]
+TargetIrreps = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target-irreps",
+        metavar="NAME=IRREPS,...",
+        help="Targets that are more than one number: polar=0e+2e, dos=51x0e, born=0e+1e+2e/atom, elastic=2x0e+2x2e+4e.",
     ),
 ]
 Level = Annotated[
@@ -172,14 +181,22 @@ def seconds(text: str | None) -> float | None:
 
 def read_options(
     *, targets: tuple[str, ...] = (), map: list[str] | None = None, units: list[str] | None = None, level: str = "",
-    conformers: int = 1, seed: int = 0, on_bad: OnBadName = "raise",
+    conformers: int = 1, seed: int = 0, on_bad: OnBadName = "raise", properties: Sequence[PropertyConfig] = (),
 ) -> ReadOptions:  # fmt: skip
-    """What the options say about the files to read."""
+    """What the options say about the files to read, and the ``properties`` of a checkpoint about its own targets."""
+    from atomfield.data.quantities import PER_ATOM, VOCABULARY
     from atomfield.data.readers import ReadOptions
+
+    own = [p for p in properties if p.name in targets]
+    declared = {
+        p.name: p.irreps + (PER_ATOM if p.support == "node" else "")
+        for p in own
+        if p.name not in VOCABULARY and (p.irreps not in ("0e", "0o") or p.support == "node")
+    }
 
     return ReadOptions(
         map=paired(map, "--map"), targets=targets, conformers=conformers, seed=seed, on_bad=on_bad, level=level,
-        units=paired(units, "--units"),
+        units=paired(units, "--units"), declared=declared, classes={p.name: p.classes for p in own if p.classes},
     )  # fmt: skip
 
 

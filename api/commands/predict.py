@@ -44,6 +44,14 @@ Out = Annotated[
         show_default=False,
     ),
 ]
+Coverage = Annotated[
+    float,
+    typer.Option(
+        "--coverage",
+        metavar="0.5|0.8|0.9|0.95",
+        help="Of the intervals NAME_lower to NAME_upper; 0: no uncertainty.",
+    ),
+]
 Forces = Annotated[bool, typer.Option(help="Forces too (slower: a backward pass).")]
 Workers = Annotated[
     int,
@@ -62,6 +70,7 @@ def predict(
     source: Source,
     out: Out,
     forces: Forces = True,
+    coverage: Coverage = 0.9,
     workers: Workers = 1,
     max_edges: MaxEdges = 60_000,
     map: Map = None,
@@ -76,6 +85,9 @@ def predict(
 ) -> None:
     """Predict every record: energy, forces, stress, dipole, charges and the checkpoint's properties; of fields the next states.
 
+    A finetuned checkpoint gives intervals too: NAME_std, NAME_lower and NAME_upper of its targets, and ood_score, above 1 where a
+    record is unlike the training records.
+
     No labels are needed. The answers come in the order of the source. csv, parquet and extxyz are written in bounded
     memory, and the
     same command goes on after it was killed; nc and npz are held in memory whole. A source that is larger than memory is a store.
@@ -84,7 +96,8 @@ def predict(
 
     from atomfield.data.checks import check_share
     from atomfield.inference.parts import STREAMED
-    from atomfield.inference.predict import predict_graphs, probabilities
+    from atomfield.inference.intervals import check_coverage
+    from atomfield.inference.predict import described, predict_graphs, probabilities
     from atomfield.inference.write import SUFFIXES, write_predictions
 
     if out.suffix not in SUFFIXES:
@@ -92,13 +105,16 @@ def predict(
             f"cannot write {out.suffix or 'a file without suffix'}, expected one of {', '.join(SUFFIXES)}",
             str(out),
         )
+    check_coverage(coverage or None, "--coverage")
     net = load_net(checkpoint, device, dtype)
     options = read_options(map=map, units=units, level=level, conformers=conformers, seed=seed, on_bad=on_bad)
     graphs = opened(source, options, max_bad)
     console = Console(stderr=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix in STREAMED and not _is_field(graphs):
-        work = _work(checkpoint, str(net.device), net.dtype, graphs, out, forces, on_bad == "skip", max_edges)
+        work = _work(
+            checkpoint, str(net.device), net.dtype, graphs, out, forces, coverage or None, on_bad == "skip", max_edges
+        )
         from atomfield.inference.predict_many import predict_many
 
         count, bad = predict_many(work, workers=workers, progress=console.is_terminal, console=console)
@@ -107,8 +123,11 @@ def predict(
     else:
         if workers > 1:
             raise InputError("several processes write csv, parquet or extxyz of atoms", "--workers")
-        raw = predict_graphs(net, graphs, forces=forces, max_edges=max_edges, progress=console.is_terminal)
-        write_predictions(graphs, probabilities(net.config, raw), out)
+        raw = predict_graphs(
+            net, graphs, forces=forces, coverage=coverage or None, max_edges=max_edges, progress=console.is_terminal
+        )
+        known = [described(g, net.config) for g in graphs]
+        write_predictions(known, probabilities(net.config.properties, raw), out)
         count = len(graphs)
     print(f"Written: {out} ({count} record{'s' if count > 1 else ''})")
 
@@ -124,6 +143,7 @@ def _work(
     graphs: Sequence[Graph],
     out: Path,
     forces: bool,
+    coverage: float | None,
     skip_bad: bool,
     max_edges: int,
 ) -> Work:
@@ -136,9 +156,10 @@ def _work(
         "model": model,
         "source": identity_of(graphs),
         "forces": forces,
+        "coverage": coverage,
         "dtype": str(dtype),
         "skip_bad": skip_bad,
     }
     return Work(
-        checkpoint, device, dtype, graphs, Parts(out, len(graphs), about), forces, skip_bad, max_edges
+        checkpoint, device, dtype, graphs, Parts(out, len(graphs), about), forces, coverage, skip_bad, max_edges
     )

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from atomfield.data.errors import InputError, Provenance
-from atomfield.data.quantities import CONDITIONS, VOCABULARY, Quantity, scalar_property, suggestions
+from atomfield.data.quantities import CONDITIONS, PER_ATOM, VOCABULARY, Quantity, suggestions
 from atomfield.data.units import component_order, factor, split_order
 
 from .options import ReadOptions
@@ -29,6 +29,8 @@ _RIVALS = {
 }
 """Keys that mean the very quantity. Not ``free_energy``, which electrons at a temperature lower, nor ``U0``, which has the
 zero-point energy."""
+SYMMETRIC = ("0e+2e", "2x0e+2x2e+4e")
+"""Irreps whose values are symmetric matrices."""
 _CLASSES = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 _MISSING = {"", "nan", "na", "n/a", "none", "null", "-", "?"}
 
@@ -61,12 +63,18 @@ def labels_of(
         key = options.key(name)
         if key not in values:
             continue
-        number = _array(values[key], name, key, where)
+        q = options.definition(name)
+        if name in options.classes:
+            number = _class_of(values[key], options.classes[name], key, where)
+        else:
+            value = values[key]
+            if q.components > 1 and isinstance(value, str) and name not in VOCABULARY:
+                value = re.split(r"[\s,;]+", value.strip().strip("[]()").strip()) if value.strip() else None
+            number = _array(value, name, key, where, gaps=q.support == "node" and name not in VOCABULARY)
         if number is None:
             continue
         if not options.said(name) and (rival := _rival(name, key, number, values)):
             rivals[name] = (key, rival)
-        q = scalar_property(name, options.units.get(name, ""))
         unit = options.units.get(name)
         plain, order = split_order(unit) if unit else ("", "")
         number = _shaped(number, q, num_nodes, key, where, order)
@@ -127,8 +135,20 @@ def _wanted(values: Mapping[str, Any], options: ReadOptions) -> list[str]:
     return list(dict.fromkeys([*options.targets, *mapped, *trusted]))
 
 
-def _array(value: Any, name: str, key: str, where: Provenance) -> np.ndarray | None:
-    """Numbers, or None where the cell of a table is empty."""
+def _class_of(value: Any, classes: tuple[str, ...], key: str, where: Provenance) -> np.ndarray | None:
+    """The number of a class by its name, or None where the cell of a table is empty."""
+    text = str(value).strip()
+    if text.lower() in _MISSING:
+        return None
+    if text not in classes and re.fullmatch(r"-?\d+\.0*", text):
+        text = text.split(".")[0]  # a column of whole numbers with gaps is read as 1.0
+    if text not in classes:
+        raise InputError(f"{key!r} is {text[:40]!r}, expected one of the classes {', '.join(classes)}", where)
+    return np.array(float(classes.index(text)))
+
+
+def _array(value: Any, name: str, key: str, where: Provenance, gaps: bool = False) -> np.ndarray | None:
+    """Numbers, or None where the cell of a table is empty. ``gaps``: NaN is what an atom has no value of."""
     if value is None:
         return None
     if isinstance(value, (str, bytes, bool, np.bool_)):
@@ -153,7 +173,9 @@ def _array(value: Any, name: str, key: str, where: Provenance) -> np.ndarray | N
         raise InputError(f"{key!r} is {str(value)[:40]!r}, expected numbers", where) from None
     if array.ndim == 0 and np.isnan(array):
         return None
-    bad = np.argwhere(~np.isfinite(array))
+    if gaps and np.isnan(array).all():
+        return None
+    bad = np.argwhere(np.isinf(array) if gaps else ~np.isfinite(array))
     if len(bad):
         place = f" of atom {bad[0][0]}" if array.ndim else ""
         raise InputError(f"{key!r} has a value{place} that is not finite, expected numbers", where)
@@ -180,7 +202,7 @@ def _shaped(
     array: np.ndarray, q: Quantity, num_nodes: int, key: str, where: Provenance, order: str
 ) -> np.ndarray:
     expected = (num_nodes, *q.shape) if q.support == "node" else q.shape
-    if q.shape == (3, 3) and array.size == 6:
+    if q.irreps == "0e+2e" and q.support == "graph" and array.size == 6:
         if not order:
             _say_order(where.file, key, q.name)
         array = full_tensor(array, order)
@@ -188,17 +210,33 @@ def _shaped(
         q.support == "node" and array.ndim and array.shape[0] != num_nodes
     ):
         raise InputError(
-            f"{key!r} has shape {list(array.shape)}, expected {list(expected)} for {q.name}", where
+            f"{key!r} has shape {list(array.shape)}, expected {list(expected)} for {q.name}{_declare(array, q, num_nodes)}",
+            where,
         )
     array = array.reshape(expected)
-    if q.shape == (3, 3):
-        skew = np.abs(array - array.T).max()
+    if q.irreps in SYMMETRIC:
+        turned = np.swapaxes(array, -1, -2)
+        skew = np.abs(array - turned).max()
         if skew > 1e-2 * max(float(np.abs(array).max()), 1e-3):
             raise InputError(
                 f"{key!r} is not symmetric (differs by {skew:.3g}), expected a symmetric {q.name}", where
             )
-        array = (array + array.T) / 2
+        array = (array + turned) / 2
     return array
+
+
+def _declare(array: np.ndarray, q: Quantity, num_nodes: int) -> str:
+    """What to say where a user's scalar turns out to be more than one number."""
+    if q.name in VOCABULARY or q.shape or q.support == "node":
+        return ""
+    shape, tail = list(array.shape), ""
+    if (len(shape) > 1 and shape[0] == num_nodes) or shape == [num_nodes]:
+        shape, tail = shape[1:], PER_ATOM
+    guess = {(): "0e", (3,): "1o", (3, 3): "0e+2e", (9,): "0e+1e+2e", (6, 6): "2x0e+2x2e+4e"}.get(
+        tuple(shape)
+    )
+    guess = guess or (f"{shape[0]}x0e" if len(shape) == 1 else "")
+    return f"; say what it is: --target-irreps {q.name}={guess}{tail}" if guess else ""
 
 
 def _conditions(values: Mapping[str, Any], options: ReadOptions, labels: Labels, where: Provenance) -> None:

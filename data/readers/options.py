@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
-from atomfield.data.quantities import CONDITIONS, VOCABULARY
+from atomfield.data.quantities import CONDITIONS, VOCABULARY, Quantity, declared_property, scalar_property
 from atomfield.data.units import factor
 
 from .turns import mine
@@ -30,6 +30,8 @@ class ReadOptions:
     conformers: how many per SMILES, all in one group. seed: of the conformers.
     on_bad: raise at the first bad record, or skip and collect.
     level: level of theory of all records. units: quantity -> unit in the file, see :mod:`atomfield.data.units`.
+    declared: target -> what its value is where it is not one number per graph, ``{"born": "0e+1e+2e/atom", "dos": "51x0e"}``
+        (:func:`atomfield.data.quantities.declared_property`). classes: target -> the names of its classes, in order.
     assumed: names in ``map`` that a reader put there by a format's convention.
     """
 
@@ -41,6 +43,8 @@ class ReadOptions:
     level: str = ""
     units: dict[str, str] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
+    declared: dict[str, str] = field(default_factory=dict)
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.conformers < 1:
@@ -71,6 +75,13 @@ class ReadOptions:
                 )
         for name, unit in self.units.items():
             factor(name, unit)
+        for name in (*self.declared, *self.classes):
+            if name not in self.targets:
+                what = "irreps" if name in self.declared else "classes"
+                raise InputError(
+                    f"{what} are declared of {name!r}, which is not a target; add it to --target"
+                )
+            self.definition(name)
 
     def nowhere(self, found: Collection[str]) -> str:
         """What is asked for and is in no record, as the text of an error; empty if ``found`` has all of it."""
@@ -82,6 +93,16 @@ class ReadOptions:
             keys = ", ".join(f"{self.map[n]!r} (for {n})" for n in mapped)
             return f"no record has {keys}; see the keys of the file, and name them with --map"
         return ""
+
+    def definition(self, name: str) -> Quantity:
+        """What a target or a quantity is: as declared, else the vocabulary's, else a scalar per graph."""
+        unit = self.units.get(name, "")
+        if name not in self.declared:
+            return scalar_property(name, unit)
+        try:
+            return declared_property(name, self.declared[name], unit)
+        except ValueError as error:
+            raise InputError(str(error), "--target-irreps") from None
 
     def said(self, name: str) -> bool:
         """Whether the user named the key of ``name``."""

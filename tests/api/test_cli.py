@@ -24,7 +24,7 @@ SURFACE = {
     "finetune": ["[CONFIG]", "--from", "--train", "--valid", "--test", "--target", "--out", "--task", "--pooling", "--max-time",
                  "--size", "--on-leak", "--set", *READING, *NETWORK],
     "evaluate": ["CKPT", "SRC", "--out", "--target", "--train", *READING, *NETWORK],
-    "predict": ["CKPT", "SRC", "--out", "--forces", "--workers", "--max-edges", *READING, *NETWORK],
+    "predict": ["CKPT", "SRC", "--out", "--forces", "--coverage", "--workers", "--max-edges", *READING, *NETWORK],
     "simulate": ["CKPT", "STRUCTURE", "--out", "--mode", "--record", "--steps", "--timestep", "--temperature", "--pressure",
                  "--thermostat", "--fmax", "--cell", "--interval", "--resume", "--stop-when", "--all",
                  "--as-it-is", "--end", "--images",

@@ -71,8 +71,7 @@ def test_prediction_leaves_the_network_as_it_was(net: AtomFieldNet) -> None:
 
 def test_probabilities_only_of_classifications(net: AtomFieldNet) -> None:
     properties = (PropertyConfig(name="gap", kind="classification"),)
-    config = net.config.model_copy(update={"properties": properties})
-    found = probabilities(config, [{"gap": np.array(0.0), "energy": np.array(3.0)}])
+    found = probabilities(properties, [{"gap": np.array(0.0), "energy": np.array(3.0)}])
     assert found == [{"gap": np.array(0.5), "energy": np.array(3.0)}]
 
 
