@@ -77,8 +77,8 @@ class Assessment:
 
 
 # ---------------------------------------------------------------- predictions
-def _check(test: Sequence[Graph], targets: Sequence[str]) -> bool:
-    """Refuse what cannot be judged; returns whether the records are fields."""
+def _check(test: Sequence[Graph], targets: Sequence[str], steady: bool) -> bool:
+    """Refuse what cannot be judged; returns whether the records are fields that evolve."""
     if not test:
         raise InputError("there are no test records, expected at least one")
     worlds = {g.world == "field" for g in test}
@@ -95,14 +95,14 @@ def _check(test: Sequence[Graph], targets: Sequence[str]) -> bool:
                 test[0].provenance,
             )
     is_field = worlds.pop()
-    if is_field:
+    if is_field and not steady:
         for g in test:
             if g.num_times < 2:
                 raise InputError(
                     f"a field record has {g.num_times} time, expected at least 2 to judge a forecast",
                     g.provenance,
                 )
-    return is_field
+    return is_field and not steady
 
 
 def step_starts(num_times: int, count: int = STEP_STARTS) -> np.ndarray:
@@ -189,8 +189,14 @@ def assess(
     Raises ``InputError`` when a target is in no test record or the network does not predict it.
     """
     graphs, fitted = list(test), list(train or [])  # read a store once
-    is_field = _check(graphs, targets)
+    if set(targets) <= set(net.config.steady):
+        graphs, fitted = (
+            [g if g.times is None else g.snapshot(0) for g in part] for part in (graphs, fitted)
+        )
+    steady = set(targets) <= set(net.config.steady)
+    is_field = _check(graphs, targets, steady)
     kinds: dict[str, str] = {p.name: p.kind for p in net.config.properties}
+    kinds |= dict.fromkeys(net.config.steady, "steady")
     if is_field:
         predictions = _predict_fields(net, graphs, targets, console)
         baselines, notes = _field_baselines(graphs, fitted, targets, kinds)

@@ -69,6 +69,11 @@ class TrivialModel:
                 out[name] = self.charges[species]
             elif name in self.means:
                 mean = self.means[name]
+                if kind_of(name, self.kinds) == "steady":
+                    same = len(mean) == graph.num_nodes
+                    constant = np.broadcast_to(mean.mean(axis=0), (graph.num_nodes, *mean.shape[1:]))
+                    out[name] = mean if same else constant
+                    continue
                 per_node = name in graph.quantities and graph.definition(name).support == "node"
                 out[name] = mean[species] if per_node else mean
         return out
@@ -79,6 +84,15 @@ def _mean_charges(graphs: Sequence[Graph]) -> np.ndarray:
     charges = np.concatenate([np.asarray(g.quantities["charges"]) for g in graphs])
     count = np.bincount(species, minlength=119)
     return np.bincount(species, weights=charges, minlength=119) / np.maximum(count, 1)
+
+
+def mean_field(name: str, labelled: Sequence[Graph]) -> np.ndarray:
+    """Point by point where all training records have the same points, else one constant."""
+    values = [np.asarray(g.quantities[name], dtype=np.float64) for g in labelled]
+    first = labelled[0].positions
+    if all(g.num_nodes == len(first) and torch.equal(g.positions, first) for g in labelled):
+        return np.mean(values, axis=0)
+    return np.mean(np.concatenate(values), axis=0, keepdims=True)
 
 
 def isotropic_mean(name: str, labelled: Sequence[Graph]) -> np.ndarray:
@@ -125,6 +139,8 @@ def fit_trivial(
                 energy[level] = fit_elements(own, np.array([float(g.quantities["energy"]) for g in own]))
         elif name == "charges":
             charges = _mean_charges(labelled)
+        elif kind == "steady":
+            means[name] = mean_field(name, labelled)
         elif kind == "multiclass":
             numbers = np.array([int(g.quantities[name]) for g in labelled])
             counts = np.bincount(numbers, minlength=num_classes.get(name, 0)) + 0.5
@@ -150,6 +166,8 @@ def describe(name: str, kinds: Mapping[str, str]) -> str:
             return "class shares"
         case "field":
             return "persistence"
+        case "steady":
+            return "training mean, point by point where points agree"
         case _:
             return "training mean"
 

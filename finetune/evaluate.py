@@ -12,6 +12,7 @@ import numpy as np
 
 from atomfield.data.checks import Overlap, overlap
 from atomfield.data.graph import Graph
+from atomfield.data.steady import unsolved
 
 from .assess import Assessment, assess
 from .baselines import describe
@@ -94,7 +95,7 @@ def write_metrics(metrics: Mapping[str, float], path: Path) -> None:
 def _write_predictions(assessment: Assessment, out: Path) -> Path:
     """The targets alone; of a field, as ``inference.write`` does, ``i/name`` at ``i/times`` (without the
     given first state)."""
-    if assessment.graphs[0].world == "field":
+    if assessment.graphs[0].world == "field" and assessment.graphs[0].times is not None:
         path = out / "predictions.npz"
         arrays: dict[str, np.ndarray] = {}
         for i, (graph, prediction) in enumerate(zip(assessment.graphs, assessment.predictions, strict=True)):
@@ -110,6 +111,11 @@ def _write_predictions(assessment: Assessment, out: Path) -> Path:
     from atomfield.inference.predict import probabilities
     from atomfield.inference.write import write_predictions
 
+    if assessment.graphs[0].world == "field":
+        from atomfield.inference.write import write_predictions
+
+        steady = [unsolved(g, assessment.targets) for g in assessment.graphs]
+        return write_predictions(steady, assessment.predictions, out / "predictions.npz")
     supports = {n: assessment.definition(n).support for n in assessment.targets}
     per_atom = {"energy", "stress"} & set(assessment.targets) or "node" in supports.values()
     path = out / ("predictions.extxyz" if per_atom else "predictions.csv")

@@ -50,7 +50,11 @@ def fresh(size: NetworkSize, task: Task, level: str, fits: Sequence[PropertyFit]
     default = {"default_level_field" if task.world == "field" else "default_level_atoms": level}
     return AtomFieldNet(
         NetworkConfig(
-            **size.hyperparameters(), levels=(level,), properties=tuple(f.config for f in fits), **default
+            **size.hyperparameters(),
+            levels=(level,),
+            properties=tuple(f.config for f in fits),
+            steady=task.names if task.steady else (),
+            **default,
         )
     )
 
@@ -78,6 +82,9 @@ def extended(
                 "levels": levels,
                 "properties": (*kept, *(f.config for f in fits)),
                 "contains": config.contains if contains is None else contains,
+                "steady": tuple(
+                    sorted({*config.steady, *task.names} if task.steady else {*config.steady} - {*task.names})
+                ),
                 **default,
             }
         )
@@ -130,7 +137,7 @@ def closest_level(net: AtomFieldNet, task: Task, graphs: Sequence[Graph], statis
     """The level whose row predicts the new data best before any training: by forces, by one step of a field, or (without
     either) by how many of the elements it knows."""
     choices = level_choices(net, task.world)
-    if len(choices) == 1:
+    if len(choices) == 1 or task.steady:
         return choices[0]
     if task.world == "atoms" and "forces" not in task.names:
         elements = sorted({int(z) for g in graphs for z in g.species.unique()})

@@ -85,6 +85,27 @@ def _weights(graph: Graph) -> np.ndarray | None:
     return None if graph.volume is None else np.asarray(graph.volume, dtype=np.float64)
 
 
+def steady_measures(
+    name: str, graphs: Sequence[Graph], predictions: Sequence[Mapping[str, np.ndarray]], units: np.ndarray
+) -> list[Measure]:
+    """Of a field without time, each a mean over records: relative L2 error ``|u - v| / |v|`` (the number that operator learning
+    reports), VRMSE, and the largest error at a point relative to the largest value."""
+    statistics: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    for i, (graph, prediction) in enumerate(zip(graphs, predictions, strict=True)):
+        if name not in graph.quantities or name not in prediction:
+            continue
+        truth = np.asarray(graph.quantities[name], dtype=np.float64)[None]
+        found, weights = np.asarray(prediction[name], dtype=np.float64)[None], _weights(graph)
+        worst = float(np.sqrt(_square(found - truth).max() / max(_square(truth).max(), 1e-300)))
+        for key, value in (
+            (("relative_l2", "relative L2 error"), nrmse(found, truth, weights)),
+            (("vrmse", "VRMSE"), float(vrmse_curve(found, truth, weights)[0])),
+            (("relative_max_error", "relative largest error"), worst),
+        ):
+            statistics.setdefault(key, []).append((i, value))
+    return _means(name, statistics, units)
+
+
 def field_measures(
     name: str, graphs: Sequence[Graph], predictions: Sequence[Mapping[str, np.ndarray]], units: np.ndarray
 ) -> list[Measure]:
@@ -107,6 +128,13 @@ def field_measures(
             later = truth[np.asarray(prediction["step_index"]) + 1]
             curve = vrmse_curve(np.asarray(prediction[f"{name}_step"], dtype=np.float64), later, weights)
             statistics.setdefault(("step_vrmse", "one-step VRMSE"), []).append((i, float(np.nanmean(curve))))
+    return _means(name, statistics, units)
+
+
+def _means(
+    name: str, statistics: Mapping[tuple[str, str], list[tuple[int, float]]], units: np.ndarray
+) -> list[Measure]:
+    """The mean over records of each statistic, ``(part of the key, label) -> (record, value)``; what is not known is left out."""
     measures = []
     for (suffix, label), values in statistics.items():
         known = [(i, v) for i, v in values if not np.isnan(v)]

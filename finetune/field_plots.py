@@ -104,6 +104,58 @@ def field_rollout(
     return figure
 
 
+def steady(
+    graph: Graph, name: str, inputs: Mapping[str, np.ndarray], truth: np.ndarray, predicted: np.ndarray
+) -> Figure:
+    """What a steady field follows from (the first of ``inputs``), its truth, prediction and difference, ``[N, ...]`` each."""
+    points = np.asarray(graph.positions)
+    axes_used = _dimensions(points)
+    if len(axes_used) == 3:
+        middle = np.abs(points[:, 2] - np.median(points[:, 2])) <= 0.51 * graph.spacing
+        points, axes_used = points[middle], [0, 1]
+        truth, predicted = truth[middle], predicted[middle]
+        inputs = {n: v[middle] for n, v in inputs.items()}
+    panels = []
+    for label, quantity, values in (
+        *((n, n, v) for n, v in list(inputs.items())[:1] if np.ndim(v) and len(v) == len(points)),
+        (f"{name}: truth", name, truth),
+        (f"{name}: prediction", name, predicted),
+        ("difference", name, predicted - truth),
+    ):
+        irreps = graph.definition(quantity).irreps
+        scalar, _, signed = _scalar(
+            np.asarray(values, dtype=np.float64)[None], quantity, irreps, len(axes_used) < 3
+        )
+        panels.append((label, scalar[0], signed))
+    if len(axes_used) == 1:
+        figure = new_figure(7.0, 3.4)
+        axes = figure.subplots()
+        x = points[:, axes_used[0]]
+        order = np.argsort(x)
+        for label, values, _ in panels[-3:-1]:
+            axes.plot(x[order], values[order], label=label, linestyle="--" if "prediction" in label else "-")
+        axes.legend(frameon=False, fontsize=9)
+        return figure
+    drawer = _Drawer(points[:, axes_used[:2]], graph)
+    width, height = drawer.panel_size()
+    figure = new_figure((width + 0.9) * len(panels), height + 0.5)
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    known = next(values for label, values, _ in panels if label == f"{name}: truth")
+    shared = _range(known, bool((known < 0).any()))
+    for axes, (label, values, _) in zip(grid, panels, strict=True):
+        if label == "difference":
+            bound = float(np.abs(values).max()) or 1e-12
+            limits, colours = (-bound, bound), "PuOr_r"
+        else:
+            limits = shared if label.startswith(f"{name}:") else _range(values, False)
+            colours = "RdBu_r" if limits[0] < 0 else "magma"
+        shade = drawer.draw(axes, values, limits, colours)
+        axes.set_title(label, fontsize=9.5)
+        bar = figure.colorbar(shade, ax=axes, shrink=0.85, pad=0.02)
+        bar.ax.tick_params(labelsize=7.5)
+    return figure
+
+
 def _range(values: np.ndarray, signed: bool) -> tuple[float, float]:
     low, high = (float(q) for q in np.quantile(values, [0.002, 0.998]))
     if signed:

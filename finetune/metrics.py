@@ -23,7 +23,7 @@ from atomfield.data.quantities import FIELD_STATES, VOCABULARY
 from .bootstrap import Measure, measure, resampling_units
 from .class_metrics import binary_measures, macro_measures, multiclass_measures
 from .conservation import balance_of_charges, balance_of_forces
-from .field_errors import field_measures
+from .field_errors import field_measures, steady_measures
 from .tensor_metrics import tensor_measures
 
 GPA = 160.21766208
@@ -34,8 +34,9 @@ _VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 
 
 def kind_of(name: str, kinds: Mapping[str, str]) -> str:
-    """``energy``, ``forces``, ``stress``, ``field``, ``regression``, ``classification`` or ``multiclass``: how a target is
-    measured."""
+    """``energy``, ``forces``, ``stress``, ``field``, ``steady``, ``regression``, ``classification`` or ``multiclass``: how a
+    target is measured.
+    """
     if name in kinds:
         return kinds[name]
     if name in ("energy", "forces", "stress"):
@@ -193,6 +194,8 @@ def measures_of(
         units = np.unique(all_units[kept], return_inverse=True)[1]
         errors = [] if kind == "multiclass" else [p - t for p, t in zip(predicted, truth, strict=True)]
         match kind:
+            case "steady":
+                measures += steady_measures(name, graphs, predictions, all_units)
             case "energy":
                 measures += _energy([graphs[i] for i in kept], errors, units)
             case "forces":

@@ -19,6 +19,7 @@ from atomfield.data.loader import Loader
 from atomfield.data.readers import BadRecord, ReadOptions
 from atomfield.data.source import open_source
 from atomfield.data.splits import split_groups
+from atomfield.data.steady import unsolved
 from atomfield.models import checkpoint
 from atomfield.models.config import NetworkConfig
 from atomfield.models.network import AtomFieldNet
@@ -189,6 +190,7 @@ def prepare_network(
     config: FinetuneConfig, start: AtomFieldNet | None, task: Task, level: str, graphs: Sequence[Graph]
 ) -> tuple[AtomFieldNet, list[str]]:
     """The network with its new rows and refitted scales, and what to tell the person about it."""
+    graphs = [unsolved(g, task.names) for g in graphs] if task.steady else graphs
     terms = start.config if start is not None else NetworkConfig(**config.network.hyperparameters())
     terms = terms.model_copy(
         update={"contains": tuple((dict(terms.contains) | config.network.contains).items())}
@@ -220,6 +222,10 @@ def prepare_network(
         notes.append(
             f"level {level!r}: {'known to the checkpoint' if source == level else f'new, starts as a copy of {source!r}'}"
         )
+    if task.steady:
+        notes.append(
+            f"records have one time each: {', '.join(task.names)} as a steady problem, from the other fields"
+        )
     if task.world == "atoms":
         notes += explain(net.config, [level])
     references = fit_scales(net, task, level, statistics, fits, scratch=start is None)
@@ -233,9 +239,13 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train ``net`` in place on ``parts``; returns the history."""
     edges, graphs = budgets(config, task)
-    noise = config.noise if task.world == "field" else 0.0
+    noise = config.noise if task.world == "field" and not task.steady else 0.0
+    train_part, valid_part = (
+        [unsolved(g, task.names) for g in part] if task.steady else part
+        for part in (parts.train, parts.valid)
+    )
     stream = Stream(
-        parts.train,
+        train_part,
         task.targets,
         cutoff=net.config.cutoff,
         max_edges=edges,
@@ -243,7 +253,7 @@ def fit(
         seed=config.seed,
         noise=noise,
     )
-    valid = Stream(parts.valid, task.targets, cutoff=net.config.cutoff, max_edges=4 * edges, seed=config.seed)
+    valid = Stream(valid_part, task.targets, cutoff=net.config.cutoff, max_edges=4 * edges, seed=config.seed)
     rate = config.learning_rate or (4e-3 if config.start == "scratch" else 2e-3)
     optimizer = OptimizerConfig(
         learning_rate=rate,

@@ -3,7 +3,6 @@ it."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +18,10 @@ from .class_metrics import softmax
 from .field_errors import vrmse_rows
 from .metrics import GPA, is_class, kind_of, paired, probability, unit_of
 from .report import Code, Picture, Section, Table, number
+from .saving import save_picture
+from .steady_sections import steady_sections
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from .assess import Assessment
 
 WORST = 10
@@ -32,22 +31,20 @@ MAX_CLASSIFIERS = 6
 """Classification targets that get a figure each."""
 
 
-def _save(figure: Figure, name: str, out: Path, caption: str) -> Picture:
-    data = plots.png(figure)
-    (out / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}.png").write_bytes(data)
-    return Picture(data, caption)
-
-
 def result_sections(assessment: Assessment, history: list[dict], out: Path) -> list[Section]:
     """Loss curves (if there is a history), then what the predictions look like, then the worst records."""
     sections = []
     if len(history) > 1:
-        picture = _save(
+        picture = save_picture(
             plots.loss_curves(history), "loss_curves", out, "Loss and validation numbers during training."
         )
         sections.append(Section("Training", (picture,)))
-    field = assessment.graphs[0].world == "field"
-    sections += _field_sections(assessment, out) if field else _atom_sections(assessment, out)
+    if assessment.graphs[0].world != "field":
+        sections += _atom_sections(assessment, out)
+    elif all(kind_of(t, assessment.kinds) == "steady" for t in assessment.targets):
+        sections += steady_sections(assessment, out)
+    else:
+        sections += _field_sections(assessment, out)
     if assessment.intervals.measures:
         sections.insert(-1, _uncertainty_section(assessment, out))
     return sections
@@ -78,7 +75,7 @@ def _uncertainty_section(a: Assessment, out: Path) -> Section:
             "Left: share of labels inside their intervals. Middle: errors against the predicted standard deviation. Right: "
             "errors against the out-of-distribution score."
         )
-        items.append(_save(figure, "calibration", out, caption))
+        items.append(save_picture(figure, "calibration", out, caption))
     return Section("Uncertainty", items)
 
 
@@ -114,7 +111,8 @@ def _atom_sections(a: Assessment, out: Path) -> list[Section]:
             caption += " Energies are shown per atom after subtracting the best sum of per-element constants from both."
         sections.append(
             Section(
-                "Predicted against reference", (_save(atom_plots.parity(panels), "parity", out, caption),)
+                "Predicted against reference",
+                (save_picture(atom_plots.parity(panels), "parity", out, caption),),
             )
         )
     pictures = [c for c in classifiers if c is not None][:MAX_CLASSIFIERS]
@@ -152,13 +150,13 @@ def _classifier(
             name, classes, numbers, softmax(np.stack(logits)), _corner(a.measures, name)
         )
         caption = f"{name}: shares of each true class (rows add up to 100 %), and whether probabilities are frequencies."
-        return _save(figure, f"classifier_{name}", out, caption)
+        return save_picture(figure, f"classifier_{name}", out, caption)
     label = np.array([float(t) > 0.5 for t in truth])
     if label.all() or not label.any():
         return None
     chances = probability(np.array([float(x) for x in logits]))
     figure = atom_plots.classifier(name, label, chances, _corner(a.measures, name))
-    return _save(figure, f"classifier_{name}", out, f"{name}: dashed lines are what guessing gives.")
+    return save_picture(figure, f"classifier_{name}", out, f"{name}: dashed lines are what guessing gives.")
 
 
 def _primary(a: Assessment) -> str | None:
@@ -237,7 +235,7 @@ def _residuals(a: Assessment, out: Path) -> Picture | None:
     left = f"{what} on the element{tail}" if per_node else f"{what}, records with it{tail}"
     right = f"{'RMSE' if per_node else '|error|'} of {name} in the record{tail}"
     figure = atom_plots.residuals(by_element, np.array([len(s) for s in species]), errors, left, right)
-    return _save(figure, "residuals", out, f"Errors of {name} by element and by size.")
+    return save_picture(figure, "residuals", out, f"Errors of {name} by element and by size.")
 
 
 def _formula(graph: Graph) -> str:
@@ -286,7 +284,7 @@ def _field_sections(a: Assessment, out: Path) -> list[Section]:
         curves = _curves(a, name)
         figure = field_plots.rollout_error(name, curves)
         pictures.append(
-            _save(
+            save_picture(
                 figure,
                 f"rollout_error_{name}",
                 out,
@@ -308,7 +306,7 @@ def _field_sections(a: Assessment, out: Path) -> list[Section]:
                 graph, name, a.predictions[i][name], baseline=a.baselines[0].predictions[i][name]
             )
             shown.append(
-                _save(
+                save_picture(
                     figure,
                     f"rollout_{name}_{which}",
                     out,

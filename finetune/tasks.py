@@ -11,6 +11,7 @@ import numpy as np
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 from atomfield.data.quantities import FIELD_INPUTS, FIELD_STATES, PER_FRAGMENT
+from atomfield.data.steady import is_steady
 from atomfield.models.config import PropertyConfig
 from atomfield.pretrain.losses import ATOM_TERMS, Targets
 
@@ -27,10 +28,13 @@ class Task:
     names: tuple[str, ...]
     world: Literal["atoms", "field"]
     properties: tuple[str, ...]
+    steady: bool = False
+    """Fields that follow from other fields at once, without time."""
 
     @property
     def targets(self) -> Targets:
-        return Targets("next_step" if self.world == "field" else "supervised", self.names)
+        step = self.world == "field" and not self.steady
+        return Targets("next_step" if step else "supervised", self.names)
 
 
 def task_of(target: tuple[str, ...], graphs: Sequence[Graph]) -> Task:
@@ -53,13 +57,15 @@ def task_of(target: tuple[str, ...], graphs: Sequence[Graph]) -> Task:
                 f"target {name!r} is nothing that atoms are trained on, expected one of {', '.join(ATOM_TERMS)}, another "
                 "quantity of atoms or a property under a name of its own"
             )
-    if is_field and all(g.num_times < 2 for g in graphs):
+    steady = is_field and is_steady(target, graphs)
+    if is_field and not steady and all(g.num_times < 2 for g in graphs):
         raise InputError(
-            "field records have one time each, expected trajectories of at least two",
+            "field records have one time each, expected trajectories of at least two, or another field that the target "
+            "follows from",
             graphs[0].provenance.file,
         )
     properties = tuple(n for n in target if not is_field and n not in ATOM_TERMS)
-    return Task(tuple(target), "field" if is_field else "atoms", properties)
+    return Task(tuple(target), "field" if is_field else "atoms", properties, steady)
 
 
 def fit_property(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from atomfield.data.graph import Graph, GraphBatch
 from atomfield.data.neighbors import with_edges
+from atomfield.data.steady import unsolved
 from atomfield.inference.predict import batch_of_items, evaluating, packs
 from atomfield.models.config import UncertaintyConfig
 from atomfield.models.network import AtomFieldNet
@@ -90,8 +91,8 @@ def _states(net: AtomFieldNet, graphs: Sequence[Graph]) -> tuple[list[Graph], np
     ready: list[Graph] = []
     owners: list[int] = []
     for number, graph in enumerate(graphs):
-        if graph.times is None:
-            ready.append(graph)
+        if graph.times is None or graph.num_times < 2:
+            ready.append(unsolved(graph, net.config.steady))
             owners.append(number)
             continue
         whole = with_edges(graph, net.config.cutoff)

@@ -14,6 +14,7 @@ from torch import Tensor
 from atomfield.data.graph import Graph, GraphBatch, collate, step_conditions
 from atomfield.data.neighbors import with_edges, with_radius_edges
 from atomfield.data.quantities import VOCABULARY, Quantity
+from atomfield.data.steady import unsolved
 
 from .convert import to_graphs
 from .intervals import base_of, support_of, with_intervals
@@ -256,10 +257,12 @@ class _Progress:
 
 
 def described(graph: Graph, config: NetworkConfig) -> Graph:
-    """``graph`` with the definitions of the network's own properties, so that a file of predictions knows shapes and units."""
+    """``graph`` with the definitions of the network's own properties, so that a file of predictions knows shapes and units,
+    and the solution of a steady problem as a label.
+    """
     own = {
         p.name: Quantity(p.name, p.irreps, p.support, p.unit, "user-defined property")
         for p in config.properties
         if p.name not in VOCABULARY
     }
-    return graph.changed(properties={**own, **graph.properties})
+    return unsolved(graph, config.steady).changed(properties={**own, **graph.properties})

@@ -132,6 +132,8 @@ class NetworkConfig(BaseModel):
     field_inputs: tuple[str, ...] = FIELD_INPUTS
     field_states: tuple[str, ...] = FIELD_STATES
     conditions: tuple[str, ...] = tuple(CONDITIONS)
+    steady: tuple[str, ...] = ()
+    """Field states that are found from the other fields at once instead of stepped from the present (``data/steady.py``)."""
     properties: tuple[PropertyConfig, ...] = ()
     priors: tuple[str, ...] = ()
     """Analytic terms in the energy, ``zbl`` and ``d3:<functional>``; see ``priors.py``."""

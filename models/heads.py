@@ -83,10 +83,11 @@ class AtomHead(nn.Module):
 
 
 class FieldHead(nn.Module):
-    """The next state of every field quantity: the present one plus an increment in units of its RMS."""
+    """The next state of every field quantity: the present one plus an increment in units of its RMS; of a steady one the whole
+    value."""
 
     increment_rms: Tensor
-    """``[levels, states]`` RMS norm of the change over one step."""
+    """``[levels, states]`` RMS norm of the change over one step, or of the value of a steady quantity."""
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
@@ -101,7 +102,8 @@ class FieldHead(nn.Module):
         level_N = level_G[batch.graph_index]
         out = {}
         for k, name in enumerate(self.config.field_states):
-            if name not in batch.quantities:
+            steady = name in self.config.steady
+            if name not in batch.quantities and not steady:
                 continue
             q = VOCABULARY[name]
             parts = []
@@ -118,7 +120,8 @@ class FieldHead(nn.Module):
                 weight = self.weight[level_N, k, part, : features.shape[2]]
                 parts.append((features * weight.unsqueeze(1)).sum(2))
             increment = torch.cat(parts, dim=1).double() * self.increment_rms[level_N, k, None]
-            out[name] = batch.quantities[name].double() + from_irreps(increment, q.irreps)
+            value = from_irreps(increment, q.irreps)
+            out[name] = value if steady else batch.quantities[name].double() + value
         return out
 
 

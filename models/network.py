@@ -5,6 +5,8 @@ Legend: ``N`` nodes, ``E`` edges, ``G`` graphs, ``C`` channels.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -90,6 +92,9 @@ class AtomFieldNet(nn.Module):
         ``features``: with what the last layers read, as ``features/...`` (``uncertainty.py``)."""
         level_G = self.level_index(batch)
         if batch.world == "field":
+            if self.config.steady:  # a solution that the record knows is no input
+                kept = {k: v for k, v in batch.quantities.items() if k not in self.config.steady}
+                batch = replace(batch, quantities=kept)
             x = self.backbone(batch, self._field_vectors(batch), level_G, self._space(batch))
             out = constrained(self.config.constraints, batch, self.field_head(x, batch, level_G))
             return out | ({"features/points": x[:, 0, : self.config.channels]} if features else {})

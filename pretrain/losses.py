@@ -97,6 +97,8 @@ def loss_sums(
             return sums | physics_loss.physics_sums(
                 weights.physics, batch, {k: out[k] for k in _predicted(net, batch, targets) if k in out}
             )
+        case "supervised" if batch.world == "field":  # a steady problem
+            return _field_sums(net, predict(batch), batch, targets, weights)
         case "supervised":
             return _atom_sums(net, predict, batch, targets, weights)
 

@@ -60,6 +60,11 @@ class Statistics:
                 value = value.double()
                 vectors = value.square().sum(-1) if graph.definition(name).shape else value.square()
                 self.input_squares[graph.level, name].append(float(vectors.mean()))
+        for name, value in graph.next_quantities.items():
+            if name in FIELD_STATES and name not in graph.quantities:  # a steady problem
+                value = value.double()
+                squares = value.square().sum(-1) if graph.definition(name).shape else value.square()
+                self.increment_squares[graph.level, name].append(float(squares.mean()))
         if graph.num_times > 1:
             first, last = graph.pair(0), graph.num_times - 1
             for name in first.next_quantities:

@@ -80,10 +80,12 @@ def errors(
             for name in FIELD_STATES:
                 if name in batch.next_quantities and name in out and stream.targets.wants(name):
                     target = batch.next_quantities[name]
+                    steady = name in net.config.steady
+                    before = torch.zeros_like(target) if steady else batch.quantities[name]
                     add(
-                        f"{name}_step_error_over_persistence",
+                        f"{name}_{'relative_rmse' if steady else 'step_error_over_persistence'}",
                         float((out[name] - target).square().nansum()),
-                        float((batch.quantities[name] - target).square().nansum()),
+                        float((before - target).square().nansum()),
                     )
             continue
         out = net(batch)
@@ -113,5 +115,5 @@ def errors(
                         error = 1 - torch.softmax(out[prop.name], 1).gather(1, row)[:, 0] + 0 * label
                 known = torch.isfinite(error)
                 add(f"{prop.name}_mae", float(error[known].sum()), float(known.sum()))
-    root = lambda key, x: x**0.5 if key.endswith("persistence") else x  # noqa: E731
+    root = lambda key, x: x**0.5 if key.endswith(("persistence", "relative_rmse")) else x  # noqa: E731
     return {key: root(key, total / max(count, 1e-30)) for key, (total, count) in sums.items()}

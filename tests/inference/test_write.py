@@ -11,7 +11,7 @@ import torch
 
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
-from atomfield.inference.predict import Prediction, predict_graphs
+from atomfield.inference.predict import Prediction, described, predict_graphs
 from atomfield.inference.write import write_predictions
 from atomfield.models.network import AtomFieldNet
 from tests.physics.subjects import cavity, crystal, flow, water
@@ -28,7 +28,7 @@ def structures(net: AtomFieldNet) -> tuple[list[Graph], list[Prediction]]:
     """A labelled molecule and a crystal without labels."""
     labels = {"energy": torch.tensor(-2.5), "forces": torch.full((3, 3), 0.25)}
     graphs = [replace(water(), quantities=labels, group="O", provenance=Provenance("w.xyz", 4)), crystal()]
-    return graphs, predict_graphs(net, graphs)
+    return [described(g, net.config) for g in graphs], predict_graphs(net, graphs)
 
 
 @pytest.mark.parametrize("suffix", [".extxyz", ".xyz"])

@@ -35,7 +35,7 @@ def outputs(net: AtomFieldNet, *graphs: Graph) -> dict[str, Tensor]:
 
 
 def irreps_of(net: AtomFieldNet, name: str) -> str:
-    own = {p.name: p.irreps for p in net.config.properties}
+    own = {p.name: "0e" if p.kind == "multiclass" else p.irreps for p in net.config.properties}
     return own[name] if name in own else VOCABULARY[name].irreps
 
 

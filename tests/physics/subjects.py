@@ -40,7 +40,9 @@ def network(
         properties += [
             PropertyConfig(name="rotation", irreps="0o"),
             PropertyConfig(name="helicity", irreps="0o", pooling="sum"),
+            PropertyConfig(name="born", irreps="0e+1e+2e", support="node"),
         ]
+    properties += open_properties(dial.lmax, symmetry)
     config = NetworkConfig(
         channels=6, channels_unnatural=min(3, dial.channels_unnatural), lmax=dial.lmax, layers=dial.layers,
         correlation=dial.correlation, num_radial=4, radial_hidden=8, head_hidden=8, cutoff=CUTOFF, average_neighbors=8.0,
@@ -69,6 +71,21 @@ def network(
         return checkpoint.load(checkpoint.save(net, Path(folder) / "model"), dtype=dtype).requires_grad_(
             False
         )
+
+
+def open_properties(lmax: int, symmetry: str) -> list[PropertyConfig]:
+    """More than one number, of each kind that a network of this degree can say."""
+    found = [
+        PropertyConfig(name="spectrum", irreps="5x0e", nonnegative=True),
+        PropertyConfig(name="shielding", support="node"),
+        PropertyConfig(name="phase", kind="multiclass", classes=("a", "b", "c")),
+    ]
+    if lmax > 0 or symmetry == "none":
+        found.append(PropertyConfig(name="polarization", irreps="1o", pooling="sum"))
+        found.append(PropertyConfig(name="polar", irreps="0e+2e", pooling="sum"))
+    if lmax > 1:
+        found.append(PropertyConfig(name="stiffness", irreps="2x0e+2x2e+4e"))
+    return found
 
 
 def readable(net: AtomFieldNet, graph: Graph) -> Graph:
@@ -210,9 +227,25 @@ def turned(value: Tensor, irreps: str, q: Tensor) -> Tensor:
             return value @ q.T
         case "1e":
             return sign * (value @ q.T)
-        case "0e+2e":
+        case "0e+2e" | "0e+1e+2e":
             return q @ value @ q.T
+        case "2x0e+2x2e+4e":
+            return _turned_voigt(value, q)
+        case "5x0e":
+            return value
     raise AssertionError(irreps)
+
+
+def _turned_voigt(value: Tensor, q: Tensor) -> Tensor:
+    """An elastic tensor in Voigt's order, written out as C_ijkl, turned and read back."""
+    pairs = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+    place = torch.zeros(3, 3, dtype=torch.int64)
+    for k, (i, j) in enumerate(pairs):
+        place[i, j] = place[j, i] = k
+    full = value[..., place[:, :, None, None], place[None, None]]
+    full = torch.einsum("ia,jb,kc,ld,...abcd->...ijkl", q, q, q, q, full)
+    i, j = torch.tensor(pairs).T
+    return full[..., i[:, None], j[:, None], i[None], j[None]]
 
 
 def transformed(graph: Graph, q: Tensor) -> Graph:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from atomfield.data.graph import Graph
-from atomfield.data.quantities import VOCABULARY
+from atomfield.inference.intervals import support_of
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
 
 from .agreement import agree, exact, irreps_of, outputs, unit_of
@@ -78,7 +78,7 @@ def permutation(net: AtomFieldNet) -> None:
         order = torch.tensor([3, 0, 4, 2, 1])
         reference, found = outputs(net, graph), outputs(net, permuted(graph, order))
         for name, value in reference.items():
-            per_node = name in VOCABULARY and VOCABULARY[name].support == "node"
+            per_node = support_of(name, net.config) == "node"
             agree(
                 found[name],
                 value[order] if per_node else value,
