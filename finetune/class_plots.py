@@ -44,13 +44,14 @@ def confusion(
     left.set_ylabel("reference", fontsize=9)
     left.set_title(wrapped(f"{name}: counts", 40), fontsize=10)
     reliability(right, chances.max(1), chances.argmax(1) == truth)
-    right.text(0.97, 0.04, corner, transform=right.transAxes, ha="right", fontsize=8)
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 2}
+    right.text(0.97, 0.04, corner, transform=right.transAxes, ha="right", fontsize=8, bbox=box)
     return figure
 
 
 def reliability(axes: Axes, confidence: np.ndarray, right: np.ndarray) -> None:
     """Share of right answers against the probability given, in ten equal parts of the records; bars are two standard errors."""
-    parts = [p for p in np.array_split(np.argsort(confidence), min(BINS, len(confidence))) if len(p)]
+    parts = np.array_split(np.argsort(confidence), int(np.clip(len(confidence) // 10, 1, BINS)))
     x = np.array([confidence[p].mean() for p in parts])
     y = np.array([right[p].mean() for p in parts])
     error = 2 * np.sqrt(np.maximum(y * (1 - y), 0.25 / BINS) / np.array([len(p) for p in parts]))

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 
 FOLDS = 5
 UNITS_FOR_SLOPES = 20
@@ -86,6 +86,25 @@ def unlucky_coverage(coverage: float, num_units: int, chance: float = 0.05) -> f
     k = ceil(p (K + 1)) (Vovk, Mach. Learn. 92, 349 (2013))."""
     k = math.ceil(coverage * (num_units + 1) - 1e-9)
     return float(stats.beta(k, num_units + 1 - k).ppf(chance))
+
+
+def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """What to divide logits by so that probabilities are frequencies: maximum likelihood on ``labels [R]`` (0 or 1 for
+    ``logits [R]``, 0 to K-1 for ``[R, K]``), with a normal prior of width 1 on its logarithm, which few labels do not move
+    far.
+
+    Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017.
+    """
+    both = logits if logits.ndim == 2 else np.stack([np.zeros_like(logits), logits], axis=1)
+    row = labels.astype(int)
+
+    def loss(log_heat: float) -> float:
+        scaled = both * np.exp(-log_heat)
+        most = scaled.max(1)
+        total = np.log(np.exp(scaled - most[:, None]).sum(1)) + most - scaled[np.arange(len(row)), row]
+        return float(total.sum() + 0.5 * log_heat**2)
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))
 
 
 def _fit(absolute: np.ndarray, z: np.ndarray, weights: np.ndarray, prior: np.ndarray) -> np.ndarray:

@@ -29,17 +29,35 @@ if TYPE_CHECKING:
     from atomfield.models.network import AtomFieldNet
 
 
+DETAILS = (
+    "_steps_",
+    "_spectral_",
+    "_mean_drift",
+    "_energy_error",
+    "_log_loss",
+    "_brier",
+    "_calibration_error",
+    "_balanced_",
+)
+"""Parts of the keys of measures that stand in a table of their own, below the results."""
+
+
 # ---------------------------------------------------------------- table
 def results_table(
-    assessment: Assessment, control: Mapping[str, float] | None = None, *, intervals: bool = True
+    assessment: Assessment,
+    control: Mapping[str, float] | None = None,
+    *,
+    intervals: bool = True,
+    details: bool = False,
 ) -> Table:
     """quantity | model | 95 % interval | from-scratch control | baselines | unit; the best of each row is
-    bold."""
+    bold. ``details``: the measures that ``DETAILS`` names instead of all others."""
+    measures = [m for m in assessment.measures if any(part in m.key for part in DETAILS) == details]
     names = ["trivial baseline" if b.label == "trivial" else b.label for b in assessment.baselines]
     columns = ["quantity", "model", *(["from scratch"] if control else []), *names]
     by_key = [{m.key: m.value for m in b.measures} for b in assessment.baselines]
     rows, best = [], set()
-    for i, m in enumerate(assessment.measures):
+    for i, m in enumerate(measures):
         values = [
             m.value,
             *([control.get(m.key, math.nan)] if control else []),
@@ -194,6 +212,9 @@ def evaluate(
     predictions = _write_predictions(assessment, out)
     table = results_table(assessment, control)
     sections: list[Section] = [Section("Results", (table, *(f"{note}." for note in assessment.notes)))]
+    more = results_table(assessment, control, details=True)
+    if more.rows:
+        sections.append(Section("More measures", (more,)))
     sections += result_sections(assessment, history or [], out)
     sections += [laws.section(), penalties.section, provenance_section()]
     report = write_report(out, title, sections)

@@ -16,6 +16,7 @@ import numpy as np
 from atomfield.data.graph import Graph
 
 from .bootstrap import Measure, measure
+from .field_laws import kept_values, window_errors
 
 
 def _space_mean(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
@@ -124,6 +125,12 @@ def field_measures(
         statistics.setdefault(("rollout_nrmse", "rollout nRMSE"), []).append(
             (i, nrmse(rolled, target, weights))
         )
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = _space_mean(_square(rolled - target), weights)
+        sizes = _space_mean(_square(target), weights)
+        found = {**window_errors(curve, squares, sizes), **kept_values(graph, target, rolled)}
+        for key, value in found.items():
+            statistics.setdefault(key, []).append((i, value))
         if f"{name}_step" in prediction:
             later = truth[np.asarray(prediction["step_index"]) + 1]
             curve = vrmse_curve(np.asarray(prediction[f"{name}_step"], dtype=np.float64), later, weights)

@@ -136,15 +136,20 @@ def _table(table: Table) -> str:
     return f'<div class="table"><table>{caption}<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
 
 
+def versions() -> list[str]:
+    """Python and the packages that compute the numbers."""
+    found = [f"python {platform.python_version()}"]
+    for name in ("atomfield", "torch", "numpy", "e3nn", "ase", "rdkit", "pymatgen", "vesin"):
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
 def provenance_section() -> Section:
     """The command of this process, its folder, the machine and the versions of what computed the numbers."""
     program = Path(sys.argv[0]).name or "python"
-    versions = [f"python {platform.python_version()}"]
-    for name in ("atomfield", "torch", "numpy", "e3nn", "ase", "rdkit", "pymatgen", "vesin"):
-        try:
-            versions.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            continue
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} logical cores"
     return Section(
         "How this was made",
@@ -152,7 +157,7 @@ def provenance_section() -> Section:
             "Command:",
             Code(shlex.join([program, *sys.argv[1:]])),
             f"Run in {Path.cwd()} on {machine}.",
-            ", ".join(versions) + ".",
+            ", ".join(versions()) + ".",
         ),
     )
 

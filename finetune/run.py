@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 import yaml
@@ -32,6 +30,7 @@ from atomfield.pretrain.record import Record
 from atomfield.pretrain.run import pick_device
 from atomfield.pretrain.streams import Stream
 
+from .card import card
 from .config import FinetuneConfig
 from .evaluate import evaluate
 from .extend import check_elements, closest_level, extended, fit_scales, fresh
@@ -93,7 +92,7 @@ def finetune(
     checkpoint.save(net, config.out / "model", card(config, net, task, parts))
     what = "validation records (no --test was given)" if parts.test_is_valid else "test records"
     console.print(f"Evaluating on {len(parts.test)} {what}")
-    return evaluate(
+    metrics = evaluate(
         net,
         parts.test,
         task.names,
@@ -106,6 +105,8 @@ def finetune(
         title=f"{', '.join(task.names)} on {len(parts.test)} {what}",
         console=console,
     )
+    (config.out / "model" / "README.md").write_text(card(config, net, task, parts, metrics), encoding="utf-8")
+    return metrics
 
 
 def read_parts(config: FinetuneConfig, console: Console) -> Parts:
@@ -292,24 +293,3 @@ def default_steps(stream: Stream) -> int:
 
 def _with_level(graphs: Sequence[Graph], level: str) -> list[Graph]:
     return [g if g.level == level else replace(g, level=level) for g in graphs]
-
-
-def card(config: FinetuneConfig, net: AtomFieldNet, task: Task, parts: Parts) -> str:
-    """The README of the finetuned checkpoint."""
-    origin = "random weights" if config.start == "scratch" else f"the checkpoint `{Path(config.start).name}`"
-    return f"""---
-library_name: atomfield
-license: apache-2.0
----
-# AtomField: {", ".join(task.names)}
-
-Finetuned from {origin} on {len(parts.train)} records ({len(parts.valid)} for validation), seed {config.seed}.
-{sum(p.numel() for p in net.parameters()):,} parameters; levels: {", ".join(net.config.levels)}.
-
-Command: `{" ".join(["atomfield", *sys.argv[1:]]) if sys.argv[1:2] == ["finetune"] else "atomfield finetune config.yaml"}`
-
-```python
-import atomfield
-model = atomfield.load("path/to/this/folder")
-```
-"""

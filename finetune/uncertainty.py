@@ -30,7 +30,7 @@ from atomfield.models.uncertainty import (
 
 from .assess import step_starts
 from .bootstrap import resampling_units
-from .conformal import Errors, calibrate, unlucky_coverage
+from .conformal import Errors, calibrate, temperature, unlucky_coverage
 from .metrics import is_class
 
 MAX_TRAINING_RECORDS = 2_000
@@ -67,7 +67,7 @@ def fit_uncertainty(
     _fit_features(net, uncertainty, _states(net, _picked(train, MAX_TRAINING_RECORDS))[0])
     held = _picked(valid, MAX_VALIDATION_RECORDS)
     states, owners = _states(net, held)
-    found = _Found(numbers)
+    found = _Found(numbers, tuple(t for t in targets if is_class(t, kinds)))
     for batch, out, numbers_of_states in _passes(net, states, forces=forces, stress=stress):
         found.add(uncertainty, batch, out, numbers_of_states)
     units, kind = _units(held, owners)
@@ -76,7 +76,7 @@ def fit_uncertainty(
     uncertainty.about = about
     net.config = net.config.model_copy(update={"uncertainty": about})
     net.uncertainty = uncertainty
-    return _said(uncertainty)
+    return [*_tempered(net, targets, found), *_said(uncertainty)]
 
 
 # ---------------------------------------------------------------- passes
@@ -202,10 +202,13 @@ class _Found:
     """What the validation records say, target by target, and the distances of each graph."""
 
     targets: tuple[str, ...]
+    classes: tuple[str, ...]
     covariates: dict[str, list[np.ndarray]] = field(default_factory=dict)
     errors: dict[str, list[np.ndarray]] = field(default_factory=dict)
     states: dict[str, list[np.ndarray]] = field(default_factory=dict)
     distances: list[np.ndarray] = field(default_factory=list)
+    logits: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    labels: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
     def add(
         self, uncertainty: Uncertainty, batch: GraphBatch, out: dict[str, Tensor], numbers: list[int]
@@ -213,6 +216,11 @@ class _Found:
         """``numbers``: those of the states in the batch."""
         self.distances.append(uncertainty.scores(out, batch).cpu().numpy())
         state_G = np.array(numbers)
+        for name in self.classes:
+            if name in batch.quantities:
+                labelled = batch.quantities[name].isfinite()
+                self.labels.setdefault(name, []).append(batch.quantities[name][labelled].cpu().numpy())
+                self.logits.setdefault(name, []).append(out[name][labelled].double().cpu().numpy())
         for name in self.targets:
             label = _labels(batch).get(name)
             if label is None or name not in out:
@@ -252,6 +260,27 @@ def _calibrate(
     )  # of several numbers one is above its bound more often than each
     uncertainty.usual.copy_(torch.from_numpy(usual * np.quantile(largest, USUAL_SHARE)))
     return tuple(counts)
+
+
+def _tempered(net: AtomFieldNet, targets: tuple[str, ...], found: _Found) -> list[str]:
+    """Divide the logits of each classification by the temperature that the validation labels ask for, within the head itself."""
+    notes = []
+    for number, prop in enumerate(net.config.properties):
+        if prop.name not in targets or prop.name not in found.labels:
+            continue
+        logits, labels = np.concatenate(found.logits[prop.name]), np.concatenate(found.labels[prop.name])
+        heat = temperature(logits, labels)
+        head = net.property_head
+        head.scale[number] /= heat
+        head.shift[number] /= heat
+        head.reference[number] /= heat
+        if prop.is_open:
+            assert head.tensors is not None
+            rows = head.tensors.scalar_rows(prop.name)
+            head.tensors.shift[rows] /= heat
+            head.tensors.reference[rows] /= heat
+        notes.append(f"{prop.name}: logits divided by {heat:.3g}, as {len(labels)} validation labels ask for")
+    return notes
 
 
 def _said(uncertainty: Uncertainty) -> list[str]:

@@ -51,7 +51,9 @@ def _atoms_dataset(graphs: Sequence[Graph], predictions: Sequence[Prediction]) -
         first = "atom" if name in ("species", "positions") or is_per_node(name, graphs[0]) else "structure"
         attributes = {"units": "angstrom"} if name in ("positions", "cell") else _attributes(name, graphs[0])
         kind = value.astype(np.int8) if value.dtype == bool else value
-        variables[_safe(name)] = xarray.Variable((first, *_COMPONENTS[: value.ndim - 1]), kind, attributes)
+        variables[_safe(name)] = xarray.Variable(
+            (first, *_components(name, value.shape[1:])), kind, attributes
+        )
     return xarray.Dataset(variables, attrs={"group": [g.group for g in graphs]})
 
 
@@ -85,10 +87,17 @@ def states_dataset(graph: Graph, times: np.ndarray, states: Prediction) -> xarra
             continue
         tail = timed.shape[2:]
         body = timed.reshape(len(timed), *(shape or (graph.num_nodes,)), *tail)
-        dims = ("time", *space, *_COMPONENTS[: len(tail)])
+        dims = ("time", *space, *_components(name, tail))
         variables[_safe(name)] = xarray.Variable(dims, body, _attributes(name, graph))
     attributes = {"group": graph.group, "level": graph.level, **graph.conditions}
     return xarray.Dataset(variables, coordinates, attrs=attributes)
+
+
+def _components(name: str, tail: tuple[int, ...]) -> tuple[str, ...]:
+    """Names of the last axes: shared by all vectors and 3x3 tensors, of their own for other sizes."""
+    if set(tail) <= {3}:
+        return _COMPONENTS[: len(tail)]
+    return tuple(f"{_safe(name)}_{axis}" for axis in _COMPONENTS[: len(tail)])
 
 
 def _attributes(name: str, graph: Graph) -> dict[str, str]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from atomfield.finetune.calibration import beta_binomial_p
-from atomfield.finetune.conformal import Errors, calibrate, quantile
+from atomfield.finetune.conformal import Errors, calibrate, quantile, temperature
 
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
 
@@ -64,3 +64,16 @@ def test_the_beta_binomial_test_knows_the_chance_in_the_calibration_set():
     assert beta_binomial_p(80, 100, 19) > 0.05  # 19 records may well have been lucky ones
     assert beta_binomial_p(80, 100, 100_000) < 0.01
     assert beta_binomial_p(40, 100, 19) < 1e-4
+
+
+def test_the_temperature_undoes_what_made_probabilities_too_sure():
+    rng = np.random.default_rng(3)
+    logits = rng.normal(0, 2, 5000)
+    labels = (rng.random(5000) < 1 / (1 + np.exp(-logits))).astype(float)
+    assert temperature(logits, labels) == pytest.approx(1.0, abs=0.08)
+    assert temperature(3 * logits, labels) == pytest.approx(3.0, abs=0.25)
+    many = rng.normal(0, 2, (5000, 4))
+    chances = np.exp(many) / np.exp(many).sum(1, keepdims=True)
+    drawn = (rng.random(5000)[:, None] > chances.cumsum(1)).sum(1)
+    assert temperature(2 * many, drawn) == pytest.approx(2.0, abs=0.15)
+    assert 1.0 < temperature(np.array([5.0]), np.array([0.0])) < 5.0  # one label moves little
