@@ -35,15 +35,17 @@ def picture(graph: Graph, path: str | Path) -> Path:
         _draw_field(graph, figure)
     else:
         figure.set_size_inches(5, 5)
-        _draw_atoms(graph, figure.add_subplot())
+        draw_atoms(graph, figure.add_subplot())
     figure.savefig(path)
     return Path(path)
 
 
 # ---------------------------------------------------------------------- atoms
-def _draw_atoms(graph: Graph, axes: Axes) -> None:
+def draw_atoms(graph: Graph, axes: Axes, marked: int | None = None) -> None:
+    """A molecule or crystal with its formula as the title; the atom ``marked`` gets a red ring."""
     from ase.data import covalent_radii
     from ase.data.colors import jmol_colors
+    from matplotlib.patches import Circle
 
     positions, numbers = graph.positions.numpy(), graph.species.numpy()
     view = _oblique() if graph.world == "crystal" else _widest(positions)
@@ -62,10 +64,13 @@ def _draw_atoms(graph: Graph, axes: Axes) -> None:
         _draw_bond(axes, flat[[i, j], :2], kind, 102 + float(min(depth[i], depth[j])) - 1e-3)
     for i in np.argsort(depth):
         color = jmol_colors[numbers[i]] * (0.65 + 0.35 * shade[i])
-        from matplotlib.patches import Circle
-
         axes.add_patch(Circle((flat[i, 0], flat[i, 1]), 0.45 * radii[i] ** 0.7, facecolor=color, edgecolor="0.2", linewidth=0.7,
                               zorder=102 + float(depth[i])))  # fmt: skip
+    if marked is not None:
+        ring = 0.45 * radii[marked] ** 0.7 + 0.18
+        axes.add_patch(
+            Circle(flat[marked, :2], ring, fill=False, edgecolor="#b5423c", linewidth=1.6, zorder=500)
+        )
     axes.set_aspect("equal")
     axes.autoscale_view()
     axes.margins(0.08)

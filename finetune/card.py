@@ -64,7 +64,8 @@ def card(
             "",
             *_data(parts.train),
             "",
-            "The licence above is that of the code and the weights; what the licences of the data ask of models made from them holds too.",
+            "The licence above is that of the code and the weights; what the licences of the data ask of models made from them "
+            "holds too.",
             "",
             "## What it is not for",
             "",

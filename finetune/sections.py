@@ -16,6 +16,7 @@ from .baselines import fit_elements
 from .bootstrap import Measure
 from .class_metrics import softmax
 from .field_errors import vrmse_rows
+from .gallery import Framed, gallery
 from .metrics import GPA, is_class, kind_of, paired, probability, unit_of
 from .report import Code, Picture, Section, Table, number
 from .saving import save_picture
@@ -121,7 +122,7 @@ def _atom_sections(a: Assessment, out: Path) -> list[Section]:
     residuals = _residuals(a, out)
     if residuals is not None:
         sections.append(Section("Where the errors are", (residuals,)))
-    sections += [_worst_atoms(a)]
+    sections += [_worst_atoms(a, out)]
     return sections
 
 
@@ -245,16 +246,18 @@ def _formula(graph: Graph) -> str:
     return Formula.from_list([chemical_symbols[z] for z in np.asarray(graph.species)]).format("hill")
 
 
-def _worst_atoms(a: Assessment) -> Section:
+def _worst_atoms(a: Assessment, out: Path) -> Section:
     name = _primary(a)
     assert name is not None
     kept, errors, unit = _record_errors(a, name)
     order = np.argsort(-np.nan_to_num(errors, nan=np.inf))[:WORST]
     tail = f" ({unit})" if unit else ""
     scalar = a.definition(name).support == "graph" and not a.definition(name).shape
-    rows = []
+    rows, framed = [], []
     for k in order:
         graph, prediction = a.graphs[kept[k]], a.predictions[kept[k]]
+        text = f"error {number(float(errors[k]))} {unit}".rstrip()
+        framed.append(Framed(graph, text, _worst_node(a, name, kept[k])))
         values = []
         if scalar and name != "energy":
             values = _shown_values(a, name, float(graph.quantities[name]), prediction[name])
@@ -265,9 +268,23 @@ def _worst_atoms(a: Assessment) -> Section:
     measure = f"error{tail}" if scalar else f"RMSE{tail}"
     columns = ["record", "group", "formula", *middle, measure]
     caption = f"By {name}. The median record has {number(float(np.median(errors)))} {unit}".rstrip() + "."
-    return Section(
-        f"The {len(rows)} worst records", (Table(columns, rows, caption, text_columns=frozenset({0, 1, 2})),)
+    table = Table(columns, rows, caption, text_columns=frozenset({0, 1, 2}))
+    ringed = any(f.marked is not None for f in framed)
+    below = "The worst, in the order of the table." + (
+        " The ring is around the atom with the largest error." if ringed else ""
     )
+    return Section(
+        f"The {len(rows)} worst records", (save_picture(gallery(framed), "worst", out, below), table)
+    )
+
+
+def _worst_node(a: Assessment, name: str, record: int) -> int | None:
+    """The atom whose value is most wrong, of a target with a value per atom."""
+    if a.definition(name).support != "node":
+        return None
+    truth = np.asarray(a.graphs[record].quantities[name], dtype=np.float64)
+    error = np.square(a.predictions[record][name] - truth).reshape(len(truth), -1).sum(1)
+    return int(np.nanargmax(error)) if np.isfinite(error).any() else None
 
 
 # ---------------------------------------------------------------- fields

@@ -24,7 +24,17 @@ if TYPE_CHECKING:
     from atomfield.models.config import NetworkConfig, PropertyConfig
     from atomfield.models.network import AtomFieldNet
 
-__all__ = ["Prediction", "batch_of_items", "described", "packs", "embed_graphs", "evaluating", "predict_graphs", "probabilities", "to_graphs"]
+__all__ = [
+    "Prediction",
+    "batch_of_items",
+    "described",
+    "embed_graphs",
+    "evaluating",
+    "packs",
+    "predict_graphs",
+    "probabilities",
+    "to_graphs",
+]
 
 Prediction = dict[str, np.ndarray]
 """Name -> array in the shape and unit of the vocabulary; a user's property has the shape that its irreps say."""

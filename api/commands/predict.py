@@ -95,8 +95,8 @@ def predict(
     from rich.console import Console
 
     from atomfield.data.checks import check_share
-    from atomfield.inference.parts import STREAMED
     from atomfield.inference.intervals import check_coverage
+    from atomfield.inference.parts import STREAMED
     from atomfield.inference.predict import described, predict_graphs, probabilities
     from atomfield.inference.write import SUFFIXES, write_predictions
 
@@ -113,7 +113,15 @@ def predict(
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix in STREAMED and not _is_field(graphs):
         work = _work(
-            checkpoint, str(net.device), net.dtype, graphs, out, forces, coverage or None, on_bad == "skip", max_edges
+            checkpoint,
+            str(net.device),
+            net.dtype,
+            graphs,
+            out,
+            forces,
+            coverage or None,
+            on_bad == "skip",
+            max_edges,
         )
         from atomfield.inference.predict_many import predict_many
 
@@ -124,7 +132,12 @@ def predict(
         if workers > 1:
             raise InputError("several processes write csv, parquet or extxyz of atoms", "--workers")
         raw = predict_graphs(
-            net, graphs, forces=forces, coverage=coverage or None, max_edges=max_edges, progress=console.is_terminal
+            net,
+            graphs,
+            forces=forces,
+            coverage=coverage or None,
+            max_edges=max_edges,
+            progress=console.is_terminal,
         )
         known = [described(g, net.config) for g in graphs]
         write_predictions(known, probabilities(net.config.properties, raw), out)
@@ -161,5 +174,13 @@ def _work(
         "skip_bad": skip_bad,
     }
     return Work(
-        checkpoint, device, dtype, graphs, Parts(out, len(graphs), about), forces, coverage, skip_bad, max_edges
+        checkpoint,
+        device,
+        dtype,
+        graphs,
+        Parts(out, len(graphs), about),
+        forces,
+        coverage,
+        skip_bad,
+        max_edges,
     )

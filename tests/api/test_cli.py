@@ -21,7 +21,7 @@ SURFACE = {
                 "--split", "--by-id", "--fractions", "--without", "--check"],
     "inspect": ["STORE|CHECKPOINT|RUN|FILE", "--picture", "--record", "--check", "--verify", "--target", *READING],
     "pretrain": ["CONFIG", "--set", "--plan", "--max-time", "--seed", "--device"],
-    "finetune": ["[CONFIG]", "--from", "--train", "--valid", "--test", "--target", "--out", "--task", "--pooling", "--max-time",
+    "finetune": ["[CONFIG]", "--from", "--train", "--valid", "--test", "--target", "--target-irreps", "--out", "--task", "--pooling", "--max-time",
                  "--size", "--on-leak", "--set", *READING, *NETWORK],
     "evaluate": ["CKPT", "SRC", "--out", "--target", "--train", *READING, *NETWORK],
     "predict": ["CKPT", "SRC", "--out", "--forces", "--coverage", "--workers", "--max-edges", *READING, *NETWORK],

@@ -10,8 +10,9 @@ from rich.console import Console
 
 from atomfield.data.errors import InputError
 from atomfield.finetune.config import FinetuneConfig
+from atomfield.finetune.moments import Moments, shrunk
 from atomfield.finetune.run import Parts, finetune
-from atomfield.finetune.uncertainty import Moments, fit_uncertainty, shrunk
+from atomfield.finetune.uncertainty import fit_uncertainty
 from atomfield.inference.predict import predict_graphs
 from atomfield.model import load
 from atomfield.models import checkpoint
@@ -31,7 +32,7 @@ def calibrated(graphs, targets, level):
 
 def test_the_variance_is_that_of_a_linear_last_layer(monkeypatch):
     """v (1 + F) / n = phi~ (sum phi~ phi~^T)^-1 phi~ of Bayesian linear regression with a constant."""
-    monkeypatch.setattr("atomfield.finetune.uncertainty.shrunk", lambda covariance, number: covariance)
+    monkeypatch.setattr("atomfield.finetune.moments.shrunk", lambda covariance, number: covariance)
     torch.manual_seed(0)
     features = 3.0 + torch.randn(400, 8, dtype=torch.float64) @ torch.randn(8, 8, dtype=torch.float64)
     space = FeatureSpace("structure", NetworkConfig(head_hidden=8))
