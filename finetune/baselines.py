@@ -163,7 +163,7 @@ def describe(name: str, kinds: Mapping[str, str]) -> str:
         return named[name]
     match kind_of(name, kinds):
         case "classification" | "multiclass":
-            return "class shares"
+            return "majority class"
         case "field":
             return "persistence"
         case "steady":

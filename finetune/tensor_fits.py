@@ -51,7 +51,7 @@ def fit_tensor(
             shifts[number] = rows[:, column].mean()
             remainder[:, column] -= shifts[number]
     scale = float(np.sqrt(np.mean(remainder**2)))
-    if scale < 1e-12 * max(float(np.abs(rows).max()), 1e-300):
+    if float(np.ptp(rows, axis=0).max()) <= 1e-12 * float(np.abs(rows).max()):
         raise InputError(
             f"target {name!r} is the same in all {len(rows)} training values; there is nothing to learn"
         )
@@ -63,7 +63,7 @@ def fit_tensor(
         mean = np.maximum(shifts / scale, 1e-3)
         shifts = scale * (mean + np.log(-np.expm1(-mean)))  # the inverse of log(1 + e^x)
     config = draft.model_copy(update={"pooling": chosen})
-    return PropertyFit(config, scale, 0.0, np.zeros(NUM_SPECIES), reason, shifts, references)
+    return PropertyFit(config, max(scale, 1e-12), 0.0, np.zeros(NUM_SPECIES), reason, shifts, references)
 
 
 def fit_classes(definition: Quantity, labelled: Sequence[Graph], classes: tuple[str, ...]) -> PropertyFit:

@@ -133,8 +133,9 @@ def test_predictions_have_their_shapes_and_columns(trained, tmp_path):
 
 
 def test_what_makes_no_sense_is_refused():
-    graphs = labelled(12)
-    same = [replace(g, quantities={"polar": torch.eye(3).double()}, properties=g.properties) for g in graphs]
+    every = {n: declared_property(n, d) for n, d in DECLARED.items()}
+    graphs = [replace(g, properties=every) for g in labelled(12)]
+    same = [replace(g, quantities={"polar": torch.eye(3).double()}) for g in graphs]
     with pytest.raises(InputError, match="is the same in all 12 training values"):
         fit_property("polar", same, "auto", "auto")
     with pytest.raises(InputError, match="is said to be nonnegative, found -"):
