@@ -87,7 +87,7 @@ def laws_obeyed(net: AtomFieldNet, test: Sequence[Graph], targets: Sequence[str]
     net.eval()
     try:
         report.rows += symmetry(net, graphs, targets)
-        if graphs[0].world == "field":
+        if graphs[0].world == "field" and graphs[0].num_times > 1:
             report.rows += laws_of_fields(net, graphs)
             report.notes.append(
                 "Figures of fields are relative residuals of one step: 0 for a solution, 1 where nothing cancels; those of "

@@ -7,9 +7,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from atomfield.data.basis import from_irreps, to_irreps
 from atomfield.data.graph import GraphBatch
-from atomfield.data.quantities import VOCABULARY
+from atomfield.data.quantities import VOCABULARY, parse_irreps
 from atomfield.models.network import AtomFieldNet
+from atomfield.models.rotation import FrameRotation
 
 
 def turned(value: Tensor, irreps: str, q: Tensor) -> Tensor:
@@ -24,8 +26,24 @@ def turned(value: Tensor, irreps: str, q: Tensor) -> Tensor:
             return value @ q.T
         case "1e":
             return sign * (value @ q.T)
-        case _:
+        case "0e+2e" | "0e+1e+2e":
             return q @ value @ q.T
+        case _:
+            law = representation(irreps, q).to(value)
+            return from_irreps(to_irreps(value, irreps) @ law.T, irreps)
+
+
+def representation(irreps: str, q: Tensor) -> Tensor:
+    """``[D, D]`` float64: what the orthogonal map ``q`` does to components in the order of ``irreps``."""
+    parts = parse_irreps(irreps)
+    sign = torch.linalg.det(q).sign()
+    most = max(l for _, l, _ in parts)
+    rotation = (sign * q).double().cpu()
+    wigner = [torch.ones(1, 1, dtype=torch.float64)]
+    if most:
+        wigner += [matrix[0] for matrix in FrameRotation(most).wigner(rotation[None])]
+    blocks = [wigner[l] * (parity if sign < 0 else 1) for count, l, parity in parts for _ in range(count)]
+    return torch.block_diag(*blocks)
 
 
 def turned_batch(batch: GraphBatch, q: Tensor) -> GraphBatch:
