@@ -40,7 +40,7 @@ class FinetuneConfig(BaseModel):
     pooling: Literal["auto", "sum", "mean"] = "auto"
     parity: Literal["even", "odd"] = "even"
     """``odd``: the properties change sign in a mirror (optical rotation, R or S)."""
-    irreps: dict[str, str] = {}
+    target_irreps: dict[str, str] = {}
     """Target -> what its value is where it is more than one number per structure: ``{polar: 0e+2e, born: 0e+1e+2e/atom, dos:
     51x0e}`` (``docs/targets.md``)."""
     classes: dict[str, tuple[str, ...]] = {}

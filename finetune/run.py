@@ -119,7 +119,7 @@ def read_parts(config: FinetuneConfig, console: Console) -> Parts:
         on_bad=config.on_bad,
         level=config.level,
         units=dict(config.units),
-        declared=dict(config.irreps),
+        declared=dict(config.target_irreps),
         classes=dict(config.classes),
     )
     bad: list[BadRecord] = []

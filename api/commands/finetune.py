@@ -123,7 +123,7 @@ def finetune(
         "out": ("--out", out),
         "map": ("--map", paired(map, "--map") or None),
         "units": ("--units", paired(units, "--units") or None),
-        "irreps": ("--target-irreps", paired(target_irreps, "--target-irreps") or None),
+        "target_irreps": ("--target-irreps", paired(target_irreps, "--target-irreps") or None),
         "level": ("--level", level),
         "task": ("--task", task),
         "pooling": ("--pooling", pooling),

@@ -28,6 +28,8 @@ from .options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from atomfield.models.config import PropertyConfig
+
 Anything = Annotated[
     str,
     typer.Argument(
@@ -156,9 +158,14 @@ def _show_checkpoint(folder: Path, console: Console) -> None:
     net = load(folder)
     file = find(folder) / "model.safetensors"
     config = net.config
-    properties = [
-        f"{p.name} ({p.kind}, {p.pooling}{', ' + p.unit if p.unit else ''})" for p in config.properties
-    ]
+    properties = [_property(p) for p in config.properties]
+    about = config.uncertainty
+    sure = "none"
+    if about is not None:
+        units = zip(about.targets, about.calibration_units, strict=True)
+        sure = f"level {about.level}; " + (
+            ", ".join(f"{n} ({k} {about.unit_kind})" for n, k in units) or "no intervals"
+        )
     size = (
         f"{config.layers} layers, lmax {config.lmax}, {config.channels}+{config.channels_unnatural} channels"
     )
@@ -174,6 +181,7 @@ def _show_checkpoint(folder: Path, console: Console) -> None:
             f"atoms: {config.default_level_atoms or 'none'}; fields: {config.default_level_field or 'none'}",
         ),
         ("properties", "; ".join(properties) or "none"),
+        ("uncertainty", sure),
         ("file", f"{file} ({file.stat().st_size / 1e6:.1f} MB)"),
         ("sha256", hashlib.sha256(file.read_bytes()).hexdigest()),
     ]
@@ -192,6 +200,14 @@ def _write_page(folder: Path, picture: Path | None) -> None:
         if picture is not None:
             raise
         print(f"{folder} cannot be written to, so there is no page; --picture PAGE.html puts it elsewhere")
+
+
+def _property(prop: PropertyConfig) -> str:
+    """``gap (regression, mean, eV)``; irreps, classes and atoms where they say more."""
+    parts = [prop.kind, "per atom" if prop.support == "node" else prop.pooling]
+    parts += [prop.irreps] if prop.irreps != "0e" else []
+    parts += ["/".join(prop.classes)] if prop.classes else []
+    return f"{prop.name} ({', '.join([*parts, *([prop.unit] if prop.unit else [])])})"
 
 
 def _show_run(folder: Path, console: Console) -> None:
