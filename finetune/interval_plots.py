@@ -15,6 +15,7 @@ from .plots import BLUE, GREY, ORANGE, new_figure, plain, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 BINS = 8
@@ -78,7 +79,19 @@ def _growth(axes: Axes, std: np.ndarray, error: np.ndarray) -> None:
     axes.plot([low, high], [low, high], color="black", linestyle="--", linewidth=1, label="as promised")
     if low > 0 and error.min() > 0 and (high > 4 * low or error.max() > 30 * error.min()):
         axes.set(xscale="log", yscale="log")
+        for axis, values in ((axes.xaxis, std), (axes.yaxis, error)):
+            _plain_numbers(axis, values)
     axes.legend(frameon=False, fontsize=8, loc="upper left")
+
+
+def _plain_numbers(axis: Axis, values: np.ndarray) -> None:
+    """1, 2 and 5 of each decade of a logarithmic axis, written out, where few decades are shown."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    if values.max() / values.min() < 1e3:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _unusual(axes: Axes, scores: np.ndarray, error: np.ndarray) -> None:
