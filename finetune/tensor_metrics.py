@@ -81,15 +81,11 @@ def _isotropic(
     for key, label, of in (("isotropic", "isotropic part", trace), ("anisotropy", "anisotropy", anisotropy)):
         error = np.array([np.abs(of(p) - of(t)).sum() for t, p in zip(truth, predicted, strict=True)])
         tail = f"_{unit[1]}" if unit[1] else ""
-        out.append(
-            measure(
-                f"{name}_{key}_mae{tail}",
-                f"{name} {label} MAE",
-                unit[0],
-                lambda w, error=error: _ratio(w @ error, w @ count),
-                units,
-            )
-        )
+
+        def mean(w: np.ndarray, error: np.ndarray = error) -> float:
+            return _ratio(w @ error, w @ count)
+
+        out.append(measure(f"{name}_{key}_mae{tail}", f"{name} {label} MAE", unit[0], mean, units))
     return out
 
 
