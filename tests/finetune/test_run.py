@@ -166,12 +166,10 @@ def test_nonsense_is_refused(tmp_path):
             ("normal",),
             [replace(g, quantities={**g.quantities, "normal": g.quantities["velocity"]}) for g in waves(1)],
         )
+    alone = waves(1)[0].snapshot(0)
+    alone = alone.changed(quantities={"concentration": alone.quantities["concentration"]})
     with pytest.raises(InputError, match="one time each"):
-        alone = waves(1)[0].snapshot(0)
-        task_of(
-            ("concentration",),
-            [alone.changed(quantities={"concentration": alone.quantities["concentration"]})],
-        )
+        task_of(("concentration",), [alone])
     with pytest.raises(InputError, match="classification needs labels 0 and 1"):
         fit_property("score", with_property(lambda g: 7.0), "classification", "auto")
     strange = replace(morse_clusters(1)[0], species=torch.tensor([6, 1, 1, 6, 17]))
