@@ -3,12 +3,11 @@ the weak form.
 
     python benchmarks/laws/burgers_identification.py --data burgers_shock.mat --noise 0,0.01 --draws 5
 
-Published (Raissi et al., J. Comput. Phys. 378, 686 (2019), one draw each): advection 0.99915 and viscosity 0.0031794
-on clean data, 1.00042
-and 0.0032098 with 1 % noise; the truth is 1 and 0.01/pi = 0.0031831. A draw is a choice of points, noise and initial
-weights. The first 40 steps
-weigh the equation at a hundredth. Each finished
-draw is a line of ``--log``; draws that are there are not repeated. About a minute of one core each.
+Published (Raissi et al., J. Comput. Phys. 378, 686 (2019), one draw each): advection 0.99915 and viscosity 0.0031794 on clean
+data, 1.00042 and 0.0032098 with 1 % noise; the truth is 1 and 0.01/pi = 0.0031831. A draw is a choice of points, noise and
+initial weights. The first ``--ease`` steps weigh the equation at a hundredth: from some starts it otherwise bends the network before the
+data have, and the constants stay wrong. Each finished draw is a line of ``--log``; draws that are there are not repeated. About a
+minute of one core each.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ PUBLISHED = {0.0: (0.99915, 0.0031794), 0.01: (1.00042, 0.0032098)}
 
 
 def draw(
-    u: torch.Tensor, x: torch.Tensor, t: torch.Tensor, noise: float, seed: int, steps: int
+    u: torch.Tensor, x: torch.Tensor, t: torch.Tensor, noise: float, seed: int, ease: int, steps: int
 ) -> dict[str, float]:
     """One identification by the network and one by the weak form (of the whole grid)."""
     generator = torch.Generator().manual_seed(seed)
@@ -43,13 +42,14 @@ def draw(
     start, law = time.process_time(), line_law("burgers")
     fit = fit_network(
         law, points[chosen], noisy.reshape(-1)[chosen], points[chosen], torch.tensor([0.1, 0.0025]),
-        ease=40, max_steps=steps, tolerance=1e-3, seed=seed,
+        ease=ease, max_steps=steps, tolerance=1e-3, seed=seed,
     )  # fmt: skip
     seconds = time.process_time() - start
     weak = identify(law, noisy, float(x.diff().mean()), float(t.diff().mean()))
     filled = fit.field(points).reshape(u.shape)
     return {
         "noise": noise,
+        "ease": ease,
         "seed": seed,
         "advection": float(fit.constants[0]),
         "viscosity": float(fit.constants[1]),
@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--noise", default="0,0.01")
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--ease", type=int, default=40)
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument(
         "--log", type=Path, default=Path("benchmarks/results/laws/burgers_identification.jsonl")
@@ -84,20 +85,20 @@ def main() -> None:
     u, x, t = field(DataConfig(file=arguments.data, field="usol"), uniform=True)
     log = arguments.log
     rows = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
-    done = {(row["noise"], row["seed"]) for row in rows}
+    done = {(row["noise"], row["ease"], row["seed"]) for row in rows}
     for seed in range(arguments.draws):
         for noise in (float(n) for n in arguments.noise.split(",")):
-            if (noise, seed) in done:
+            if (noise, arguments.ease, seed) in done:
                 continue
-            rows.append(draw(u, x, t, noise, seed, arguments.steps))
+            rows.append(draw(u, x, t, noise, seed, arguments.ease, arguments.steps))
             with log.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
     print(
-        "| noise | draws | advection error, % | viscosity error, % | published, % | weak form, % | CPU seconds |"
+        "| noise | eased steps | draws | advection error, % | viscosity error, % | published, % | weak form, % | CPU seconds |"
     )
-    print("|---|---|---|---|---|---|---|")
-    for noise in sorted({row["noise"] for row in rows}):
-        mine = [row for row in rows if row["noise"] == noise]
+    print("|---|---|---|---|---|---|---|---|")
+    for noise, ease in sorted({(row["noise"], row["ease"]) for row in rows}):
+        mine = [row for row in rows if (row["noise"], row["ease"]) == (noise, ease)]
         known = PUBLISHED.get(noise)
         published = (
             " and ".join(f"{100 * abs(p / q - 1):.3g}" for p, q in zip(known, TRUTH, strict=True))
@@ -106,9 +107,16 @@ def main() -> None:
         )
         weak = " and ".join(errors(mine, "weak_", k) for k in (0, 1))
         seconds = np.median([row["cpu_seconds"] for row in mine])
-        print(
-            f"| {noise:g} | {len(mine)} | {errors(mine, '', 0)} | {errors(mine, '', 1)} | {published} | {weak} | {seconds:.0f} |"
-        )
+        cells = [
+            f"{noise:g}",
+            str(ease),
+            str(len(mine)),
+            errors(mine, "", 0),
+            errors(mine, "", 1),
+            published,
+            weak,
+        ]
+        print(f"| {' | '.join(cells)} | {seconds:.0f} |")
 
 
 if __name__ == "__main__":
