@@ -5,9 +5,9 @@ the weak form.
 
 Published (Raissi et al., J. Comput. Phys. 378, 686 (2019), one draw each): advection 0.99915 and viscosity 0.0031794 on clean
 data, 1.00042 and 0.0032098 with 1 % noise; the truth is 1 and 0.01/pi = 0.0031831. A draw is a choice of points, noise and
-initial weights. The first ``--ease`` steps weigh the equation at a hundredth: from some starts it otherwise bends the network before the
-data have, and the constants stay wrong. Each finished draw is a line of ``--log``; draws that are there are not repeated. About a
-minute of one core each.
+initial weights. The first ``--ease`` steps weigh the equation at a hundredth: from some starts it otherwise bends the network
+before the data have, and the constants stay wrong. Each finished draw is a line of ``--log``; draws that are there are not
+repeated. About a minute of one core each.
 """
 
 from __future__ import annotations
