@@ -66,7 +66,7 @@ def placed(a: Tensor, b: Tensor, gap: float) -> Tensor:
 def labelled(positions: Tensor, species: Tensor, half: int) -> Graph:
     """Energy in eV and forces; atoms ``half`` and later are the second fragment."""
     x = positions.clone().requires_grad_()
-    radius = torch.from_numpy(vdw_radii[:119]).nan_to_num(2.0)[species]
+    radius = torch.tensor(vdw_radii[:119]).nan_to_num(2.0)[species]
     apart = torch.cdist(x[:half], x[half:])
     contact = radius[:half, None] + radius[None, half:]
     repulsion = (0.05 * torch.exp((contact - apart) / SOFTNESS)).sum()
