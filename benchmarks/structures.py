@@ -36,13 +36,29 @@ def ethanol(count: int = 32) -> list[Atoms]:
     return out
 
 
+def salt(atoms: int = 1000) -> list[Atoms]:
+    """One periodic cube of rock salt with ``atoms`` atoms, 8 k^3 of them (1000, 8000, 21952); a = 5.64 angstrom."""
+    repeats = round((atoms / 8) ** (1 / 3))
+    if 8 * repeats**3 != atoms:
+        raise SystemExit(
+            f"nacl{atoms} is no cube of 8-atom cells, expected nacl1000, nacl8000 or another 8 k^3"
+        )
+    structure = bulk("NaCl", "rocksalt", a=5.64, cubic=True) * (repeats, repeats, repeats)
+    structure.rattle(0.05, seed=1)
+    return [structure]
+
+
 def named(name: str) -> list[Atoms]:
-    """``si216``, ``ethanol32``, or ``si`` and ``ethanol`` with another number."""
+    """``si216``, ``ethanol32``, ``nacl1000``, or the same with another number."""
     if name.startswith("ethanol"):
         return ethanol(int(name.removeprefix("ethanol")))
+    if name.startswith("nacl"):
+        return salt(int(name.removeprefix("nacl")))
     if name.startswith("si"):
         return silicon(int(name.removeprefix("si")))
-    raise SystemExit(f"structure {name!r} is unknown, expected si216 (or another of {LADDER}) or ethanol32")
+    raise SystemExit(
+        f"structure {name!r} is unknown, expected si216 (or another of {LADDER}), ethanol32 or nacl1000"
+    )
 
 
 def write(structures: list[Atoms], path: Path) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-SCRIPTS = {"atomfield": "atomfield_speed.py", "mace": "mace_speed.py", "nequip": "nequip_speed.py"}
+KINDS = ("speed", "ase")
+"""What a worker is for: ``PACKAGE_speed.py`` times the network alone, ``PACKAGE_ase.py`` whole steps through its ASE
+calculator."""
 
 SETTINGS = {
     "atomfield": {},
@@ -30,13 +32,13 @@ class Worker:
     It may allocate ``memory_gb``: beyond, its package reports an error instead of the machine ending a process of its choice.
     """
 
-    def __init__(self, package: str, python: Path, threads: int, memory_gb: float):
+    def __init__(self, package: str, python: Path, threads: int, memory_gb: float, kind: str = "speed"):
         settings = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), **SETTINGS[package]}
         limit = int(memory_gb * 2**30)
         read, write = os.pipe()
         self.package = package
         self.process = subprocess.Popen(
-            [str(python), str(HERE / SCRIPTS[package]), str(write)],
+            [str(python), str(HERE / f"{package}_{kind}.py"), str(write)],
             stdin=subprocess.PIPE, stdout=sys.stderr, text=True, pass_fds=[write],
             env={**os.environ, **settings}, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)),
         )  # fmt: skip

@@ -14,6 +14,31 @@ from mace.tools import AtomicNumberTable, torch_geometric
 from worker import Subject, serve
 
 
+def model_of(size: str, numbers: list[int], cutoff: float, neighbors: float) -> torch.nn.Module:
+    """Random weights; ``numbers``: the atomic numbers it knows."""
+    return modules.ScaleShiftMACE(
+        r_max=cutoff,
+        num_bessel=8,
+        num_polynomial_cutoff=5,
+        max_ell=3,
+        interaction_cls=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
+        interaction_cls_first=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
+        num_interactions=2,
+        num_elements=len(numbers),
+        hidden_irreps=o3.Irreps(size),
+        MLP_irreps=o3.Irreps("16x0e"),
+        gate=torch.nn.functional.silu,
+        atomic_energies=np.zeros((1, len(numbers))),
+        avg_num_neighbors=neighbors,
+        atomic_numbers=numbers,
+        correlation=3,
+        radial_type="bessel",
+        radial_MLP=[64, 64, 64],
+        atomic_inter_scale=1.0,
+        atomic_inter_shift=0.0,
+    )
+
+
 def load(size: str, file: str, cutoff: float) -> Subject:
     torch.set_default_dtype(torch.float32)  # what mace_run_train --default_dtype float32 does
     torch.manual_seed(0)
@@ -30,27 +55,7 @@ def load(size: str, file: str, cutoff: float) -> Subject:
 
     batch = graph()
     atoms, edges = len(batch["positions"]), batch["edge_index"].shape[1]
-    model = modules.ScaleShiftMACE(
-        r_max=cutoff,
-        num_bessel=8,
-        num_polynomial_cutoff=5,
-        max_ell=3,
-        interaction_cls=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
-        interaction_cls_first=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
-        num_interactions=2,
-        num_elements=len(numbers),
-        hidden_irreps=o3.Irreps(size),
-        MLP_irreps=o3.Irreps("16x0e"),
-        gate=torch.nn.functional.silu,
-        atomic_energies=np.zeros((1, len(numbers))),
-        avg_num_neighbors=edges / atoms,
-        atomic_numbers=numbers,
-        correlation=3,
-        radial_type="bessel",
-        radial_MLP=[64, 64, 64],
-        atomic_inter_scale=1.0,
-        atomic_inter_shift=0.0,
-    )
+    model = model_of(size, numbers, cutoff, edges / atoms)
     per_graph = batch["ptr"][1:] - batch["ptr"][:-1]
 
     def infer() -> dict[str, torch.Tensor]:

@@ -79,6 +79,12 @@ def load(size: str, file: str, cutoff: float) -> Subject:
 
 
 def exported(model: torch.nn.Module, batch: Data) -> Callable[[], Data]:
+    """Inference of this batch through :func:`compiled_function`."""
+    compiled, data = compiled_function(model, batch)
+    return lambda: compiled(data)
+
+
+def compiled_function(model: torch.nn.Module, batch: Data) -> tuple[Callable[[Data], Data], Data]:
     """Inference through AOTInductor, with the inputs that ``nequip-compile --target ase`` (one frame) or ``batch`` takes.
 
     Energies and forces alone: its stress costs time, and is not a number for molecules.
@@ -101,7 +107,7 @@ def exported(model: torch.nn.Module, batch: Data) -> Callable[[], Data]:
     fields = target["input"], outputs
     aot_export_model(model, "cpu", *fields, data, target["batch_map_settings"](dims), path)
     compiled = DictInputOutputWrapper(torch._inductor.aoti_load_package(path), *fields)
-    return lambda: compiled(data)
+    return compiled, data
 
 
 def versions() -> dict[str, str]:
