@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from atomfield.data.errors import InputError
+from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
 from atomfield.inference.predict import Prediction, embed_graphs, predict_graphs, probabilities, to_graphs
 from atomfield.inference.rollout import rollout
+from atomfield.inference.unseen import refuse_unseen
 from atomfield.models import checkpoint
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
 
@@ -83,8 +84,14 @@ class Model:
         """One dictionary per item, in order: name -> array, as :func:`atomfield.inference.predict.predict_graphs` says, with
         the probability of class 1 for a classification. ``coverage``: of the intervals that a finetuned checkpoint gives
         (``NAME_std``, ``NAME_lower``, ``NAME_upper``, ``ood_score``), 0.5, 0.8, 0.9 or 0.95; None: no uncertainty. ``seed``:
-        of the conformers of SMILES strings."""
+        of the conformers of SMILES strings.
+
+        Raises ``InputError`` for items that cannot be read and for elements that training never showed."""
         graphs = to_graphs(items, self.net.config, seed)
+        for number, graph in enumerate(graphs):
+            if graph.world != "field":
+                where = graph.provenance if graph.provenance.file else Provenance("<input>", number)
+                refuse_unseen(self.net, graph.species, graph.level, where)
         found = predict_graphs(
             self.net,
             graphs,
