@@ -23,14 +23,18 @@ EXAMPLE = "--stop-when 'force>50,distance<0.6'"
 class Limits:
     """Beyond any of these a run stops; None is not watched.
 
-    force: eV/angstrom, of any atom. distance: angstrom, of any two atoms, images included. temperature: K. uncertainty: what the
-    calculator's results hold under that name, one number for the structure.
+    force: eV/angstrom, of any atom. distance: angstrom, of any two atoms, images included. temperature: K.
+    uncertainty, ood_score:
+    what the calculator's results hold under these names: the standard deviation of the energy (eV), and how far the
+    structure lies from
+    what training showed.
     """
 
     force: float | None = None
     distance: float | None = None
     temperature: float | None = None
     uncertainty: float | None = None
+    ood_score: float | None = None
 
     @classmethod
     def parse(cls, terms: tuple[str, ...]) -> Limits:
@@ -77,14 +81,16 @@ def reason_to_stop(atoms: Atoms, limits: Limits, temperature: float | None = Non
     if limits.distance is not None and (pair := closest_pair(atoms, limits.distance)) is not None:
         i, j, distance = pair
         return f"atoms {i} and {j} are {distance:.3g} angstrom apart, less than {limits.distance:g}"
-    if limits.uncertainty is not None:
-        value = None if atoms.calc is None else atoms.calc.results.get("uncertainty")
+    for name, limit in (("uncertainty", limits.uncertainty), ("ood_score", limits.ood_score)):
+        if limit is None:
+            continue
+        value = None if atoms.calc is None else atoms.calc.results.get(name)
         if value is None:
             raise InputError(
-                "this model gives no uncertainty; watch force, distance or temperature", "--stop-when"
+                f"this model gives no {name}; watch force, distance or temperature", "--stop-when"
             )
-        if not float(value) <= limits.uncertainty:
-            return f"the uncertainty is {float(value):.4g}, more than {limits.uncertainty:g}"
+        if not float(value) <= limit:
+            return f"the {name} is {float(value):.4g}, more than {limit:g}"
     return ""
 
 

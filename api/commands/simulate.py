@@ -89,7 +89,8 @@ def simulate(
         typer.Option(
             "--stop-when",
             metavar="TERM,...",
-            help="End relax and dynamics early, with exit code 3: force>EV_PER_A, distance<A, temperature>K, uncertainty>NUMBER.",
+            help="End relax and dynamics early, with exit code 3: force>EV_PER_A, distance<A, temperature>K, uncertainty>EV, "
+            "ood_score>NUMBER.",
         ),
     ] = None,
     every: Annotated[
