@@ -165,7 +165,9 @@ def main() -> None:
     text = [
         f"# Pairs that come apart ({date.today()})\n",
         f"`python benchmarks/dissociation.py --steps {arguments.steps}` on {platform.machine()}, one thread, "
-        f"torch {torch.__version__}. What the labels and columns are: the text of the script.\n",
+        f"torch {torch.__version__}. What the labels and columns are: the text of the script. Without the term nothing acts "
+        "beyond the cutoff, which counts as a wrong sign; the largest errors are those of the repulsion, at the shortest "
+        "distances.\n",
         "| pair | exponent of the labels | "
         + " | ".join(f"{n}: largest error, meV | wrong sign, % | exponent" for n in NETWORKS)
         + " |",
@@ -180,6 +182,8 @@ def main() -> None:
 
 def draw(truth: dict[str, Tensor], found: dict[str, dict[str, Tensor]], file: Path) -> None:
     """-E over the distance, both logarithmic: a straight line of slope -6 is right, a curve that ends is not attraction."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
     from atomfield.finetune.plots import BLUE, RED, new_figure, plain
 
     figure = new_figure(10.0, 7.5)
@@ -192,6 +196,10 @@ def draw(truth: dict[str, Tensor], found: dict[str, dict[str, Tensor]], file: Pa
         panel.set_title(name, fontsize=10)
         panel.set_ylim(1e-4 * float(-labels.min()), 3 * float(-labels.min()))
         plain(panel)
+    for panel in panels:
+        panel.xaxis.set_major_locator(FixedLocator([3, 5, 10, 20]))
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.xaxis.set_major_formatter("{x:g}")
     for panel in panels[6:]:
         panel.set_xlabel("closest atoms (Å)")
     for panel in panels[::3]:
