@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -41,6 +42,34 @@ def test_it_converges_to_the_exact_sum():
             errors.append([float((found[k] - exact[k]).abs().max()) for k in ("energy", "forces", "stress")])
     assert errors[1][0] < 5e-8 and errors[1][1] < 5e-7 and errors[1][2] < 1e-9
     assert all(fine < coarse / 10 for coarse, fine in zip(*errors, strict=True))
+
+
+def test_forces_and_stress_are_derivatives_of_the_energy_on_the_mesh():
+    """Of its own energy, by fourth-order differences along a motion of all ions and a strain, however coarse the mesh.
+    Steps are small because the interpolation is smooth between mesh points only."""
+    pairs, charges = _salt()
+    law = lambda p: pme_energy(p, charges, CUTOFF, spacing=0.7, accuracy=1e-10)  # noqa: E731
+    generator = torch.Generator().manual_seed(1)
+    motion = torch.randn(64, 3, generator=generator, dtype=torch.float64)
+    strain = torch.randn(3, 3, generator=generator, dtype=torch.float64)
+    strain = strain + strain.T
+
+    def moved(h: float) -> float:
+        return float(law(replace(pairs, positions=pairs.positions + h * motion)))
+
+    def strained(h: float) -> float:
+        change = torch.eye(3, dtype=torch.float64) + h * strain
+        return float(law(replace(pairs, positions=pairs.positions @ change, cell=pairs.cell @ change)))
+
+    with torch.no_grad():
+        found = derivatives(law, pairs)
+        slopes = [
+            (8 * (f(h) - f(-h)) - f(2 * h) + f(-2 * h)) / (12 * h)
+            for f, h in ((moved, 1e-5), (strained, 1e-5))
+        ]
+    volume = float(torch.linalg.det(pairs.cell))
+    assert slopes[0] == pytest.approx(-float((found["forces"] * motion).sum()), rel=1e-6)
+    assert slopes[1] == pytest.approx(volume * float((found["stress"][0] * strain).sum()), rel=1e-6)
 
 
 @pytest.mark.parametrize("width", [None, torch.cat([WIDTH, WIDTH])], ids=["points", "gaussians"])
