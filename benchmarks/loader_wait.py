@@ -21,7 +21,7 @@ from atomfield.pretrain import streams as stream_room
 from atomfield.pretrain.config import LossWeights, OptimizerConfig, PretrainConfig, StreamConfig
 from atomfield.pretrain.engine import TorchEngine, parameter_groups
 from atomfield.pretrain.losses import Targets
-from atomfield.pretrain.run import build
+from atomfield.pretrain.start import build
 from atomfield.pretrain.step import MicroBatch, training_step
 from atomfield.pretrain.streams import Stream
 

@@ -30,6 +30,7 @@ class GraphBatch:
     bonds: of all graphs, each once; bonds_known ``[G]`` bool. ``bonds.edge_bonds(batch)`` is the type of bond on each edge.
     coarse: levels of coarse nodes, finest first, where ``coarse.with_coarse`` made them.
     grid_shapes: of each graph its ``grid_shape``; empty for atoms.
+    earlier: the same points at times before this batch's, first to last: a rollout starts at the first of them.
     """
 
     positions: Tensor
@@ -53,6 +54,7 @@ class GraphBatch:
     bonds_known: Tensor = None  # type: ignore[assignment]  # filled in when made: nothing is known
     coarse: tuple[CoarseLevel, ...] = ()
     grid_shapes: Sequence[tuple[int, ...] | None] = ()
+    earlier: tuple[GraphBatch, ...] = ()
 
     def __post_init__(self) -> None:
         if self.bonds_known is None:
@@ -94,7 +96,7 @@ class GraphBatch:
                 value = {k: change(v) for k, v in value.items()}
             elif isinstance(value, Bonds):
                 value = value.mapped(change)
-            elif name == "coarse":
+            elif name in ("coarse", "earlier"):
                 value = tuple(level.mapped(change) for level in value)
             elif name not in ("levels", "world", "provenance", "grid_shapes"):
                 value = change(value)

@@ -164,6 +164,13 @@ _ATOMS = (
     Quantity(
         "displacement_noise", "1o", "node", "angstrom", "noise added to positions, the target of denoising"
     ),
+    Quantity(
+        "given_forces",
+        "1o",
+        "node",
+        "eV/angstrom",
+        "forces as an input: those that were before positions were disturbed",
+    ),
 )
 _FIELDS = (
     Quantity(

@@ -13,6 +13,7 @@ import torch
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 from atomfield.models.config import ByLevel, NetworkConfig
+from atomfield.models.grow import grown
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
 from atomfield.models.sizes import NetworkSize
 from atomfield.pretrain.normalize import (
@@ -26,20 +27,6 @@ from atomfield.pretrain.normalize import (
 
 from .tasks import PropertyFit, Task
 
-PER_LEVEL = (
-    "backbone.conditions.level",
-    "backbone.embedding.input_rms",
-    "atom_head.level_scale",
-    "atom_head.level_shift",
-    "atom_head.energy",
-    "atom_head.charge",
-    "atom_head.softness",
-    "atom_head.dipole",
-    "atom_head.reference",
-    "field_head.weight",
-    "field_head.increment_rms",
-)
-"""Tensors with one row per level."""
 TRIAL_RECORDS = 16
 
 
@@ -76,7 +63,8 @@ def extended(
     levels = config.levels if level in config.levels else (*config.levels, level)
     kept = tuple(p for p in config.properties if p.name not in {f.config.name for f in fits})
     default = {"default_level_field" if task.world == "field" else "default_level_atoms": level}
-    grown = AtomFieldNet(
+    return grown(
+        net,
         config.model_copy(
             update={
                 "levels": levels,
@@ -87,22 +75,9 @@ def extended(
                 ),
                 **default,
             }
-        )
+        ),
+        copy_from=copy_from,
     )
-    state, row = net.state_dict(), config.levels.index(copy_from)
-    new_state = grown.state_dict()
-    with torch.no_grad():
-        for name, value in state.items():
-            if name in PER_LEVEL:
-                new_state[name][: len(config.levels)] = value
-                if len(levels) > len(config.levels):
-                    new_state[name][-1] = value[row]
-            elif name.startswith("property_head."):
-                continue
-            else:
-                new_state[name].copy_(value)
-    grown.load_state_dict(new_state)
-    return grown
 
 
 def _check_parity(size: NetworkSize | NetworkConfig, fits: Sequence[PropertyFit]) -> None:

@@ -214,7 +214,7 @@ class Backbone(nn.Module):
                 geometry.frame_EMM
             )  # shared by the layers of eager mode, so made outside of what is computed again
         for number, layer in enumerate(layers):
-            scalars_only = number == 0 and batch.world != "field"
+            scalars_only = number == 0 and self.embedding.only_scalars(batch)
             if recompute:
                 # not reentrant: forces are a gradient inside this forward pass, and are differentiated again
                 x = checkpoint(

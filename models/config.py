@@ -10,6 +10,9 @@ from atomfield.data.quantities import CONDITIONS, FIELD_INPUTS, FIELD_STATES, pa
 
 FORMAT_VERSION = 2
 """2: uncertainty beside the weights. Files of version 1 are read."""
+Auxiliary = Literal["direct", "elements", "given_forces", "states"]
+"""``direct``: forces as a vector head, no gradient of the energy. ``elements``: a token for hidden atoms and their classifier.
+``given_forces``: forces as an input of atoms. ``states``: a token for hidden points and the head of their state."""
 
 
 class PropertyConfig(BaseModel):
@@ -135,6 +138,8 @@ class NetworkConfig(BaseModel):
     steady: tuple[str, ...] = ()
     """Field states that are found from the other fields at once instead of stepped from the present (``data/steady.py``)."""
     properties: tuple[PropertyConfig, ...] = ()
+    auxiliary: tuple[Auxiliary, ...] = ()
+    """Parts that only some objectives of pretraining need, see ``auxiliary.py``."""
     priors: tuple[str, ...] = ()
     """Analytic terms in the energy, ``zbl`` and ``d3:<functional>``; see ``priors.py``."""
     contains: ByLevel = ()
@@ -159,6 +164,8 @@ class NetworkConfig(BaseModel):
         for prop in self.properties:
             if self.symmetry == "O3" and (lack := self.lacks(prop)):
                 raise ValueError(f"property {prop.name!r} has irreps {prop.irreps}, {lack}")
+        if self.symmetry == "O3" and self.lmax == 0 and {"direct", "given_forces"} & set(self.auxiliary):
+            raise ValueError("lmax is 0, expected at least 1: forces as a head or as an input are vectors")
         if self.long_range_largest <= self.long_range_smallest:
             raise ValueError(
                 f"long_range_largest is {self.long_range_largest}, expected more than "

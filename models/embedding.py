@@ -13,6 +13,7 @@ from atomfield.data.basis import to_irreps
 from atomfield.data.graph import GraphBatch, NodeType
 from atomfield.data.quantities import CONDITIONS, PER_FRAGMENT, VOCABULARY
 
+from .auxiliary import GivenForces, is_hidden
 from .config import NetworkConfig
 from .control import MAX_COMPONENTS
 from .layers import placements
@@ -75,16 +76,35 @@ class NodeEmbedding(nn.Module):
         self.value = nn.Parameter(torch.randn(len(config.field_inputs), parts, c))
         """Weights per quantity for (lowest degree, second degree of a tensor); of the control for each raw component."""
         num_levels = len(config.levels)
+        with torch.random.fork_rng(devices=[]):  # the other weights start as they do without these
+            if "elements" in config.auxiliary:
+                self.hidden_atom = nn.Parameter(torch.randn(c))
+            if "states" in config.auxiliary:
+                self.hidden_point = nn.Parameter(torch.randn(c) * 0.3)
+            if "given_forces" in config.auxiliary:
+                self.given_forces = GivenForces(config)
         self.register_buffer(
             "input_rms", torch.ones(num_levels, len(config.field_inputs), dtype=torch.float64)
+        )
+
+    def only_scalars(self, batch: GraphBatch) -> bool:
+        """Whether nothing but natural l = 0 enters: atoms, unless their forces are given."""
+        return batch.world != "field" and not (
+            "given_forces" in self.config.auxiliary and "given_forces" in batch.quantities
         )
 
     def forward(self, batch: GraphBatch, level_G: Tensor, condition_NC: Tensor) -> Tensor:
         config, dtype = self.config, self.species.dtype
         c, u = config.channels, config.channels_unnatural
         size = (config.lmax + 1) ** 2
-        scalars = self.species[batch.species] + self.node_type[batch.node_type] + condition_NC
+        species = self.species[batch.species]
+        hidden = is_hidden(batch)
+        if hidden is not None and batch.world != "field":
+            species = torch.where(hidden[:, None], self.hidden_atom, species)
+        scalars = species + self.node_type[batch.node_type] + condition_NC
         rows: list[Tensor] = [scalars]
+        if hidden is not None and batch.world == "field":
+            rows.append(hidden.to(dtype)[:, None] * self.hidden_point)
         natural = scalars.new_zeros(batch.num_nodes, size, c)
         unnatural = scalars.new_zeros(batch.num_nodes, size, u)
         for k, name in enumerate(config.field_inputs):
@@ -111,5 +131,10 @@ class NodeEmbedding(nn.Module):
                     natural = natural + F.pad(piece[:, :, None] * self.value[k, part], pad)
                 elif u:
                     unnatural = unnatural + F.pad(piece[:, :, None] * self.value[k, part, :u], pad)
+        if not self.only_scalars(batch) and batch.world != "field":
+            row, vectors = self.given_forces(batch.quantities["given_forces"])
+            rows.append(row)
+            if vectors is not None:
+                natural = natural + F.pad(vectors, (0, 0, 1, size - 4))
         natural = natural + F.pad(torch.stack(rows).sum(0).unsqueeze(1), (0, 0, 0, size - 1))
         return torch.cat([natural, unnatural], dim=2)

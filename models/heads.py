@@ -11,14 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from atomfield.data.basis import from_irreps
-from atomfield.data.errors import InputError
 from atomfield.data.graph import GraphBatch
 from atomfield.data.quantities import VOCABULARY
 
 from .config import NetworkConfig
 from .control import MAX_COMPONENTS
 from .embedding import NUM_SPECIES
-from .layers import placements
+from .states import read_state
 from .tensor_head import TensorHead
 
 
@@ -51,9 +50,12 @@ class AtomHead(nn.Module):
             nn.init.normal_(self.charge, std=hidden**-0.5)
         self.electrostatics = config.electrostatics
         self.raw = config.symmetry == "none"
+        self.has_direct = "direct" in config.auxiliary
         axes = (3,) if self.raw else ()
         self.dipole = nn.Parameter(torch.zeros(num_levels, *axes, c))
         self.noise = nn.Parameter(torch.zeros(*axes, c))
+        if "direct" in config.auxiliary:
+            self.direct = nn.Parameter(torch.zeros(num_levels, *axes, c))
         self.register_buffer("energy_scale", torch.ones((), dtype=torch.float64))
         self.register_buffer("reference", torch.zeros(num_levels, NUM_SPECIES, dtype=torch.float64))
 
@@ -75,10 +77,15 @@ class AtomHead(nn.Module):
         if self.raw:
             out["atomic_dipole"] = (x_NMK * self.dipole[level_N]).sum(2)
             out["displacement_noise"] = x_NMK[:, 0] @ self.noise.T
+            if self.has_direct:
+                out["direct_forces"] = (x_NMK * self.direct[level_N]).sum(2) * self.energy_scale
         elif x_NMK.shape[1] > 1:
             vectors = x_NMK[:, 1:4, : self.channels]
             out["atomic_dipole"] = (vectors * self.dipole[level_N].unsqueeze(1)).sum(2)
             out["displacement_noise"] = vectors @ self.noise
+            if self.has_direct:
+                direct = (vectors * self.direct[level_N].unsqueeze(1)).sum(2)
+                out["direct_forces"] = direct * self.energy_scale
         return out
 
 
@@ -98,29 +105,15 @@ class FieldHead(nn.Module):
         self.register_buffer("increment_rms", torch.ones(num_levels, num_states, dtype=torch.float64))
 
     def forward(self, x_NMK: Tensor, batch: GraphBatch, level_G: Tensor) -> dict[str, Tensor]:
-        c = self.config.channels
         level_N = level_G[batch.graph_index]
         out = {}
         for k, name in enumerate(self.config.field_states):
             steady = name in self.config.steady
             if name not in batch.quantities and not steady:
                 continue
-            q = VOCABULARY[name]
-            parts = []
-            if self.config.symmetry == "none":
-                rows = sum(stop - start for start, stop, _ in placements(q.irreps))
-                parts.append((self.weight[level_N, k, :rows] * x_NMK).sum(2))
-            for part, (start, stop, natural) in enumerate(placements(q.irreps) if not parts else ()):
-                features = x_NMK[:, start:stop, :c] if natural else x_NMK[:, start:stop, c:]
-                if features.shape[1] == 0 or features.shape[2] == 0:
-                    raise InputError(
-                        f"lmax {self.config.lmax} and {self.config.channels_unnatural} channels of unnatural parity cannot hold "
-                        f"{name!r} ({q.irreps}); use size s or larger"
-                    )
-                weight = self.weight[level_N, k, part, : features.shape[2]]
-                parts.append((features * weight.unsqueeze(1)).sum(2))
-            increment = torch.cat(parts, dim=1).double() * self.increment_rms[level_N, k, None]
-            value = from_irreps(increment, q.irreps)
+            components = read_state(self.config, x_NMK, self.weight[level_N, k], name)
+            increment = components.double() * self.increment_rms[level_N, k, None]
+            value = from_irreps(increment, VOCABULARY[name].irreps)
             out[name] = value if steady else batch.quantities[name].double() + value
         return out
 

@@ -15,6 +15,7 @@ from atomfield.data.graph import Graph, GraphBatch
 from atomfield.data.neighbors import batch_of
 from atomfield.physics_priors.mechanics import forces_and_stress
 
+from .auxiliary import ElementHead, StateHead
 from .backbone import Backbone
 from .config import NetworkConfig
 from .constraints import constrained
@@ -46,6 +47,11 @@ class AtomFieldNet(nn.Module):
             self.atom_head = AtomHead(config)
             self.field_head = FieldHead(config)
             self.property_head = PropertyHead(config)
+            with torch.random.fork_rng(devices=[]):  # the other weights start as they do without these
+                if "elements" in config.auxiliary:
+                    self.element_head = ElementHead(config)
+                if "states" in config.auxiliary:
+                    self.state_head = StateHead(config)
             self.priors = Priors(config) if config.priors else None
             self.uncertainty = Uncertainty(config, config.uncertainty) if config.uncertainty else None
             self.register_buffer("masses", _atomic_masses())
@@ -87,19 +93,31 @@ class AtomFieldNet(nn.Module):
         properties: bool = True,
         added: bool = False,
         features: bool = False,
+        direct: bool = False,
+        hidden: bool = False,
     ) -> dict[str, Tensor]:
         """``added``: with the analytic terms that the labels of a level lack, see ``priors.py``; False: as the labels are.
-        ``features``: with what the last layers read, as ``features/...`` (``uncertainty.py``)."""
+        ``features``: with what the last layers read, as ``features/...`` (``uncertainty.py``).
+
+        ``direct``: forces are those of the vector head, no gradient, and there is no stress. ``hidden``: what was hidden in the
+        batch instead, the ``elements`` of atoms (logits ``[N, 119]``) or the present state of points.
+        """
         level_G = self.level_index(batch)
         if batch.world == "field":
             if self.config.steady:  # a solution that the record knows is no input
                 kept = {k: v for k, v in batch.quantities.items() if k not in self.config.steady}
                 batch = replace(batch, quantities=kept)
             x = self.backbone(batch, self._field_vectors(batch), level_G, self._space(batch))
+            if hidden:
+                return self.state_head(x, batch, level_G, self.backbone.embedding.input_rms)
             out = constrained(self.config.constraints, batch, self.field_head(x, batch, level_G))
             return out | ({"features/points": x[:, 0, : self.config.channels]} if features else {})
-        if not (forces or stress):
-            return self._atoms(
+        if hidden:
+            vectors = self._edge_vectors(batch, batch.positions, batch.cell)
+            x = self.backbone(batch, vectors, level_G, self._space(batch))
+            return {"elements": self.element_head(x)}
+        if direct or not (forces or stress):
+            found = self._atoms(
                 batch,
                 batch.positions,
                 batch.cell,
@@ -109,6 +127,12 @@ class AtomFieldNet(nn.Module):
                 added=added,
                 features=features,
             )
+            head = found.pop("direct_forces", None)
+            if direct:
+                if head is None:
+                    raise InputError("this checkpoint has no head for direct forces (auxiliary 'direct')")
+                found["forces"] = head
+            return found
 
         def energies(positions: Tensor, cell: Tensor) -> dict[str, Tensor]:
             return self._atoms(
@@ -117,7 +141,9 @@ class AtomFieldNet(nn.Module):
             )  # fmt: skip
 
         with fixed_weights():
-            return forces_and_stress(energies, batch.positions, batch.cell, batch.graph_index, stress=stress)
+            found = forces_and_stress(energies, batch.positions, batch.cell, batch.graph_index, stress=stress)
+        found.pop("direct_forces", None)
+        return found
 
     def embed(self, batch: GraphBatch) -> dict[str, Tensor]:
         """Pooled features: ``invariant [G, C]`` and, for lmax > 0, ``vector [G, 3, C]`` (means over nodes)."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from atomfield.models.sizes import NetworkSize
 
-Objective = Literal["supervised", "denoise", "next_step"]
+if TYPE_CHECKING:
+    from atomfield.models.config import Auxiliary
+
 LawName = Literal[
     "divergence", "curl", "navier_stokes", "burgers", "advection_diffusion", "heat",
     "conserved_concentration", "conserved_momentum", "net_charge", "net_force", "net_torque",
@@ -17,6 +19,13 @@ LawName = Literal[
 """Laws of ``physics_priors/field_laws.py`` and ``balances.py`` that a prediction can be asked to obey."""
 BALANCES: tuple[LawName, ...] = ("net_charge", "net_force", "net_torque")
 FIELD_LAWS: tuple[LawName, ...] = tuple(n for n in get_args(LawName) if n not in BALANCES)
+
+Objective = Literal["supervised", "denoise", "denoise_forces", "masked_atoms", "masked_patches", "next_step"]
+"""``supervised``: every label of atoms. ``denoise``: noise on structures near equilibrium. ``denoise_forces``: noise on any
+structure, its forces given. ``masked_atoms``: hidden species. ``masked_patches``: hidden parts of a field. ``next_step``: the
+state one step on."""
+FRACTIONS = {"denoise_forces": 0.25, "masked_atoms": 0.15, "masked_patches": 0.25}
+"""Default share of the nodes of a graph that are disturbed or hidden."""
 
 
 class _Frozen(BaseModel):
@@ -41,7 +50,16 @@ class StreamConfig(_Frozen):
     """Node budget of a micro-batch; None: no limit."""
     weight: float = Field(1.0, gt=0)
     noise: float = Field(0.0, ge=0)
-    """denoise: standard deviation in angstrom. next_step: input noise relative to the RMS of each quantity."""
+    """denoise, denoise_forces: standard deviation in angstrom. next_step: input noise relative to the RMS of each quantity."""
+    fraction: float | None = Field(None, gt=0, le=1)
+    """Share of the nodes of a graph that denoise_forces disturbs and masked_* hide; None: 0.25, of atoms hidden 0.15."""
+    rollout: int = Field(1, ge=1)
+    """next_step: the network makes up to ``rollout`` - 1 steps without gradient, and learns the one after them (pushforward)."""
+
+    @property
+    def share(self) -> float:
+        """``fraction``, or its default for the objective."""
+        return self.fraction or FRACTIONS.get(self.objective, 0.0)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -54,6 +72,14 @@ class StreamConfig(_Frozen):
 
         if not self.sources:
             raise ValueError("source is empty, expected at least one")
+        if self.objective in ("denoise", "denoise_forces") and self.noise == 0:
+            raise ValueError(f"noise is 0, expected an amplitude in angstrom for {self.objective}, e.g. 0.1")
+        if self.fraction is not None and self.objective not in FRACTIONS:
+            raise ValueError(
+                f"fraction is given for {self.objective}, expected only for {', '.join(FRACTIONS)}"
+            )
+        if self.rollout > 1 and self.objective != "next_step":
+            raise ValueError(f"rollout is {self.rollout} for {self.objective}, expected only for next_step")
         try:
             shares_of([1] * len(self.sources), self.mixture)
         except InputError as error:
@@ -70,7 +96,11 @@ class LossWeights(_Frozen):
     dipole: float = 0.5
     charges: float = 0.5
     noise: float = 1.0
+    element: float = 0.5
+    """Cross entropy of a hidden atom, in nats."""
     field: float = 1.0
+    patch: float = 1.0
+    """Hidden states, in units of the RMS of each quantity."""
     property: float = 1.0
     physics: dict[LawName, Annotated[float, Field(gt=0)]] = {}
     """Laws as penalties, off by default: ``{divergence: 0.1, navier_stokes: 0.01, net_charge: 1}``. Each is the mean square
@@ -78,14 +108,25 @@ class LossWeights(_Frozen):
 
 
 class OptimizerConfig(_Frozen):
-    """AdamW with linear warm-up and a cosine to ``final_fraction`` of the peak."""
+    """The optimiser and its schedule: linear warm-up, then down to ``final_fraction`` of the peak."""
 
     learning_rate: float = Field(3e-3, gt=0)
+    schedule: Literal["cosine", "wsd"] = "cosine"
+    """``wsd``: the peak rate after the warm-up, and down in the last ``decay_fraction``; its plateau can be continued."""
     warmup_fraction: float = Field(0.03, ge=0, lt=1)
+    decay_fraction: float = Field(0.2, ge=0, lt=1)
     final_fraction: float = Field(0.01, ge=0, le=1)
     weight_decay: float = Field(1e-4, ge=0)
     gradient_clipping: float = Field(10.0, gt=0)
     ema_decay: float = Field(0.995, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _phases_fit(self) -> OptimizerConfig:
+        if self.schedule == "wsd" and self.warmup_fraction + self.decay_fraction > 1:
+            raise ValueError(
+                f"warmup_fraction {self.warmup_fraction} and decay_fraction {self.decay_fraction} are more than the whole run"
+            )
+        return self
 
 
 class NumericsConfig(_Frozen):
@@ -129,6 +170,11 @@ class PretrainConfig(_Frozen):
 
     out: Path = Path("runs/pretrain")
     streams: tuple[StreamConfig, ...]
+    start: Path | None = None
+    """A published checkpoint to go on from: its weights and its network carry over, its levels keep their rows, references and
+    scales; levels that it lacks get rows of their own. It must still be there when the run is resumed."""
+    fresh_heads: bool = False
+    """With ``start``: the heads begin anew, as after a stage of direct forces."""
     network: NetworkSize = NetworkSize()
     """``xs``, ``s``, ``m``, ``l``, or ``{size: s, channels: 48}``."""
     loss: LossWeights = LossWeights()
@@ -136,6 +182,8 @@ class PretrainConfig(_Frozen):
     steps: int = Field(1000, ge=1)
     max_time: float | None = None
     """Seconds; the schedule is stretched or cut to end in time. None: exactly ``steps``."""
+    forces: Literal["conservative", "direct"] = "conservative"
+    """``direct``: a vector head in place of the energy's gradient, for a cheaper first stage (no stress); ZeRO 3 allows it."""
     zero_stage: Literal[0, 1, 2, 3] = 1
     seed: int = 0
     recompute: bool = False
@@ -157,13 +205,30 @@ class PretrainConfig(_Frozen):
     resume: bool = True
     """Continue from the newest complete training checkpoint in ``out``, if there is one."""
 
+    @property
+    def auxiliary(self) -> tuple[Auxiliary, ...]:
+        """The parts of the network that the objectives need."""
+        wanted = {s.objective for s in self.streams}
+        parts: dict[Auxiliary, bool] = {
+            "direct": self.forces == "direct" and "supervised" in wanted,
+            "elements": "masked_atoms" in wanted,
+            "given_forces": "denoise_forces" in wanted,
+            "states": "masked_patches" in wanted,
+        }
+        return tuple(name for name, needed in parts.items() if needed)
+
     @model_validator(mode="after")
     def _conservative_needs_low_stage(self) -> PretrainConfig:
-        if self.zero_stage == 3 and any(s.objective == "supervised" for s in self.streams):
+        conservative = self.forces == "conservative" and any(
+            s.objective == "supervised" for s in self.streams
+        )
+        if self.zero_stage == 3 and conservative:
             raise ValueError(
                 "zero_stage 3 cannot train conservative forces (second derivatives fail there); "
-                "use 0, 1 or 2, or leave out the supervised streams"
+                "use 0, 1 or 2, forces: direct, or leave out the supervised streams"
             )
+        if self.fresh_heads and self.start is None:
+            raise ValueError("fresh_heads is true without start, a checkpoint to go on from")
         if not self.streams:
             raise ValueError("streams is empty, expected at least one")
         return self

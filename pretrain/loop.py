@@ -24,7 +24,7 @@ from .engine import DeepSpeedEngine, set_learning_rate
 from .numerics import Guard
 from .ranks import any_rank, from_main, gathered
 from .record import Record
-from .schedule import Progress, learning_rate_factor
+from .schedule import Progress, factor_at
 from .step import MicroBatch, StepReport, Term, described, guarded_step
 from .stopping import StopRequest
 from .streams import Batches, Stream
@@ -128,9 +128,7 @@ def train(run: Run, record: Record, batches: Iterator[GraphBatch]) -> Ending:
             save(run)
         if done or stop:
             return "done" if done else "stopped"
-        factor = learning_rate_factor(
-            fraction, config.optimizer.warmup_fraction, config.optimizer.final_fraction
-        )
+        factor = factor_at(fraction, config.optimizer)
         set_learning_rate(run.engine.optimizer, config.optimizer.learning_rate * factor)
         logged = (here.step + 1) % config.log_every == 0 or here.step == 0
         run.clock.exact = logged or not run.clock.on_gpu

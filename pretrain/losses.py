@@ -5,7 +5,7 @@ Legend: ``N`` nodes, ``G`` graphs. Residuals are dimensionless (see ``LossWeight
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +31,9 @@ class Targets:
     objective: Objective
     terms: tuple[str, ...] = ()
     noise: float = 0.0
-    """denoise: standard deviation in angstrom, the unit of the target."""
+    """denoise, denoise_forces: standard deviation in angstrom, the unit of the target."""
+    direct: bool = False
+    """Forces of the vector head instead of the gradient of the energy."""
 
     def wants(self, name: str) -> bool:
         return not self.terms or name in self.terms
@@ -55,7 +57,7 @@ def counts(
 ) -> dict[str, float]:
     """Number of labels per term in this micro-batch, and of graphs per law that ``weights`` asks for."""
     found = _label_counts(net, batch, targets)
-    if weights is not None and weights.physics and targets.objective != "denoise":
+    if weights is not None and weights.physics and targets.objective in ("supervised", "next_step"):
         found |= physics_loss.counts(weights.physics, batch, _predicted(net, batch, targets))
     return found
 
@@ -69,15 +71,22 @@ def _predicted(net: AtomFieldNet, batch: GraphBatch, targets: Targets) -> tuple[
 
 
 def _label_counts(net: AtomFieldNet, batch: GraphBatch, targets: Targets) -> dict[str, float]:
-    if targets.objective == "denoise":
-        return {"noise": float(batch.num_nodes)}
-    if batch.world == "field":
-        return {
-            f"field/{name}": float(_labelled(value).sum())
-            for name, value in batch.next_quantities.items()
-            if name in net.config.field_states and targets.wants(name)
-        }
-    names = [n for n in ATOM_TERMS if n in batch.quantities and targets.wants(n)]
+    match targets.objective:
+        case "denoise" | "denoise_forces":
+            found = {"noise": float(_labelled(batch.quantities["displacement_noise"]).sum())}
+            if "energy" in batch.quantities and net.priors is None:
+                found["energy"] = float(_labelled(batch.quantities["energy"]).sum())
+            return found
+        case "masked_atoms":
+            return {"element": float(_labelled(batch.next_quantities["species"]).sum())}
+        case "masked_patches" | "next_step":
+            kind = "field" if targets.objective == "next_step" else "patch"
+            return {
+                f"{kind}/{name}": float(_labelled(value).sum())
+                for name, value in batch.next_quantities.items()
+                if name in net.config.field_states and targets.wants(name)
+            }
+    names = _atom_terms(batch, targets)
     names += [p.name for p in net.config.properties if p.name in batch.quantities and targets.wants(p.name)]
     return {name: float(_labelled(batch.quantities[name]).sum()) for name in names}
 
@@ -87,13 +96,24 @@ def loss_sums(
 ) -> dict[str, Tensor]:
     """Weighted sum per term. ``predict`` is the (wrapped) network; ``net`` the bare one, for scales."""
     match targets.objective:
-        case "denoise":
-            out = predict(batch, forces=False, denoise=True, properties=False)
-            residual = out["displacement_noise"] - batch.quantities["displacement_noise"] / targets.noise
-            return {"noise": weights.noise * _huber(residual).mean(1).sum()}
+        case "denoise" | "denoise_forces":
+            return _noise_sums(net, predict, batch, targets, weights)
+        case "masked_atoms":
+            logits = predict(batch, hidden=True)["elements"]
+            label = batch.next_quantities["species"]
+            known = _labelled(label)
+            nats = F.cross_entropy(logits, torch.where(known, label, 0.0).long(), reduction="none")
+            return {"element": weights.element * torch.where(known, nats, 0.0).sum()}
+        case "masked_patches":
+            out, embedding = predict(batch, hidden=True), net.backbone.embedding
+            columns = [net.config.field_inputs.index(name) for name in net.config.field_states]
+            return _field_sums(
+                net, out, batch, targets, embedding.input_rms[:, columns], "patch", weights.patch
+            )
         case "next_step":
-            out = predict(batch)
-            sums = _field_sums(net, out, batch, targets, weights)
+            batch = rolled_out(predict, batch)
+            out, rms = predict(batch), net.field_head.increment_rms
+            sums = _field_sums(net, out, batch, targets, rms, "field", weights.field)
             return sums | physics_loss.physics_sums(
                 weights.physics, batch, {k: out[k] for k in _predicted(net, batch, targets) if k in out}
             )
@@ -103,32 +123,78 @@ def loss_sums(
             return _atom_sums(net, predict, batch, targets, weights)
 
 
-def _field_sums(
-    net: AtomFieldNet, out: dict[str, Tensor], batch: GraphBatch, targets: Targets, weights: LossWeights
+@torch.no_grad()
+def rolled_out(predict, batch: GraphBatch) -> GraphBatch:
+    """The batch with the states that the network itself reaches from the first of ``batch.earlier``.
+
+    Pushforward (Brandstetter, Worrall, Welling, arXiv:2202.03376): the network sees its own errors as input, and the gradient
+    runs through the last step only, so that it learns to return and not to make other errors first.
+    """
+    state: dict[str, Tensor] = {}
+    for earlier in batch.earlier:
+        given = replace(earlier, quantities={**earlier.quantities, **state})
+        state = {name: value.double() for name, value in predict(given).items()}
+    return replace(batch, quantities={**batch.quantities, **state}, earlier=()) if state else batch
+
+
+def _noise_sums(
+    net: AtomFieldNet, predict, batch: GraphBatch, targets: Targets, weights: LossWeights
 ) -> dict[str, Tensor]:
+    """The noise in units of its amplitude and, where the forces tell it, the energy of the undisturbed structure."""
+    out = predict(batch, forces=False, denoise=True, properties=False)
+    label = batch.quantities["displacement_noise"]
+    known = _labelled(label)
+    residual = out["displacement_noise"] - torch.where(known[:, None], label, 0.0) / targets.noise
+    values = _huber(torch.where(known[:, None], residual, 0.0)).mean(1)
+    sums = {"noise": weights.noise * values.sum()}
+    if "energy" in batch.quantities and net.priors is None:  # terms would be those of the disturbed structure
+        known = _labelled(batch.quantities["energy"])
+        error = out["energy"] - torch.nan_to_num(batch.quantities["energy"].double())
+        error = error / batch.nodes_per_graph().double() / net.atom_head.energy_scale
+        sums["energy"] = weights.energy * _huber(torch.where(known, error, 0.0)).sum()
+    return sums
+
+
+def _field_sums(
+    net: AtomFieldNet,
+    out: dict[str, Tensor],
+    batch: GraphBatch,
+    targets: Targets,
+    scale_LS: Tensor,
+    kind: str,
+    weight: float,
+) -> dict[str, Tensor]:
+    """Residuals of states in units of ``scale_LS`` per level and state."""
     sums = {}
     level_N = net.level_index(batch)[batch.graph_index]
     for name, target in batch.next_quantities.items():
         if name not in net.config.field_states or not targets.wants(name):
             continue
-        rms = net.field_head.increment_rms[level_N, net.config.field_states.index(name)]
+        rms = scale_LS[level_N, net.config.field_states.index(name)]
         q = VOCABULARY[name]
         residual = to_irreps(out[name] - torch.nan_to_num(target), q.irreps) / rms[:, None]
         # masked before squaring: a state that a graph lacks is NaN, and so would its gradient be afterwards
         squared = torch.where(_labelled(target)[:, None], residual, 0.0).square().sum(1)
         # smooth for small residuals, linear for large ones: rare bursts do not own the gradient
-        sums[f"field/{name}"] = weights.field * (torch.sqrt(squared + 0.01) - 0.1).sum()
+        sums[f"{kind}/{name}"] = weight * (torch.sqrt(squared + 0.01) - 0.1).sum()
     return sums
+
+
+def _atom_terms(batch: GraphBatch, targets: Targets) -> list[str]:
+    """Labels that are trained on; the direct stage has no stress."""
+    left_out = ("stress",) if targets.direct else ()
+    return [n for n in ATOM_TERMS if n in batch.quantities and targets.wants(n) and n not in left_out]
 
 
 def _atom_sums(
     net: AtomFieldNet, predict, batch: GraphBatch, targets: Targets, weights: LossWeights
 ) -> dict[str, Tensor]:
-    wanted = {n for n in ATOM_TERMS if n in batch.quantities and targets.wants(n)}
+    wanted = set(_atom_terms(batch, targets))
     properties = [p for p in net.config.properties if p.name in batch.quantities and targets.wants(p.name)]
     out = predict(
         batch,
         forces=bool(wanted & {"forces", "stress"}),
+        direct=targets.direct,
         stress="stress" in wanted,
         properties=bool(properties),
     )

@@ -8,7 +8,7 @@ Energies are referenced per element and level (``atomfield.data.references``); t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,6 +42,15 @@ class Statistics:
                 self._add_field(graph)
             else:
                 self._add_atoms(graph)
+
+    def without(self, levels: Collection[str]) -> Statistics:
+        """What was seen of other levels."""
+        kept = Statistics(self.terms, force_squares=self.force_squares)
+        kept.counts.update({k: v for k, v in self.counts.items() if k not in levels})
+        kept.energies.update({k: v for k, v in self.energies.items() if k not in levels})
+        kept.input_squares.update({k: v for k, v in self.input_squares.items() if k[0] not in levels})
+        kept.increment_squares.update({k: v for k, v in self.increment_squares.items() if k[0] not in levels})
+        return kept
 
     def _add_atoms(self, graph: Graph) -> None:
         energy, force = 0.0, torch.zeros(())
@@ -108,11 +117,18 @@ def apply_field_scales(net: AtomFieldNet, statistics: Statistics) -> None:
         )
 
 
-def normalize(net: AtomFieldNet, statistics: Statistics) -> list[ReferenceFit]:
-    """Set every scale of a fresh network; returns the reference fits for printing."""
+def normalize(net: AtomFieldNet, statistics: Statistics, known: Collection[str] = ()) -> list[ReferenceFit]:
+    """Set the scales of a network; returns the reference fits for printing.
+
+    known: levels whose references and scales stay as they are, and the energy scale of all with them.
+    """
     with torch.no_grad():
-        fits = fit_references(statistics)
+        new = statistics.without(known)
+        fits = fit_references(new)
         apply_references(net, fits)
-        apply_energy_scale(net, statistics)
-        apply_field_scales(net, statistics)
+        apply_field_scales(net, new)
+        if not known:
+            apply_energy_scale(net, new)
+        if "given_forces" in net.config.auxiliary:
+            net.backbone.embedding.given_forces.scale.copy_(net.atom_head.energy_scale)
     return fits

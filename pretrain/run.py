@@ -25,7 +25,6 @@ from atomfield.data.source import open_source
 from atomfield.data.splits import split_of
 from atomfield.data.subset import Joined, Subset, columns_of
 from atomfield.models import checkpoint as public
-from atomfield.models.config import NetworkConfig
 from atomfield.models.network import AtomFieldNet
 from atomfield.models.priors import explain
 
@@ -36,12 +35,13 @@ from .ema import Ema
 from .engine import DeepSpeedEngine, prepare_environment
 from .loop import Ending, Run, loader_of, train
 from .losses import Targets
-from .normalize import Statistics, normalize, reference_table
+from .normalize import reference_table
 from .numerics import Guard
 from .plan import show
 from .ranks import barrier, lost_contact
 from .record import Record
 from .resume import resume, roll_back
+from .start import build
 from .state import whole_weights
 from .stopping import StopRequest
 from .streams import Stream
@@ -59,7 +59,9 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
     valid_sets = {name: select(graphs, "valid") for name, graphs in sources.items()}
     net, fits = build(config, list(train_sets.values()))
     net.backbone.recompute = config.recompute
-    streams = [_stream(config, number, train_sets) for number in range(len(config.streams))]
+    streams = [
+        _stream(config, number, train_sets, net.config.cutoff) for number in range(len(config.streams))
+    ]
     if rank == 0:
         console.print(_plan_table(config, net, streams, world_size))
         console.print("Reference energies\n" + reference_table(fits), highlight=False)
@@ -124,9 +126,9 @@ def _start(
         clock=clock,
     )
     validation = [
-        _stream(config, number, valid_sets, noise=False)
+        _stream(config, number, valid_sets, net.config.cutoff, noise=False)
         for number in range(len(config.streams))
-        if config.streams[number].objective != "denoise"
+        if config.streams[number].objective in ("supervised", "next_step")
         and any(len(valid_sets[name]) for name in config.streams[number].sources)
     ]
     ema = Ema(bare, config.optimizer.ema_decay, lambda: whole_weights(engine))
@@ -194,48 +196,28 @@ def select(graphs: Sequence[Graph], part: str) -> Subset:
     return Subset(graphs, [i for i, name in enumerate(names) if split_of(name) == part])
 
 
-def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> tuple[AtomFieldNet, list[Any]]:
-    """A fresh network with every scale fitted on the training records."""
-    statistics = Statistics(NetworkConfig(**config.network.hyperparameters()))
-    atoms: dict[str, None] = {}
-    fields: dict[str, None] = {}
-    grids = False
-    for graphs in train_sets:
-        statistics.add(graphs)
-        for g in graphs:
-            (fields if g.world == "field" else atoms).setdefault(g.level)
-            grids = grids or g.grid_shape is not None
-    torch.manual_seed(config.seed)
-    net = AtomFieldNet(
-        NetworkConfig(
-            **config.network.for_data(grids=grids).hyperparameters(),
-            levels=(*atoms, *fields),
-            average_neighbors=16.0,
-            default_level_atoms=next(iter(atoms), ""),
-            default_level_field=next(iter(fields), ""),
-        )
-    )
-    return net, normalize(net, statistics)
-
-
-def _stream(config: PretrainConfig, number: int, sets: dict[str, Subset], noise: bool = True) -> Stream:
+def _stream(
+    config: PretrainConfig, number: int, sets: dict[str, Subset], cutoff: float, noise: bool = True
+) -> Stream:
     s = config.streams[number]
     joined = Joined([sets[name] for name in s.sources])
     title = "+".join(Path(name).name for name in s.sources)
     sigma = s.noise if noise else 0.0
     return Stream(
         joined,
-        Targets(s.objective, noise=sigma),
-        cutoff=config.network.cutoff,
+        Targets(s.objective, noise=sigma, direct=config.forces == "direct"),
+        cutoff=cutoff,
         max_edges=s.max_edges,
         max_nodes=s.max_nodes or UNLIMITED,
         parts=joined.parts,
         mixture=s.mixture,
         seed=config.seed * 1000 + number,
         noise=sigma,
+        fraction=s.share,
+        rollout=s.rollout if noise else 1,
         micro_batches=s.micro_batches,
         weight=s.weight,
-        name=f"{title}-{s.objective}" if s.objective == "denoise" else title,
+        name=title if s.objective in ("supervised", "next_step") else f"{title}-{s.objective}",
     )
 
 

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from atomfield.data.errors import InputError
-from atomfield.data.graph import Graph, GraphBatch
+from atomfield.data.graph import Graph, GraphBatch, collate
 from atomfield.data.neighbors import batch_of, with_edges
-from atomfield.data.quantities import FIELD_STATES, PER_FRAGMENT
 from atomfield.data.sampler import Budget, EpochSampler, Mixture
 from atomfield.data.subset import columns_of, edges_of
 
+from .config import Objective
+from .corrupt import displaced, displaced_given_forces, hide_atoms, hide_patches, noisy_state
 from .losses import Targets
 
 CACHE_EDGES = 20_000_000
@@ -59,6 +60,8 @@ class Stream:
         max_edges: int,
         seed: int,
         noise: float = 0.0,
+        fraction: float = 0.25,
+        rollout: int = 1,
         micro_batches: int = 1,
         weight: float = 1.0,
         name: str = "",
@@ -70,14 +73,11 @@ class Stream:
         if len(graphs) == 0:
             raise InputError("no training records are left", name)
         self.graphs, self.targets, self.cutoff, self.name = graphs, targets, cutoff, name
+        self.fraction, self.rollout = fraction, rollout
         self.noise, self.micro_batches, self.weight, self.seed = noise, micro_batches, weight, seed
-        self.items = _items(graphs, targets)
+        self.items = _items(graphs, targets, rollout)
         if len(self.items) == 0:
-            raise InputError(
-                "no record has what this objective needs (two times of a trajectory, or a structure near "
-                "equilibrium to denoise)",
-                name,
-            )
+            raise InputError(f"no record has {_needed(targets.objective, rollout)}", name)
         if len(worlds := {w if w == "field" else "atoms" for w in columns_of(graphs)["world"]}) > 1:
             raise InputError(
                 f"the records are of {' and '.join(sorted(worlds))}, expected one kind; give each its own stream",
@@ -102,36 +102,60 @@ class Stream:
     def batch(self, number: int) -> GraphBatch:
         """Micro-batch ``number`` (counted from the start of training); its noise depends on the seed and the number alone."""
         generator = torch.Generator().manual_seed(hash_of(self.seed, number))
-        graphs = []
-        for k in self.sampler.batch(number).tolist():
-            item = self.items[k]
-            try:
-                graphs.append(self._graph(item, generator))
-            except InputError:
-                raise
-            except Exception as error:
-                what = f"record {item.record} (time {item.time}) could not be made ready"
-                raise InputError(
-                    f"{what}: {type(error).__name__}: {error}", self.name or "training records"
-                ) from error
-        return batch_of(graphs, self.cutoff)
+        items = [self.items[k] for k in self.sampler.batch(number).tolist()]
+        if self.targets.objective == "next_step":
+            return self._rollout(items, self._earlier(number), generator)
+        batch = batch_of([self._ready(item, generator) for item in items], self.cutoff)
+        match self.targets.objective:
+            case "masked_atoms":
+                return hide_atoms(batch, self.fraction, generator)
+            case "masked_patches":
+                return hide_patches(batch, self.fraction, generator)
+        return batch
+
+    def _earlier(self, number: int) -> int:
+        """Steps without gradient before the one that is learnt, uniform below ``rollout``; one number for all micro-batches of a
+        step, so that every rank calls the network as often."""
+        step = number // self.micro_batches
+        return int(np.random.default_rng([self.seed, 1, step]).integers(self.rollout))
+
+    def _rollout(self, items: list[Item], earlier: int, generator: torch.Generator) -> GraphBatch:
+        """Pairs of states, and the ``earlier`` pairs that lead to them; noise is on what the first of them reads."""
+        chain = []
+        for k in range(earlier + 1):
+            shifted = [replace(item, time=item.time + k) for item in items]
+            graphs = [self._ready(item, generator) for item in shifted]
+            if self.noise and k == 0:
+                graphs = [noisy_state(g, self.noise, generator) for g in graphs]
+            chain.append(collate(graphs))
+        return replace(chain[-1], earlier=tuple(chain[:-1]))
 
     def __getstate__(self) -> dict[str, Any]:
         """For a worker process: everything but the graphs that are kept."""
         return {**vars(self), "_cache": None if self._cache is None else {}}
 
+    def _ready(self, item: Item, generator: torch.Generator) -> Graph:
+        """The record as this objective shows it; a failure names the record."""
+        try:
+            return self._graph(item, generator)
+        except InputError:
+            raise
+        except Exception as error:
+            what = f"record {item.record} (time {item.time}) could not be made ready"
+            raise InputError(
+                f"{what}: {type(error).__name__}: {error}", self.name or "training records"
+            ) from error
+
     def _graph(self, item: Item, generator: torch.Generator) -> Graph:
         match self.targets.objective:
             case "denoise":
-                graph = self.graphs[item.record]
-                shape = graph.positions.shape
-                noise = self.noise * torch.randn(shape, generator=generator, dtype=torch.float64)
-                kept = {n: v for n, v in graph.quantities.items() if n in PER_FRAGMENT.values()}
-                kept["displacement_noise"] = noise
-                return replace(graph, positions=graph.positions + noise, quantities=kept)
+                return displaced(self.graphs[item.record], self.noise, generator)
+            case "denoise_forces":
+                return displaced_given_forces(self.graphs[item.record], self.noise, self.fraction, generator)
             case "next_step":
-                graph = self._cached(item.record).pair(item.time, item.stride)
-                return _noisy_state(graph, self.noise, generator) if self.noise else graph
+                return self._cached(item.record).pair(item.time, item.stride)
+            case "masked_patches":
+                return self._cached(item.record).snapshot(item.time)
             case _:
                 return self._cached(item.record)
 
@@ -150,38 +174,53 @@ def hash_of(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _items(graphs: Sequence[Graph], targets: Targets) -> Items:
+def _items(graphs: Sequence[Graph], targets: Targets, rollout: int = 1) -> Items:
+    columns = columns_of(graphs)
     match targets.objective:
         case "next_step":
-            pairs = columns_of(graphs)["num_times"] - 1
-            record = np.repeat(np.arange(len(graphs)), pairs)
-            return Items(record, np.arange(len(record)) - np.repeat(np.cumsum(pairs) - pairs, pairs))
+            return _each_time(columns["num_times"] - rollout)
+        case "masked_patches":
+            return _each_time(columns["num_times"] * np.array([w == "field" for w in columns["world"]]))
         case "denoise":
             record = np.flatnonzero([_near_equilibrium(g) for g in graphs])
+        case "denoise_forces":
+            record = np.flatnonzero([g.num_nodes > 1 and "forces" in g.quantities for g in graphs])
+        case "masked_atoms":
+            record = np.flatnonzero(
+                (columns["num_nodes"] > 1) & np.array([w != "field" for w in columns["world"]])
+            )
         case _:
             record = np.arange(len(graphs))
     return Items(record, np.zeros(len(record), dtype=np.int64))
 
 
+def _each_time(counts: np.ndarray) -> Items:
+    """The first ``counts [R]`` times of each record."""
+    counts = np.maximum(counts, 0)
+    record = np.repeat(np.arange(len(counts)), counts)
+    return Items(record, np.arange(len(record)) - np.repeat(np.cumsum(counts) - counts, counts))
+
+
+def _needed(objective: Objective, rollout: int) -> str:
+    """What a record must have, for the message that none has it."""
+    match objective:
+        case "next_step":
+            return f"{rollout + 1} times, which next_step with rollout {rollout} needs"
+        case "masked_patches":
+            return "a field, which masked_patches needs"
+        case "denoise":
+            return f"all forces below {EQUILIBRIUM_FORCE} eV/angstrom, which denoise needs; denoise_forces takes the others"
+        case "denoise_forces":
+            return "forces and more than one atom, which denoise_forces needs"
+        case "masked_atoms":
+            return "more than one atom, which masked_atoms needs"
+        case "supervised":
+            return "any label"
+
+
 def _near_equilibrium(graph: Graph) -> bool:
     forces = graph.quantities.get("forces")
     return graph.num_nodes > 1 and (forces is None or float(forces.norm(dim=1).max()) < EQUILIBRIUM_FORCE)
-
-
-def _noisy_state(graph: Graph, noise: float, generator: torch.Generator) -> Graph:
-    """Input noise on the state, relative to each quantity's RMS and only along components that are in use, so that a flow in a
-    plane stays in it."""
-    noisy = dict(graph.quantities)
-    for name in FIELD_STATES:
-        if name not in graph.next_quantities:
-            continue
-        value = noisy[name].double()
-        used = (
-            (value.flatten(1) != 0).any(0).reshape(value.shape[1:]) if value.ndim > 1 else torch.tensor(True)
-        )
-        draw = torch.randn(value.shape, generator=generator, dtype=torch.float64)
-        noisy[name] = value + noise * value.square().mean().sqrt() * draw * used
-    return graph.changed(quantities=noisy)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def errors(
                         float((before - target).square().nansum()),
                     )
             continue
-        out = net(batch)
+        out = net(batch, direct=stream.targets.direct)
         atoms = batch.nodes_per_graph().double()
         for name, unit in (
             ("energy", "eV_per_atom"),

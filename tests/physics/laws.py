@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import atom_laws, derivative_laws, field_laws, symmetry_laws
+from . import atom_laws, derivative_laws, field_laws, objective_laws, symmetry_laws
 
 ATOM_LAWS = (
     symmetry_laws.rotations_and_reflections,
@@ -28,6 +28,10 @@ ATOM_LAWS = (
     derivative_laws.no_net_force_nor_torque,
     derivative_laws.forces_can_be_trained_on,
     derivative_laws.nothing_jumps_at_the_cutoff,
+    objective_laws.noise_turns_with_the_given_forces,
+    objective_laws.direct_forces_turn,
+    objective_laws.hidden_elements_are_invariant,
+    objective_laws.hidden_elements_follow_a_permutation,
 )
 FIELD_LAWS = (
     field_laws.field_rotations_and_reflections,
@@ -36,6 +40,8 @@ FIELD_LAWS = (
     field_laws.field_shift_along_the_grid,
     field_laws.field_permutation,
     field_laws.field_batches_do_not_mix,
+    objective_laws.hidden_states_turn,
+    objective_laws.hidden_states_stay_in_their_plane,
 )
 SINGLE_PRECISION_LAWS = (
     symmetry_laws.rotations_and_reflections,
@@ -48,5 +54,8 @@ SINGLE_PRECISION_LAWS = (
     field_laws.field_rotations_and_reflections,
     field_laws.field_permutation,
     field_laws.two_dimensions_stay_in_their_plane,
+    objective_laws.noise_turns_with_the_given_forces,
+    objective_laws.direct_forces_turn,
+    objective_laws.hidden_states_turn,
 )
 """Those that networks in float32 are held to as well; a finite difference of rounded numbers says nothing."""

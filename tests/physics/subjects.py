@@ -19,7 +19,7 @@ from atomfield.models.sizes import NetworkSize, Size
 
 CUTOFF = 4.0
 LEVELS = ("quantum", "quantum-2", "fluid", "fluid-2")
-
+AUXILIARY = ("direct", "elements", "given_forces", "states")
 
 SIZES_TRIED = ("xs", "s", "m", "l")
 """The sizes of the dial with few channels: degree, layers and body order are theirs."""
@@ -47,12 +47,13 @@ def network(
         channels=6, channels_unnatural=min(3, dial.channels_unnatural), lmax=dial.lmax, layers=dial.layers,
         correlation=dial.correlation, num_radial=4, radial_hidden=8, head_hidden=8, cutoff=CUTOFF, average_neighbors=8.0,
         symmetry=symmetry, levels=LEVELS, default_level_atoms="quantum", default_level_field="fluid",
-        properties=tuple(properties), priors=priors, contains={"quantum": priors[1:]}, dispersion_cutoff=7.0,
+        properties=tuple(properties), auxiliary=AUXILIARY, priors=priors, contains={"quantum": priors[1:]}, dispersion_cutoff=7.0,
     )  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     net = AtomFieldNet(config)
-    for parameter in net.parameters():
+    last = ("hidden_", "given_forces", "direct", "element_head", "state_head")  # the rest is as without them
+    for _, parameter in sorted(net.named_parameters(), key=lambda named: any(x in named[0] for x in last)):
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
     for name, buffer in net.named_buffers():
         if name.rsplit(".", 1)[-1] in (

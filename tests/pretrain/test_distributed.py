@@ -45,11 +45,17 @@ def runs(tmp_path_factory):
         "save_every": 1,
         "keep_last": STEPS,
     }
+    # every objective that does without second derivatives
     direct = {
         **base,
+        "forces": "direct",
         "streams": [
+            {"source": str(folder / "atoms"), "max_edges": 20},
             {"source": str(folder / "still"), "objective": "denoise", "noise": 0.1, "max_edges": 40},
-            fields,
+            {"source": str(folder / "atoms"), "objective": "denoise_forces", "noise": 0.1, "max_edges": 20},
+            {"source": str(folder / "atoms"), "objective": "masked_atoms", "max_edges": 40},
+            {**fields, "rollout": 2},
+            {**fields, "objective": "masked_patches"},
         ],
         "steps": 4,
     }
@@ -61,6 +67,7 @@ def runs(tmp_path_factory):
         {**base, **out("moved"), "zero_stage": 2, "save_every": 4, "inject": {"crash": [10]}},
         {**direct, **out("pieces"), "zero_stage": 3, "save_every": 2, "inject": {"crash": [4]}},
         {**direct, **out("pieces"), "zero_stage": 3, "save_every": 2},
+        {**direct, **out("all2"), "zero_stage": 2},
     ]
     launch(2, plan, folder)
     alone = [
@@ -113,11 +120,24 @@ def test_a_run_goes_on_with_another_number_of_ranks_and_stage(runs):
         assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-6), ours["step"]
 
 
-def test_stage_three_follows_one_process_where_it_is_allowed(runs):
-    ours, theirs = rows(runs / "pieces"), rows(runs / "whole")
+@pytest.mark.parametrize("run", ["pieces", "all2"])
+def test_every_objective_follows_one_process_at_stages_two_and_three(runs, run):
+    ours, theirs = rows(runs / run), rows(runs / "whole")
     assert [r["step"] for r in ours] == [1, 2, 3, 4]
+    terms = {key.split("/", 1)[0] for key in theirs[0] if "/" in key and not key.startswith("time/")}
+    assert terms == {
+        "atoms",
+        "still-denoise",
+        "atoms-denoise_forces",
+        "atoms-masked_atoms",
+        "fields",
+        "fields-masked_patches",
+    }
     for a, b in zip(ours, theirs, strict=True):
         assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-6)
+        for key in b:
+            if key.split("/", 1)[0] in terms:
+                assert a[key] == pytest.approx(b[key], rel=1e-5, abs=1e-9), key
 
 
 def test_the_run_folder_says_what_was_done(runs):

@@ -8,10 +8,10 @@ import torch
 from pydantic import ValidationError
 
 from atomfield.data.errors import InputError
-from atomfield.pretrain.config import PretrainConfig
+from atomfield.pretrain.config import OptimizerConfig, PretrainConfig
 from atomfield.pretrain.ema import Ema
 from atomfield.pretrain.normalize import Statistics, fit_references, normalize
-from atomfield.pretrain.schedule import learning_rate_factor
+from atomfield.pretrain.schedule import factor_at, learning_rate_factor
 from tests.small import morse_clusters, small_network, waves
 
 
@@ -20,6 +20,18 @@ def test_schedule_warms_up_and_decays():
     assert factors[0] == 0.01 and factors[10] == pytest.approx(1.0) and factors[-1] == pytest.approx(0.01)
     assert all(a <= b for a, b in pairwise(factors[:11]))
     assert all(a >= b for a, b in pairwise(factors[10:]))
+
+
+def test_a_plateau_ends_in_a_decay():
+    wsd = OptimizerConfig(schedule="wsd", warmup_fraction=0.1, decay_fraction=0.2, final_fraction=0.01)
+    factors = [factor_at(x, wsd) for x in np.linspace(0, 1, 101)]
+    assert factors[0] == 0.01 and factors[5] == pytest.approx(0.5)
+    assert factors[10:80] == pytest.approx([1.0] * 70)
+    assert factors[85] == pytest.approx(0.01 + 0.99 * 0.5) and factors[-1] == pytest.approx(0.01)
+    assert all(a > b for a, b in pairwise(factors[80:]))
+    assert factor_at(0.3, OptimizerConfig()) == learning_rate_factor(0.3, 0.03, 0.01)
+    with pytest.raises(ValidationError, match="more than the whole run"):
+        OptimizerConfig(schedule="wsd", warmup_fraction=0.5, decay_fraction=0.6)
 
 
 def test_moving_average_is_applied_and_taken_back():
@@ -71,4 +83,9 @@ def test_energies_in_a_wrong_unit_are_refused():
 def test_stage_three_is_refused_for_conservative_training():
     with pytest.raises(ValidationError, match="zero_stage 3 cannot train conservative forces"):
         PretrainConfig(streams=({"source": "x"},), zero_stage=3)
-    assert PretrainConfig(streams=({"source": "x", "objective": "denoise"},), zero_stage=3).zero_stage == 3
+    assert (
+        PretrainConfig(
+            streams=({"source": "x", "objective": "denoise", "noise": 0.1},), zero_stage=3
+        ).zero_stage
+        == 3
+    )

@@ -1,0 +1,59 @@
+"""Grow a network: rows for new levels in every stacked tensor, parts for new objectives.
+
+Old rows keep their values and places: old levels answer to the bit as before until training moves what is shared.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from .config import NetworkConfig
+from .network import AtomFieldNet
+
+PER_LEVEL = (
+    "backbone.conditions.level",
+    "backbone.embedding.input_rms",
+    "atom_head.level_scale",
+    "atom_head.level_shift",
+    "atom_head.energy",
+    "atom_head.charge",
+    "atom_head.softness",
+    "atom_head.dipole",
+    "atom_head.direct",
+    "atom_head.reference",
+    "field_head.weight",
+    "field_head.increment_rms",
+    "state_head.weight",
+)
+"""Tensors with one row per level."""
+HEADS = ("atom_head.", "field_head.", "element_head.", "state_head.")
+
+
+def grown(
+    net: AtomFieldNet, config: NetworkConfig, *, copy_from: str | None = None, fresh_heads: bool = False
+) -> AtomFieldNet:
+    """A network of ``config`` with the weights of ``net``.
+
+    config: that of ``net`` with more levels after its own, with other properties, with more or fewer auxiliary parts. A new
+    level starts as a copy of the row ``copy_from``, or with fresh weights. New parts are fresh, and properties are when
+    they differ. fresh_heads: weights of all heads start again; scales and references (buffers) carry over all the same.
+    """
+    old = net.config.levels
+    assert config.levels[: len(old)] == old, "the levels of the network come first and in their order"
+    new = AtomFieldNet(config)
+    state, parameters = new.state_dict(), dict(net.named_parameters())
+    with torch.no_grad():
+        for name, value in net.state_dict().items():
+            if name not in state:  # an auxiliary part that is not wanted any more
+                continue
+            if name.startswith("property_head.") and config.properties != net.config.properties:
+                continue
+            if fresh_heads and name.startswith(HEADS) and name in parameters:
+                continue
+            if name in PER_LEVEL:
+                state[name][: len(old)] = value
+                if copy_from is not None:
+                    state[name][len(old) :] = value[old.index(copy_from)]
+            else:
+                state[name].copy_(value)
+    return new

@@ -1,0 +1,99 @@
+"""Where a run begins: with a fresh network, or with the weights of a published checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from atomfield.data.errors import InputError
+from atomfield.data.graph import Graph
+from atomfield.models import checkpoint
+from atomfield.models.config import NetworkConfig
+from atomfield.models.grow import grown
+from atomfield.models.network import AtomFieldNet
+
+from .config import PretrainConfig
+from .normalize import Statistics, normalize
+
+
+def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> tuple[AtomFieldNet, list[Any]]:
+    """The network with every scale that it lacks fitted on the training records, and those fits."""
+    start = None if config.start is None else checkpoint.load(config.start)
+    if start is not None:
+        _check_size(config, start.config)
+    size = NetworkConfig(**config.network.hyperparameters()) if start is None else start.config
+    statistics = Statistics(size)
+    atoms: dict[str, None] = {}
+    fields: dict[str, None] = {}
+    grids = False
+    for graphs in train_sets:
+        statistics.add(graphs)
+        for g in graphs:
+            (fields if g.world == "field" else atoms).setdefault(g.level)
+            grids = grids or g.grid_shape is not None
+    torch.manual_seed(config.seed)
+    if start is None:
+        net = AtomFieldNet(
+            NetworkConfig(
+                **config.network.for_data(grids=grids).hyperparameters(),
+                levels=(*atoms, *fields),
+                average_neighbors=16.0,
+                default_level_atoms=next(iter(atoms), ""),
+                default_level_field=next(iter(fields), ""),
+                auxiliary=config.auxiliary,
+            )
+        )
+        return net, normalize(net, statistics)
+    old = start.config
+    new = [level for level in (*atoms, *fields) if level not in old.levels]
+    parts = [
+        part for part in (*old.auxiliary, *config.auxiliary) if not (part == "direct" and config.fresh_heads)
+    ]
+    if "direct" in config.auxiliary:
+        parts.append("direct")
+    net = grown(
+        start,
+        old.model_copy(
+            update={
+                "levels": (*old.levels, *new),
+                "default_level_atoms": old.default_level_atoms or next(iter(atoms), ""),
+                "default_level_field": old.default_level_field or next(iter(fields), ""),
+                "auxiliary": tuple(dict.fromkeys(parts)),
+            }
+        ),
+        fresh_heads=config.fresh_heads,
+    )
+    _check_elements(net, statistics, old.levels)
+    return net, normalize(net, statistics, known=old.levels)
+
+
+def _check_elements(net: AtomFieldNet, statistics: Statistics, levels: Sequence[str]) -> None:
+    """Levels of the checkpoint keep their references, so that their records may have no other elements."""
+    from ase.data import chemical_symbols
+
+    for level, counts in statistics.counts.items():
+        if level not in levels:
+            continue
+        seen = np.flatnonzero(np.sum(counts, axis=0))
+        missing = [n for n in seen.tolist() if float(net.atom_head.reference[levels.index(level), n]) == 0.0]
+        if missing:
+            raise InputError(
+                f"level {level!r} of the checkpoint has no reference energy of {chemical_symbols[missing[0]]}, which the "
+                "records have; give these records a level of their own"
+            )
+
+
+def _check_size(config: PretrainConfig, found: NetworkConfig) -> None:
+    """A network that the configuration gives must be that of the checkpoint; one that it leaves out is."""
+    if "network" not in config.model_fields_set:
+        return
+    for name, value in config.network.hyperparameters().items():
+        theirs = getattr(found, name)
+        if name in config.network.model_fields_set and name != "contains" and theirs != value:
+            raise InputError(
+                f"network.{name} is {value!r} and the checkpoint's {theirs!r}; leave network out of a configuration with start",
+                str(config.start),
+            )

@@ -1,0 +1,72 @@
+"""A run that goes on from a published checkpoint: old levels to the bit, new levels beside them, fresh heads where asked."""
+
+import pytest
+import torch
+
+from atomfield.data.errors import InputError
+from atomfield.data.graph import collate
+from atomfield.models import checkpoint
+from atomfield.models.grow import HEADS, PER_LEVEL
+from atomfield.models.network import graphs_to_batch
+from atomfield.pretrain.config import PretrainConfig
+from atomfield.pretrain.start import build
+from tests.small import morse_clusters, small_network, waves
+
+
+@pytest.fixture
+def published(tmp_path):
+    net = small_network(auxiliary=("direct",)).eval()
+    with torch.no_grad():
+        net.atom_head.reference[0, [1, 6]] = -6.0
+        net.atom_head.energy_scale.fill_(0.7)
+        net.field_head.increment_rms.uniform_(0.5, 2.0)
+    return net, checkpoint.save(net, tmp_path / "model")
+
+
+def config_of(folder, **options):
+    return PretrainConfig(
+        streams=({"source": "x"}, {"source": "x", "objective": "masked_atoms"}), start=folder, **options
+    )
+
+
+def test_a_data_set_added_later_leaves_old_levels_as_they_were(published):
+    net, folder = published
+    new, fits = build(
+        config_of(folder), [morse_clusters(4), morse_clusters(6, 1, "other"), waves(2, level="sea")]
+    )
+    new.eval()
+    assert new.config.levels == ("morse", "wave", "other", "sea")
+    assert [f.level for f in fits] == ["other"] and fits[0].energies.keys() == {1, 6}
+    for name, value in net.state_dict().items():
+        found = new.state_dict()[name]
+        assert torch.equal(found[: len(value)] if name in PER_LEVEL else found, value), name
+    atoms, field = graphs_to_batch(net.config, morse_clusters(3)), collate([waves(1)[0].pair(0)])
+    for batch in (atoms, field):
+        before, after = net(batch), new(batch)
+        assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert float(new.atom_head.reference[2, 6]) != 0 and bool((new.field_head.increment_rms[3] != 1).any())
+    assert "elements" in new.config.auxiliary and "direct" in new.config.auxiliary
+
+
+def test_fresh_heads_keep_the_backbone_and_the_scales(published):
+    net, folder = published
+    new, _ = build(config_of(folder, fresh_heads=True), [morse_clusters(4)])
+    assert "direct" not in new.config.auxiliary  # the conservative stage has no use for it
+    parameters = dict(net.named_parameters())
+    for name, value in new.state_dict().items():
+        if name in parameters and name.startswith(HEADS):
+            assert not torch.equal(value, parameters[name]), name
+        elif name in net.state_dict():
+            assert torch.equal(value, net.state_dict()[name]), name
+
+
+def test_what_does_not_fit_the_checkpoint_is_refused(published):
+    _, folder = published
+    with pytest.raises(InputError, match="network.channels is 32 and the checkpoint's 8"):
+        build(config_of(folder, network="s"), [morse_clusters(2)])
+    graphs = morse_clusters(2)
+    graphs[0].species[1] = 9
+    with pytest.raises(InputError, match="level 'morse' of the checkpoint has no reference energy of F"):
+        build(config_of(folder), [graphs])
+    with pytest.raises(ValueError, match="fresh_heads is true without start"):
+        PretrainConfig(streams=({"source": "x"},), fresh_heads=True)
