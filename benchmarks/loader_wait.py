@@ -53,7 +53,7 @@ def measure(source: str, arguments: argparse.Namespace) -> None:
     config = PretrainConfig(
         streams=(StreamConfig(source=source, objective=objective),), network=NetworkSize()
     )
-    net, _ = build(config, [graphs])
+    net, *_ = build(config, [graphs])
     engine = TorchEngine(net, parameter_groups(net, 0.0), OptimizerConfig())
     stream = Stream(
         graphs,

@@ -178,6 +178,9 @@ class PretrainConfig(_Frozen):
     network: NetworkSize = NetworkSize()
     """``xs``, ``s``, ``m``, ``l``, or ``{size: s, channels: 48}``."""
     loss: LossWeights = LossWeights()
+    balance: Literal["fixed", "inverse_rms"] = "fixed"
+    """``fixed``: a residual counts in units of the one energy scale, whatever its level. ``inverse_rms``: those of energies,
+    forces and stress times (that scale / RMS force of the level), within a factor of 4; ``--plan`` prints them."""
     optimizer: OptimizerConfig = OptimizerConfig()
     steps: int = Field(1000, ge=1)
     max_time: float | None = None

@@ -34,6 +34,8 @@ class Targets:
     """denoise, denoise_forces: standard deviation in angstrom, the unit of the target."""
     direct: bool = False
     """Forces of the vector head instead of the gradient of the energy."""
+    balance: tuple[tuple[str, float], ...] = ()
+    """Factor on the residuals of energies, forces and stress per level, see ``balance.py``; 1 where a level is not named."""
 
     def wants(self, name: str) -> bool:
         return not self.terms or name in self.terms
@@ -44,6 +46,14 @@ def _huber(residual: Tensor) -> Tensor:
     return (
         F.huber_loss(residual, torch.zeros_like(residual), reduction="none", delta=HUBER_DELTA) / HUBER_DELTA
     )
+
+
+def _anchored(sums: dict[str, Tensor], out: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same sums with every output of the network in their graph, times zero: with ZeRO 3 all ranks must run back through the
+    same parameters, whatever labels their own micro-batches have."""
+    for name in list(sums)[:1]:
+        sums[name] = sums[name] + 0.0 * sum(value.sum() for value in out.values())
+    return sums
 
 
 def _labelled(values: Tensor) -> Tensor:
@@ -152,7 +162,7 @@ def _noise_sums(
         error = out["energy"] - torch.nan_to_num(batch.quantities["energy"].double())
         error = error / batch.nodes_per_graph().double() / net.atom_head.energy_scale
         sums["energy"] = weights.energy * _huber(torch.where(known, error, 0.0)).sum()
-    return sums
+    return _anchored(sums, out)
 
 
 def _field_sums(
@@ -210,13 +220,16 @@ def _atom_sums(
     def residual(name: str) -> Tensor:
         return out[name].double() - torch.nan_to_num(batch.quantities[name].double())
 
+    factors = dict(targets.balance)
+    factor_G = torch.tensor([factors.get(level, 1.0) for level in batch.levels], dtype=torch.float64)
+    scale = scale / factor_G.to(scale.device)
     if "energy" in wanted:
         add("energy", residual("energy") / atoms / scale, weights.energy)
     if "forces" in wanted:
-        add("forces", residual("forces") / scale, weights.forces)
+        add("forces", residual("forces") / scale[batch.graph_index, None], weights.forces)
     if "stress" in wanted:
         volume = torch.linalg.det(batch.cell).abs()
-        virial = residual("stress") * (volume / atoms)[:, None, None] / scale
+        virial = residual("stress") * (volume / atoms)[:, None, None] / scale[:, None, None]
         add("stress", to_irreps(virial, "0e+2e"), weights.stress)
     if "dipole" in wanted:
         add("dipole", residual("dipole"), weights.dipole)
@@ -242,4 +255,4 @@ def _atom_sums(
     if weights.physics:
         named = {k: out[k] for k in _predicted(net, batch, targets)}
         sums |= physics_loss.physics_sums(weights.physics, batch, named)
-    return sums
+    return _anchored(sums, out)

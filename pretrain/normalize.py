@@ -32,6 +32,7 @@ class Statistics:
     counts: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
     energies: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     force_squares: list[tuple[float, int]] = field(default_factory=list)
+    level_squares: dict[str, tuple[float, int]] = field(default_factory=dict)
     input_squares: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
     increment_squares: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
     neighbors: list[float] = field(default_factory=list)
@@ -61,7 +62,10 @@ class Statistics:
             self.energies[graph.level].append(float(graph.quantities["energy"]) - energy)
         if "forces" in graph.quantities:
             forces = graph.quantities["forces"] - force
-            self.force_squares.append((float(forces.double().square().sum()), forces.numel()))
+            own = float(forces.double().square().sum()), forces.numel()
+            self.force_squares.append(own)
+            total, number = self.level_squares.get(graph.level, (0.0, 0))
+            self.level_squares[graph.level] = (total + own[0], number + own[1])
 
     def _add_field(self, graph: Graph) -> None:
         for name, value in graph.quantities.items():

@@ -29,6 +29,7 @@ from atomfield.models.network import AtomFieldNet
 from atomfield.models.priors import explain
 
 from . import checkpoint
+from .balance import balance_lines
 from .clock import Clock
 from .config import PretrainConfig
 from .ema import Ema
@@ -57,13 +58,16 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
     sources = {name: open_source(name) for s in config.streams for name in s.sources}
     train_sets = {name: select(graphs, "train") for name, graphs in sources.items()}
     valid_sets = {name: select(graphs, "valid") for name, graphs in sources.items()}
-    net, fits = build(config, list(train_sets.values()))
+    net, fits, factors = build(config, list(train_sets.values()))
     net.backbone.recompute = config.recompute
     streams = [
-        _stream(config, number, train_sets, net.config.cutoff) for number in range(len(config.streams))
+        _stream(config, number, train_sets, net.config.cutoff, factors)
+        for number in range(len(config.streams))
     ]
     if rank == 0:
         console.print(_plan_table(config, net, streams, world_size))
+        for line in balance_lines(config, factors):
+            console.print(line, highlight=False)
         console.print("Reference energies\n" + reference_table(fits), highlight=False)
         atoms = [fit.level for fit in fits]
         for line in explain(net.config, atoms):
@@ -126,7 +130,7 @@ def _start(
         clock=clock,
     )
     validation = [
-        _stream(config, number, valid_sets, net.config.cutoff, noise=False)
+        _stream(config, number, valid_sets, net.config.cutoff, factors, noise=False)
         for number in range(len(config.streams))
         if config.streams[number].objective in ("supervised", "next_step")
         and any(len(valid_sets[name]) for name in config.streams[number].sources)
@@ -197,7 +201,12 @@ def select(graphs: Sequence[Graph], part: str) -> Subset:
 
 
 def _stream(
-    config: PretrainConfig, number: int, sets: dict[str, Subset], cutoff: float, noise: bool = True
+    config: PretrainConfig,
+    number: int,
+    sets: dict[str, Subset],
+    cutoff: float,
+    factors: tuple[tuple[str, float], ...],
+    noise: bool = True,
 ) -> Stream:
     s = config.streams[number]
     joined = Joined([sets[name] for name in s.sources])
@@ -205,7 +214,7 @@ def _stream(
     sigma = s.noise if noise else 0.0
     return Stream(
         joined,
-        Targets(s.objective, noise=sigma, direct=config.forces == "direct"),
+        Targets(s.objective, noise=sigma, direct=config.forces == "direct", balance=factors),
         cutoff=cutoff,
         max_edges=s.max_edges,
         max_nodes=s.max_nodes or UNLIMITED,

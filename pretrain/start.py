@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,12 +15,22 @@ from atomfield.models.config import NetworkConfig
 from atomfield.models.grow import grown
 from atomfield.models.network import AtomFieldNet
 
+from .balance import level_factors
 from .config import PretrainConfig
-from .normalize import Statistics, normalize
+from .normalize import ReferenceFit, Statistics, normalize
 
 
-def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> tuple[AtomFieldNet, list[Any]]:
-    """The network with every scale that it lacks fitted on the training records, and those fits."""
+class Built(NamedTuple):
+    """What a run begins with."""
+
+    net: AtomFieldNet
+    references: list[ReferenceFit]
+    factors: tuple[tuple[str, float], ...]
+    """Of the loss, per level: :func:`balance.level_factors`."""
+
+
+def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> Built:
+    """The network with every scale that it lacks fitted on the training records."""
     start = None if config.start is None else checkpoint.load(config.start)
     if start is not None:
         _check_size(config, start.config)
@@ -46,7 +56,8 @@ def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> tuple[At
                 auxiliary=config.auxiliary,
             )
         )
-        return net, normalize(net, statistics)
+        fits = normalize(net, statistics)
+        return Built(net, fits, level_factors(config.balance, net, statistics))
     old = start.config
     new = [level for level in (*atoms, *fields) if level not in old.levels]
     parts = [
@@ -67,7 +78,8 @@ def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> tuple[At
         fresh_heads=config.fresh_heads,
     )
     _check_elements(net, statistics, old.levels)
-    return net, normalize(net, statistics, known=old.levels)
+    fits = normalize(net, statistics, known=old.levels)
+    return Built(net, fits, level_factors(config.balance, net, statistics))
 
 
 def _check_elements(net: AtomFieldNet, statistics: Statistics, levels: Sequence[str]) -> None:

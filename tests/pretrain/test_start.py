@@ -8,7 +8,9 @@ from atomfield.data.graph import collate
 from atomfield.models import checkpoint
 from atomfield.models.grow import HEADS, PER_LEVEL
 from atomfield.models.network import graphs_to_batch
-from atomfield.pretrain.config import PretrainConfig
+from atomfield.pretrain.balance import balance_lines
+from atomfield.pretrain.config import LossWeights, PretrainConfig
+from atomfield.pretrain.losses import Targets, loss_sums
 from atomfield.pretrain.start import build
 from tests.small import morse_clusters, small_network, waves
 
@@ -31,7 +33,7 @@ def config_of(folder, **options):
 
 def test_a_data_set_added_later_leaves_old_levels_as_they_were(published):
     net, folder = published
-    new, fits = build(
+    new, fits, _ = build(
         config_of(folder), [morse_clusters(4), morse_clusters(6, 1, "other"), waves(2, level="sea")]
     )
     new.eval()
@@ -50,7 +52,7 @@ def test_a_data_set_added_later_leaves_old_levels_as_they_were(published):
 
 def test_fresh_heads_keep_the_backbone_and_the_scales(published):
     net, folder = published
-    new, _ = build(config_of(folder, fresh_heads=True), [morse_clusters(4)])
+    new, *_ = build(config_of(folder, fresh_heads=True), [morse_clusters(4)])
     assert "direct" not in new.config.auxiliary  # the conservative stage has no use for it
     parameters = dict(net.named_parameters())
     for name, value in new.state_dict().items():
@@ -70,3 +72,35 @@ def test_what_does_not_fit_the_checkpoint_is_refused(published):
         build(config_of(folder), [graphs])
     with pytest.raises(ValueError, match="fresh_heads is true without start"):
         PretrainConfig(streams=({"source": "x"},), fresh_heads=True)
+
+
+def test_levels_are_balanced_by_their_forces_where_asked():
+    strong = morse_clusters(8, 2, "strong")
+    for graph in strong:
+        graph.quantities["forces"] *= 3
+    graphs = [*morse_clusters(8, 2, "weak"), *strong]
+    streams = ({"source": "x", "weight": 0.5},)
+    plain = build(PretrainConfig(streams=streams), [graphs])
+    balanced = build(PretrainConfig(streams=streams, balance="inverse_rms"), [graphs])
+    assert (
+        plain.factors == () and "1 for every level" in balance_lines(PretrainConfig(streams=streams), ())[-1]
+    )
+    factors = dict(balanced.factors)
+    assert factors["weak"] / factors["strong"] == pytest.approx(3.0)
+    assert balanced.net.atom_head.energy_scale == plain.net.atom_head.energy_scale  # one scale for all
+    assert "energy 2, forces 5" in balance_lines(PretrainConfig(streams=streams), ())[1]
+    batch = graphs_to_batch(plain.net.config, [graphs[0], strong[0]])
+    sums = [
+        loss_sums(b.net, b.net, batch, Targets("supervised", ("forces",), balance=b.factors), LossWeights())[
+            "forces"
+        ]
+        for b in (plain, balanced)
+    ]
+    residual = plain.net(batch)["forces"] - batch.quantities["forces"]
+    by_hand = residual / plain.net.atom_head.energy_scale
+    by_hand = by_hand * torch.tensor([factors[level] for level in batch.levels])[batch.graph_index, None]
+    huber = (
+        torch.nn.functional.huber_loss(by_hand, torch.zeros_like(by_hand), reduction="none", delta=0.1) / 0.1
+    )
+    assert float(sums[1]) == pytest.approx(10.0 * float(huber.mean(1).sum()), rel=1e-5)
+    assert float(sums[0]) != pytest.approx(float(sums[1]), rel=1e-2)
