@@ -130,7 +130,7 @@ def _start(
         clock=clock,
     )
     validation = [
-        _stream(config, number, valid_sets, net.config.cutoff, factors, noise=False)
+        _stream(config, number, valid_sets, net.config.cutoff, (), noise=False)
         for number in range(len(config.streams))
         if config.streams[number].objective in ("supervised", "next_step")
         and any(len(valid_sets[name]) for name in config.streams[number].sources)

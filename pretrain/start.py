@@ -73,6 +73,7 @@ def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> Built:
                 "default_level_atoms": old.default_level_atoms or next(iter(atoms), ""),
                 "default_level_field": old.default_level_field or next(iter(fields), ""),
                 "auxiliary": tuple(dict.fromkeys(parts)),
+                "uncertainty": None,  # of other weights
             }
         ),
         fresh_heads=config.fresh_heads,
