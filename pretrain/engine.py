@@ -73,7 +73,7 @@ def deepspeed_json(
 ) -> dict[str, Any]:
     """DeepSpeed's configuration, generated from ours and written into the run; clipping is explicit because its default is 1, and
     buckets are no larger than the network because by default they take 2 GB of a GPU."""
-    bucket = max(1, min(parameters, 500_000_000))
+    bucket = max(2, min(parameters + parameters % 2, 500_000_000))  # ZeRO wants an even number
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": accumulation,
