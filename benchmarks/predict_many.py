@@ -117,7 +117,8 @@ def main() -> None:
     command = [sys.executable, "-m", "atomfield", "predict", str(model), str(store), "--out", str(out)]
     command += ["--workers", str(options.workers), "--device", "cpu"]
     num_parts = -(-options.records // 2000)
-    shares = sorted(random.Random(0).uniform(0.05, 0.95) for _ in range(options.kills))
+    draw = random.Random(0)
+    shares = sorted(draw.uniform(0.05, 0.95) for _ in range(options.kills))
     peaks, begun = [], time.monotonic()
     for share in shares:
         ended, peak = run(command, out, max(1, int(share * num_parts)))

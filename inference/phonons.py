@@ -161,13 +161,13 @@ def phonons(
     engine.forces = np.array(forces)
     engine.produce_force_constants(show_drift=False)
     engine.symmetrize_force_constants(show_drift=False)
-    bands = _bands(engine, path, points)
+    q, along, frequencies, ticks, breaks = _bands(engine, path, points)
     engine.run_mesh(mesh)
     engine.run_total_dos()
     engine.run_thermal_properties(t_min=0, t_max=1000, t_step=10, cutoff_frequency=1e-3)
     dos, heat = engine.total_dos, engine.thermal_properties
     found = Phonons(
-        *bands,
+        q, along, frequencies, ticks, breaks,
         np.asarray(dos.frequency_points), np.asarray(dos.dos), np.asarray(heat.temperatures),
         np.asarray(heat.free_energy) * _KJ_PER_MOL, np.asarray(heat.entropy) * _KJ_PER_MOL / 1000,
         np.asarray(heat.heat_capacity) * _KJ_PER_MOL / 1000,

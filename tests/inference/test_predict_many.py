@@ -43,7 +43,7 @@ def records() -> list[Graph]:
 
 def work_of(folder: Path, source, out: Path, skip_bad: bool = False, chunk: int = 5) -> Work:
     parts = Parts(out, len(source), {"source": identity_of(source)}, chunk)
-    return Work(folder, "cpu", None, source, parts, True, skip_bad, 60_000)
+    return Work(folder, "cpu", None, source, parts, True, None, skip_bad, 60_000)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".extxyz"])
@@ -121,7 +121,7 @@ if __name__ == "__main__":
     from atomfield.inference.predict_many import Work, identity_of, predict_many
     store = Store(sys.argv[2])
     parts = Parts(Path(sys.argv[3]), len(store), {"source": identity_of(store)}, 10)
-    predict_many(Work(Path(sys.argv[1]), "cpu", None, store, parts, True, False, 60_000), workers=2)
+    predict_many(Work(Path(sys.argv[1]), "cpu", None, store, parts, True, None, False, 60_000), workers=2)
 """
 
 
