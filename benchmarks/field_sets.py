@@ -3,7 +3,7 @@
 ``flows``: decaying Navier-Stokes, tested at viscosities that training never has. ``obstacles``: the same around discs and
 ellipses, tested at obstacles of their own. Both are generated (``data/generate``). ``wake``: the cylinder wake of a public data
 set (folder ``cylinder_wake_nek5000``), interpolated to a uniform grid, since a Fourier neural operator needs one; consecutive
-blocks of time with a gap of one shedding period.
+blocks of time with a gap of one shedding period. Ours is told the velocity far upstream, a vector that turns with the input.
 
 The state is the velocity. Every package reads the same arrays: ``velocity [S, T, nx, ny, 2]``, ``solid [S, nx, ny]`` and
 ``viscosity [S]``; ours reads them as graphs, whose walls have normals.
@@ -116,7 +116,11 @@ def _wake(file: Path) -> dict[str, list[Graph]]:
                 edges={"grid": grid_edges(shape, (False, False))},
                 grid_shape=shape,
                 volume=torch.full((len(points),), WAKE_SPACING**2),
-                quantities={"velocity": flat(velocity[mask]).float(), "normal": flat(normal)},
+                quantities={
+                    "velocity": flat(velocity[mask]).float(),
+                    "normal": flat(normal),
+                    "inflow": torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64),
+                },
                 conditions={"viscosity": VISCOSITY},
                 level="wake",
                 group=f"wake-{part}",

@@ -215,6 +215,12 @@ class Graph:
             if not np.isfinite(array).all():
                 self._refuse(f"quantity {name!r} has values that are not finite; leave out what is unknown")
 
+    @property
+    def is_periodic_grid(self) -> bool:
+        """Whether the points are a regular grid that repeats along each of its axes."""
+        shape = self.grid_shape
+        return shape is not None and bool(self.pbc[: len(shape)].all())
+
     def definition(self, name: str) -> Quantity:
         """The vocabulary's entry, or this record's own definition of a user's property."""
         q = self.properties.get(name) or VOCABULARY.get(name)

@@ -140,7 +140,7 @@ def _draw_cell(graph: Graph, axes: Axes, view: np.ndarray, center: np.ndarray) -
 
 # ---------------------------------------------------------------------- fields
 def _draw_field(graph: Graph, figure: Figure) -> None:
-    names = [n for n in FIELD_INPUTS if n in graph.quantities and n not in ("normal", "gravity")]
+    names = [n for n in FIELD_INPUTS if n in graph.quantities and n not in ("normal", "gravity", "inflow")]
     last = graph.num_times - 1
     moments = sorted({round(last * i / (_MOST_TIMES - 1)) for i in range(_MOST_TIMES)})
     if not names:

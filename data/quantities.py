@@ -244,6 +244,15 @@ _FIELDS = (
         "normal", "1o", "node", "1", "outward unit normal of a wall, zero elsewhere", trusted=("normal",)
     ),
     Quantity("gravity", "1o", "graph", "field", "uniform body force", synonyms=("g",), trusted=("gravity",)),
+    Quantity(
+        "inflow",
+        "1o",
+        "graph",
+        "field",
+        "velocity far upstream, which no point of an open domain may show",
+        synonyms=("freestream", "U_inf", "u_inf"),
+        trusted=("inflow",),
+    ),
 )
 VOCABULARY: dict[str, Quantity] = {q.name: q for q in _ATOMS + _FIELDS}
 FIELD_STATES: tuple[str, ...] = (
@@ -257,7 +266,7 @@ FIELD_STATES: tuple[str, ...] = (
     "magnetic_field",
 )
 """Quantities of a field that evolve in time, in the order of the model's channels."""
-FIELD_INPUTS: tuple[str, ...] = (*FIELD_STATES, "permeability", "normal", "gravity")
+FIELD_INPUTS: tuple[str, ...] = (*FIELD_STATES, "permeability", "normal", "gravity", "inflow")
 """Quantities of a field that the model reads."""
 
 

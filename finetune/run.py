@@ -212,9 +212,9 @@ def prepare_network(
     ]
     notes = [f"{f.config.name}: {f.reason}" for f in fits]
     if start is None:
-        size = config.network.for_data(grids=any(g.grid_shape is not None for g in graphs))
+        size = config.network.for_data(grids=any(g.is_periodic_grid for g in graphs))
         if size.fourier and config.network.fourier is None:
-            notes.append("regular grids: every layer also works in Fourier space (network.fourier)")
+            notes.append("periodic grids: every layer also works in Fourier space (network.fourier)")
         net = fresh(size, task, level, fits, config.seed)
     else:
         torch.manual_seed(config.seed)

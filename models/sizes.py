@@ -55,7 +55,7 @@ class NetworkSize(BaseModel):
     long_range_smallest: float = 1.5
     long_range_largest: float = 12.0
     fourier: bool | None = None
-    """Messages through Fourier space for fields on regular grids (``models/fourier.py``). None: if training data has such."""
+    """Messages through Fourier space for fields on regular grids (``models/fourier.py``). None: if data has periodic ones."""
     electrostatics: bool = False
 
     @model_validator(mode="before")
@@ -81,7 +81,7 @@ class NetworkSize(BaseModel):
         return self.model_dump(exclude={"size"}) | {"fourier": bool(self.fourier)}
 
     def for_data(self, *, grids: bool) -> NetworkSize:
-        """The size with ``fourier`` decided: on for fields on regular ``grids``, and never in the control."""
+        """The size with ``fourier`` decided: on for fields on periodic ``grids``, and never in the control."""
         if self.fourier is not None:
             return self
         return self.model_copy(update={"fourier": grids and self.symmetry == "O3"})

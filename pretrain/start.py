@@ -43,7 +43,7 @@ def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> Built:
         statistics.add(graphs)
         for g in graphs:
             (fields if g.world == "field" else atoms).setdefault(g.level)
-            grids = grids or g.grid_shape is not None
+            grids = grids or g.is_periodic_grid
     torch.manual_seed(config.seed)
     if start is None:
         net = AtomFieldNet(

@@ -191,6 +191,7 @@ def cavity() -> Graph:
             "magnetic_field": torch.randn(24, 3, generator=random, dtype=torch.float64),
             "normal": normal * wall[:, None],
             "gravity": torch.tensor([0.1, -0.3, -0.9], dtype=torch.float64),
+            "inflow": torch.tensor([1.1, 0.2, -0.4], dtype=torch.float64),
         },
     )  # fmt: skip
 
