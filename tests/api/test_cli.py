@@ -334,3 +334,44 @@ def test_evaluate_predict_and_simulate(tmp_path, water, checkpoint, capsys):
     assert len((tmp_path / "md" / "log.csv").read_text().splitlines()) == 7
     assert (tmp_path / "md" / "trajectory.extxyz").is_file()
     assert "there is no record 7" in mistake(capsys, *words, "--record", 7, "--out", tmp_path / "md")
+
+
+def test_simulate_stops_resumes_and_is_analyzed(tmp_path, water, checkpoint, capsys):
+    words = [
+        "simulate",
+        checkpoint,
+        water,
+        "--mode",
+        "nvt",
+        "--timestep",
+        "0.1",
+        "--interval",
+        "1",
+        "--out",
+        tmp_path / "md",
+    ]
+
+    def run(*more: object) -> int:
+        return main([str(word) for word in [*words, *more]])
+
+    assert run("--steps", "60", "--stop-when", "temperature>1") == 3
+    assert "STOPPED: the temperature is" in capsys.readouterr().out
+    assert run("--steps", "60") == 0
+    assert run("--steps", "120", "--resume") == 0
+    assert "60 steps in" in capsys.readouterr().out
+    assert len((tmp_path / "md" / "log.csv").read_text().splitlines()) == 122
+    said = mistake(capsys, *words, "--steps", 130, "--resume", "--temperature", 500)
+    assert "had temperature = 300.0, now it is 500.0" in said
+    assert main(["analyze", str(tmp_path / "md"), "--out", str(tmp_path / "found")]) == 0
+    numbers = json.loads((tmp_path / "found" / "metrics.json").read_text())
+    assert {"diffusion_O_cm2_per_s", "diffusion_H_error_cm2_per_s"} <= set(numbers)
+    assert (tmp_path / "found" / "msd.png").stat().st_size > 5000
+    for wrong, said in (
+        (["--stop-when", "force<3"], "--stop-when: found 'force<3'"),
+        (["--mode", "neb"], "neb needs the other end"),
+        (["--mode", "elastic", "--as-it-is"], "periodic in three directions"),
+        (["--mode", "phonons", "--supercell", "2,2"], "--supercell: found '2,2'"),
+        (["--all"], "relaxed in fixed cells"),
+    ):
+        assert said in mistake(capsys, *words, *wrong)
+    assert "no such file" in mistake(capsys, "analyze", tmp_path / "nothing", "--out", tmp_path / "x")
