@@ -36,8 +36,10 @@ def steady_sections(a: Assessment, out: Path) -> list[Section]:
             figure = field_plots.steady(graph, name, inputs, truth[k], predicted[k])
             caption = f"{name}: the record of {which} error ({graph.provenance}; relative L2 error {number(float(errors[k]))})."
             shown.append(save_picture(figure, f"steady_{name}_{which}", out, caption))
-        flat = [np.concatenate([x.ravel() for x in part]) for part in (truth, predicted)]
-        panels.append(atom_plots.Parity(*flat, name, unit_of(a.graphs, name).replace("field", "")))
+        all_true, all_found = (np.concatenate([x.ravel() for x in part]) for part in (truth, predicted))
+        panels.append(
+            atom_plots.Parity(all_true, all_found, name, unit_of(a.graphs, name).replace("field", ""))
+        )
         rows += [
             (float(errors[k]), [str(a.graphs[kept[k]].provenance), name, number(float(errors[k]))])
             for k in order[-WORST:]

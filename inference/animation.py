@@ -37,7 +37,7 @@ def animate(found: Forecast, path: Path, quantity: str = "") -> Path:
         axes.set_title(title, fontsize=10)
     if not _is_line(found):
         figure.colorbar(artists[0][0], ax=list(axes_of), label=name, shrink=0.85)
-    title = figure.suptitle("")
+    heading = figure.suptitle("")
 
     def show(frame: int) -> list[Any]:
         for artist, values in artists:
@@ -45,7 +45,7 @@ def animate(found: Forecast, path: Path, quantity: str = "") -> Path:
                 artist.set_ydata(values[frame])
             else:
                 artist.set_array(values[frame].reshape(artist.get_array().shape))
-        title.set_text(f"t = {found.times[frame]:.4g}")
+        heading.set_text(f"t = {found.times[frame]:.4g}")
         return []
 
     FuncAnimation(figure, show, frames=shown.tolist()).save(path, writer=PillowWriter(fps=10), dpi=80)

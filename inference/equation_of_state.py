@@ -8,7 +8,7 @@ B0 = V0 E''(V0) and B0' = -1 - V0 E'''(V0) / E''(V0).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -96,7 +96,7 @@ def equation_of_state(
             one.calc = atoms.calc
             one.set_cell(atoms.cell * ratio ** (1 / 3), scale_atoms=True)
             filtered = FrechetCellFilter(one, constant_volume=True)
-            if not FIRE(filtered, logfile=None).run(fmax=fmax, steps=steps):  # type: ignore[arg-type]
+            if not FIRE(filtered, logfile=None).run(fmax=fmax, steps=steps):
                 remarks.append(
                     f"the relaxation at {100 * ratio:.1f} % of the volume did not converge in {steps} steps"
                 )
@@ -124,7 +124,7 @@ def fitted(
     x = (volumes / scale) ** (-2 / 3)
     middle, half = x.mean(), np.ptp(x) / 2  # a well-conditioned fit, then back to plain powers
     shifted = np.polynomial.Polynomial.fit(x, energies, 3, domain=[middle - half, middle + half])
-    polynomial = shifted.convert()
+    polynomial: Any = shifted.convert()
     slope, bend, third = polynomial.deriv(), polynomial.deriv(2), polynomial.deriv(3)
     minima = [r.real for r in slope.roots() if abs(r.imag) < 1e-10 and r.real > 0 and bend(r.real) > 0]
     if not minima:

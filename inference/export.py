@@ -159,7 +159,7 @@ def traced(net: AtomFieldNet, level: str) -> tuple[torch.fx.GraphModule, tuple[T
 
     for part in net.modules():
         if hasattr(part, "fused"):
-            part.fused = False
+            setattr(part, "fused", False)  # noqa: B010 (modules promise tensors for any name)
     example = _example(str(net.device))
     module = EnergyForcesStress(net, level)
     return make_fx(module, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*example), example

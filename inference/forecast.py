@@ -262,5 +262,5 @@ def resampled(graph: Graph, shape: tuple[int, ...]) -> Graph:
         edges={"grid": grid_edges(shape, tuple(bool(p) for p in graph.pbc[:d]))},
         quantities=quantities,
         grid_shape=tuple(shape),
-        spacing=float(torch.diagonal(graph.cell)[:d].prod() / np.prod(shape)) ** (1 / d),
+        spacing=(float(torch.diagonal(graph.cell)[:d].prod()) / float(np.prod(shape))) ** (1 / d),
     )

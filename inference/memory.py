@@ -97,8 +97,8 @@ def kept_bytes(net: AtomFieldNet, batch: GraphBatch, stress: bool) -> float:
 def available_bytes(device: torch.device) -> float:
     """Free memory where tensors of ``device`` live."""
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        left, _ = torch.cuda.mem_get_info(device)
+        return left + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     free = float("inf")
     rows: dict[str, Any] = {}
     if (info := Path("/proc/meminfo")).is_file():

@@ -118,7 +118,7 @@ def reaction_path(
     with counted(f"band of {images + 2}", steps, progress, console) as advance:
         for climb, least in ((False, 3 * fmax), (True, fmax)):
             chain.climb = climb
-            walker = FIRE(chain, logfile=None)  # type: ignore[arg-type]
+            walker = FIRE(chain, logfile=None)
             for done in walker.irun(fmax=least, steps=steps // 2):
                 residual = float(np.linalg.norm(chain.get_forces().reshape(-1, 3), axis=1).max())
                 advance(f"{'climbing, ' if climb else ''}fmax {residual:.3f}")

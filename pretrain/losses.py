@@ -128,7 +128,8 @@ def loss_sums(
                 weights.physics, batch, {k: out[k] for k in _predicted(net, batch, targets) if k in out}
             )
         case "supervised" if batch.world == "field":  # a steady problem
-            return _field_sums(net, predict(batch), batch, targets, weights)
+            out, rms = predict(batch), net.field_head.increment_rms
+            return _field_sums(net, out, batch, targets, rms, "field", weights.field)
         case "supervised":
             return _atom_sums(net, predict, batch, targets, weights)
 

@@ -107,7 +107,7 @@ def rollout(
     print("Written: " + ", ".join(str(f) for f in files))
 
 
-def _states(found, out: Path) -> Path:  # type: ignore[no-untyped-def]
+def _states(found, out: Path) -> Path:
     """All states with their start: NetCDF, or npz."""
     import numpy as np
 

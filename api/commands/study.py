@@ -30,7 +30,7 @@ class Choices:
 
 def study(mode: Study, atoms: Atoms, choices: Choices, out: Path, console: Console) -> None:
     """Compute one property and leave everything in ``out``; remarks go to stderr."""
-    shown = {"progress": console.is_terminal, "console": console}
+    bar = console.is_terminal
     fmax = choices.fmax or (0.05 if mode == "neb" else 0.001)
     files: list[Path] = []
     if mode != "neb" and not choices.prepared:
@@ -38,40 +38,46 @@ def study(mode: Study, atoms: Atoms, choices: Choices, out: Path, console: Conso
     found: Any
     match mode:
         case "eos":
-            from atomfield.inference.equation_of_state import equation_of_state, figure
+            from atomfield.inference import equation_of_state as volumes
 
-            found = equation_of_state(atoms, fmax=fmax, **shown)
-            picture, rows = figure(found), _eos_table(found, out / "eos.csv")
+            found = volumes.equation_of_state(atoms, fmax=fmax, progress=bar, console=console)
+            picture, rows = volumes.figure(found), _eos_table(found, out / "eos.csv")
             files.append(rows)
         case "elastic":
-            from atomfield.inference.elastic import elastic_constants, figure
+            from atomfield.inference import elastic
 
-            found = elastic_constants(atoms, fmax=fmax, **shown)
-            picture = figure(found)
+            found = elastic.elastic_constants(atoms, fmax=fmax, progress=bar, console=console)
+            picture = elastic.figure(found)
             _matrix(found.matrix, out / "elastic.csv")
             files.append(out / "elastic.csv")
         case "phonons":
-            from atomfield.inference.phonons import figure, phonons
+            from atomfield.inference import phonons
 
-            found = phonons(atoms, supercell=choices.supercell, **shown)
-            picture = figure(found)
+            found = phonons.phonons(atoms, supercell=choices.supercell, progress=bar, console=console)
+            picture = phonons.figure(found)
             files += found.save(out)
         case "vibrations":
-            from atomfield.inference.vibrations import figure, vibrations
+            from atomfield.inference import vibrations
 
-            found = vibrations(atoms, **shown)
-            picture = figure(found)
+            found = vibrations.vibrations(atoms, progress=bar, console=console)
+            picture = vibrations.figure(found)
             files += found.save(out)
             _modes(found)
         case "neb":
-            from atomfield.inference.reaction_path import figure, reaction_path
+            from atomfield.inference import reaction_path as paths
 
             if choices.end is None:
                 raise InputError("neb needs the other end of the path: --end FILE", "--end")
-            found = reaction_path(
-                atoms, choices.end, images=choices.images, fmax=fmax, steps=choices.steps, **shown
+            found = paths.reaction_path(
+                atoms,
+                choices.end,
+                images=choices.images,
+                fmax=fmax,
+                steps=choices.steps,
+                progress=bar,
+                console=console,
             )
-            picture = figure(found)
+            picture = paths.figure(found)
             files += found.save(out)
     picture.savefig(out / f"{mode}.png", dpi=150)
     numbers = found.metrics()
