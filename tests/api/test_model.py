@@ -72,7 +72,7 @@ def test_dtype_and_summary(model: atomfield.Model, tmp_path: Path) -> None:
     assert about["parameters"] == sum(p.numel() for p in model.net.parameters())
     assert about["dtype"] == "float64"
     assert about["levels"] == list(model.net.config.levels)
-    assert about["properties"] == {p.name: "regression" for p in model.net.config.properties}
+    assert about["properties"] == {p.name: p.kind for p in model.net.config.properties}
     assert "float64" in repr(model)
 
 
