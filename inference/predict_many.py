@@ -48,9 +48,9 @@ class Work:
     source: Sequence[Graph]
     parts: Parts
     forces: bool
+    coverage: float | None
     skip_bad: bool
     max_edges: int
-    coverage: float | None = 0.9
 
 
 def predict_many(

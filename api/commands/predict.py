@@ -180,7 +180,7 @@ def _work(
         graphs,
         Parts(out, len(graphs), about),
         forces,
+        coverage,
         skip_bad,
         max_edges,
-        coverage,
     )
