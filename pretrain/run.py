@@ -179,9 +179,12 @@ def start_processes(device: str, timeout: float = 1800.0) -> None:
     import deepspeed
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    patience = timedelta(seconds=timeout)
     deepspeed.init_distributed(
-        "nccl" if device.startswith("cuda") else "gloo", verbose=False, timeout=timedelta(seconds=timeout)
+        "nccl" if device.startswith("cuda") else "gloo", verbose=False, timeout=patience
     )
+    # the groups that DeepSpeed builds itself would wait torch's own 30 minutes for a rank that died meanwhile
+    deepspeed.comm.comm.cdb.new_group = lambda ranks: torch.distributed.new_group(ranks, timeout=patience)
 
 
 def pick_device(wanted: str) -> str:
