@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
 from small_runs import start, write_sources
 
 from atomfield.pretrain import loop
@@ -42,6 +41,8 @@ def trained(
     options: dict[str, Any], folder: Path, ranks: int
 ) -> tuple[list[Any], dict[str, Any], list[float]]:
     """(records of each step's micro-batches, first gradient by parameter, losses)."""
+    from safetensors.torch import load_file  # imports torch, which must not start threads before the forks
+
     folder.mkdir()
     out = folder / "run"
     child = start({**options, "out": str(out)}, folder / "log", ranks, prepare=lambda: note_records(folder))
