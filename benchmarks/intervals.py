@@ -26,7 +26,8 @@ from atomfield.data.readers import ReadOptions
 from atomfield.data.source import open_source
 from atomfield.finetune.config import FinetuneConfig
 from atomfield.finetune.evaluate import evaluate
-from atomfield.finetune.run import Parts, finetune
+from atomfield.finetune.parts import Parts
+from atomfield.finetune.run import finetune
 from atomfield.finetune.scores import roc_auc
 from atomfield.inference.predict import predict_graphs
 from atomfield.models import checkpoint

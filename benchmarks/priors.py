@@ -25,7 +25,8 @@ from rich.console import Console
 from atomfield.data.graph import Graph
 from atomfield.data.source import open_source
 from atomfield.finetune.config import FinetuneConfig
-from atomfield.finetune.run import Parts, finetune
+from atomfield.finetune.parts import Parts
+from atomfield.finetune.run import finetune
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,9 @@ EXAMPLES = {
     "deepspeed --module atomfield pretrain mine.yaml",
     "finetune": "atomfield finetune --from runs/quickstart/pretrain --train train.xyz --test test.xyz --target energy,forces "
     "--out runs/mine\n"
-    "atomfield finetune --from scratch --train cifs/ --target bulk_modulus --max-time 20m --out runs/moduli",
+    "atomfield finetune --from scratch --train cifs/ --target bulk_modulus --max-time 20m --out runs/moduli\n"
+    "atomfield finetune --from CKPT --train table.csv --target logS --strategy lora --folds 5 --out runs/folds\n"
+    "atomfield finetune --from CKPT --train table.csv --target logS --learning-curve 50,200,all --control --out runs/curve",
     "evaluate": "atomfield evaluate runs/mine test.xyz --target energy,forces --out runs/mine-on-test",
     "predict": "atomfield predict runs/mine candidates.csv --out answers.csv\n"
     "atomfield predict runs/mine stores/million --workers 8 --out answers.parquet",

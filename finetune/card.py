@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from atomfield.models.network import AtomFieldNet
 
     from .config import FinetuneConfig
-    from .run import Parts
+    from .parts import Parts
     from .tasks import Task
 
 MOST_FILES = 8

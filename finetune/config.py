@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from atomfield.models.sizes import NetworkSize
 from atomfield.pretrain.config import LossWeights
+
+Strategy = Literal["full", "heads", "frozen", "lora", "scratch"]
 
 
 class FinetuneConfig(BaseModel):
@@ -34,8 +36,13 @@ class FinetuneConfig(BaseModel):
     """With ``on_bad: skip``, the share of the records of a source that may be skipped."""
     on_leak: Literal["report", "raise"] = "report"
     """Test records that are in the training set: report metrics with and without them, or stop."""
+    on_wrong: Literal["raise", "report"] = "raise"
+    """Labels that are almost surely mistaken (units, signs, kinds of energies, forgotten charge or spin): stop, or print it."""
     level: str = ""
     """Name of the level of theory or solver of this data; a new one gets a row of its own in every head."""
+    references: Literal["refit", "carry"] = "refit"
+    """Reference energies of the elements: fitted on the new records, or carried over from the level that the new one starts from,
+    with fits for new elements only. The table is printed."""
     task: Literal["auto", "regression", "classification"] = "auto"
     pooling: Literal["auto", "sum", "mean"] = "auto"
     parity: Literal["even", "odd"] = "even"
@@ -47,6 +54,30 @@ class FinetuneConfig(BaseModel):
     """Target -> the names of its classes where there are more than two: ``{phase: [cubic, hexagonal, other]}``."""
     nonnegative: tuple[str, ...] = ()
     """Targets that are never below zero (spectra, densities of states): predictions are kept there."""
+    strategy: Literal["auto", "full", "heads", "frozen", "lora", "scratch"] = "auto"
+    """``full``: all weights, slower towards the input. ``heads``: heads only. ``frozen``: a closed form on fixed features.
+    ``lora``: low-rank adapters, merged at the end. ``scratch``: the checkpoint's network from random weights. ``auto`` chooses
+    and says why."""
+    layer_decay: float = Field(0.8, gt=0, le=1)
+    """full: learning rate of a layer relative to the next one towards the heads."""
+    lora_rank: int | None = Field(None, ge=1)
+    """None: the largest whose adapters are below 5 % of the weights."""
+    least_records: int = Field(10, ge=1)
+    """Fewer training and validation records are refused."""
+    replay: tuple[str, ...] = ()
+    """Records of levels that the checkpoint knows, mixed into training so that these are not forgotten; off unless given."""
+    replay_weight: float = Field(1.0, gt=0)
+    """Weight of the replayed records in the loss; the new ones have 1."""
+    control: bool = False
+    """Train the same network from random weights beside it (in ``out/scratch``) and show both."""
+    search: int = Field(0, ge=0)
+    """Trials of a search for hyper-parameters before the run, judged on validation records alone; see ``search.py``."""
+    folds: int | str | None = None
+    """Cross-validation: a number of folds, or a file that names the test records of each."""
+    by_id: str = ""
+    """Key of the ids that the file of folds names records by; empty: record numbers."""
+    learning_curve: tuple[int | Literal["all"], ...] = ()
+    """Numbers of training records to train with, each a part of the next."""
     valid_fraction: float = Field(0.1, gt=0, lt=0.9)
     max_time: float | None = None
     """Seconds of training; the schedule fits into them."""
@@ -56,7 +87,7 @@ class FinetuneConfig(BaseModel):
     """Edges of one micro-batch. None: by task."""
     max_graphs: int | None = Field(None, ge=1)
     learning_rate: float | None = Field(None, gt=0)
-    """None: 2e-3 from a checkpoint, 4e-3 from scratch."""
+    """None: 2e-3 for all weights, 1e-2 for heads, 4e-3 for adapters and from scratch."""
     weight_decay: float = Field(1e-3, ge=0)
     gradient_clipping: float = Field(10.0, gt=0)
     ema_decay: float = Field(0.99, ge=0, lt=1)
@@ -74,3 +105,20 @@ class FinetuneConfig(BaseModel):
     dtype: Literal["float32", "float64"] = "float32"
     recompute: bool = False
     """Activation checkpointing: layers are computed again in backward passes, for less memory and more time."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> FinetuneConfig:
+        asked = [n for n in ("search", "folds", "learning_curve") if getattr(self, n)]
+        if len(asked) > 1:
+            raise ValueError(f"{asked[0]} and {asked[1]} are asked for at once, expected one of them")
+        if isinstance(self.folds, int) and self.folds < 2:
+            raise ValueError(f"folds is {self.folds}, expected 2 or more, or a file")
+        if self.folds is not None and (self.valid or self.test):
+            raise ValueError("folds are made of the training records: leave out valid and test")
+        if self.by_id and not isinstance(self.folds, str):
+            raise ValueError("by_id is for a file of folds, which folds names")
+        if any(isinstance(n, int) and n < 2 for n in self.learning_curve):
+            raise ValueError("learning_curve has a number of records below 2")
+        if self.control and (self.start == "scratch" or self.strategy == "scratch"):
+            raise ValueError("control is the run from scratch, which this run is already")
+        return self

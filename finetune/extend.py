@@ -6,6 +6,7 @@ Old rows keep their values and their places, so the old levels still answer as b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,18 +17,18 @@ from atomfield.models.config import ByLevel, NetworkConfig
 from atomfield.models.grow import grown
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
 from atomfield.models.sizes import NetworkSize
-from atomfield.pretrain.normalize import (
-    ReferenceFit,
-    Statistics,
-    apply_energy_scale,
-    apply_field_scales,
-    apply_references,
-    fit_references,
-)
+from atomfield.pretrain.normalize import Statistics, apply_energy_scale, apply_field_scales
 
+from .references import set_references
 from .tasks import PropertyFit, Task
 
 TRIAL_RECORDS = 16
+
+
+def size_of(config: NetworkConfig) -> NetworkSize:
+    """The free hyper-parameters of a checkpoint, for the same network from random weights."""
+    own = {name: getattr(config, name) for name in NetworkSize.model_fields if name != "size"}
+    return NetworkSize(**{**own, "contains": dict(config.contains)})
 
 
 def fresh(size: NetworkSize, task: Task, level: str, fits: Sequence[PropertyFit], seed: int) -> AtomFieldNet:
@@ -152,12 +153,14 @@ def fit_scales(
     fits: Sequence[PropertyFit],
     *,
     scratch: bool,
-) -> list[ReferenceFit]:
-    """Refit what belongs to the new data: references of its level, scales of its fields, scales of the properties. The shared
-    energy scale is kept from the checkpoint, because the old heads are in its units."""
+    source: str | None = None,
+    mode: Literal["refit", "carry"] = "refit",
+) -> list[str]:
+    """Refit what belongs to the new data: references of its level (whose table, see ``references.py``, is returned as lines),
+    scales of its fields, scales of the properties. The shared energy scale is kept from the checkpoint, because the old heads are
+    in its units."""
     with torch.no_grad():
-        references = fit_references(statistics) if "energy" in task.names else []
-        apply_references(net, references)
+        references = set_references(net, level, source, statistics, mode) if "energy" in task.names else []
         if scratch and task.world == "atoms":
             apply_energy_scale(net, statistics)
         apply_field_scales(net, statistics)

@@ -77,7 +77,12 @@ class Guard:
         return bool(self.weights.physics) and bool(self.ahead) and fraction >= self.ahead[0] and step > 0
 
     def trial(
-        self, engine: TorchEngine, net: AtomFieldNet, ema: Ema, draw: Callable[[], MicroBatch], step: int
+        self,
+        engine: TorchEngine,
+        net: AtomFieldNet,
+        ema: Ema,
+        draw: Callable[[], list[MicroBatch]],
+        step: int,
     ) -> Trial:
         """Try, continue from the best copy, and take the weights of what failed out of ``self.weights``."""
         self.ahead.pop(0)
@@ -106,14 +111,14 @@ class Guard:
         engine: TorchEngine,
         net: AtomFieldNet,
         ema: Ema,
-        batches: list[MicroBatch],
+        batches: list[list[MicroBatch]],
         weights: LossWeights,
     ) -> float:
         """The score of the mean weights over the second half of ``batches``."""
         mean = {k: torch.zeros_like(p) for k, p in net.named_parameters()}
         half = len(batches) // 2
         for place, batch in enumerate(batches):
-            training_step(engine, net, [batch], weights)
+            training_step(engine, net, batch, weights)
             ema.update()
             if place >= half:
                 for name, parameter in net.named_parameters():

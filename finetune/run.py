@@ -10,13 +10,9 @@ import torch
 import yaml
 from rich.console import Console
 
-from atomfield.data.checks import Overlap, check_share, overlap
-from atomfield.data.errors import InputError
+from atomfield.data.checks import Overlap
 from atomfield.data.graph import Graph
 from atomfield.data.loader import Loader
-from atomfield.data.readers import BadRecord, ReadOptions
-from atomfield.data.source import open_source
-from atomfield.data.splits import split_groups
 from atomfield.data.steady import unsolved
 from atomfield.models import checkpoint
 from atomfield.models.config import NetworkConfig
@@ -24,33 +20,42 @@ from atomfield.models.network import AtomFieldNet
 from atomfield.models.priors import explain
 from atomfield.pretrain.config import OptimizerConfig
 from atomfield.pretrain.ema import Ema
-from atomfield.pretrain.engine import TorchEngine, parameter_groups
-from atomfield.pretrain.normalize import Statistics, reference_table
+from atomfield.pretrain.engine import TorchEngine
+from atomfield.pretrain.normalize import Statistics
 from atomfield.pretrain.record import Record
 from atomfield.pretrain.run import pick_device
-from atomfield.pretrain.streams import Stream
+from atomfield.pretrain.streams import Batches, Stream
+from atomfield.pretrain.validate import errors
 
 from .card import card
-from .config import FinetuneConfig
-from .evaluate import evaluate
-from .extend import check_elements, closest_level, extended, fit_scales, fresh
+from .config import FinetuneConfig, Strategy
+from .evaluate import evaluate, write_metrics
+from .extend import check_elements, closest_level, extended, fit_scales, fresh, size_of
+from .frozen import solve
+from .lora import merge
+from .mistakes import check_records
+from .parts import Parts, check_overlap, read_parts
+from .replay import forgotten, remembered, replay_streams
+from .strategy import RATES, apply_strategy, choose, groups_of, relative_rates
 from .tasks import PropertyFit, Task, fit_property, task_of
-from .train import Schedule, train
+from .train import VALIDATION_BATCHES, Schedule, score, train
 from .uncertainty import fit_uncertainty, without_uncertainty
 
 NEW_LEVEL = "finetuned"
-SMALLEST_SERIES = 8
-"""Times of the shortest single trajectory that is cut into training and validation blocks."""
 
 
 @dataclass
-class Parts:
-    """Training, validation and test records of a run."""
+class Trained:
+    """A finished training: the network, what it was trained for and on, and what was said on the way."""
 
-    train: list[Graph]
-    valid: list[Graph]
-    test: list[Graph]
-    test_is_valid: bool = False
+    net: AtomFieldNet
+    task: Task
+    parts: Parts
+    shared: Overlap
+    history: list[dict[str, float]]
+    level: str
+    remembered: dict[str, float]
+    """Errors on replayed sources, ``KEY_before`` and ``KEY_after``."""
 
 
 def finetune(
@@ -60,12 +65,68 @@ def finetune(
     control: dict[str, float] | None = None,
     console: Console | None = None,
 ) -> dict[str, float]:
-    """Run ``config`` and return the metrics of ``metrics.json``. ``parts`` replaces reading ``train``, ``valid``, ``test``;
-    ``control`` are the metrics of a from-scratch run to print beside."""
+    """One run of ``config``; returns the metrics of ``metrics.json``. ``parts`` replaces reading ``train``, ``valid``, ``test``;
+    ``control`` are the metrics of a from-scratch run to print beside. Searches, folds and curves: ``study.py``."""
     console = console or Console(stderr=True)
+    done = trained(config, parts or read_parts(config, console), console)
+    net, task = done.net, done.task
+    if config.uncertainty != "none":
+        for note in fit_uncertainty(net, task.names, done.level, done.parts.train, done.parts.valid):
+            console.print(note, highlight=False)
+    checkpoint.save(net, config.out / "model", card(config, net, task, done.parts))
+    test = done.parts.test
+    what = "validation records (no --test was given)" if done.parts.test_is_valid else "test records"
+    console.print(f"Evaluating on {len(test)} {what}")
+    metrics = evaluate(
+        net,
+        test,
+        task.names,
+        config.out,
+        train=done.parts.train,
+        history=done.history,
+        control=control,
+        shared=done.shared,
+        calibrated_here=done.parts.test_is_valid,
+        title=f"{', '.join(task.names)} on {len(test)} {what}",
+        console=console,
+    )
+    if done.remembered:
+        metrics |= done.remembered
+        write_metrics(metrics, config.out / "metrics.json")
+    (config.out / "model" / "README.md").write_text(
+        card(config, net, task, done.parts, metrics), encoding="utf-8"
+    )
+    return metrics
+
+
+def run_control(config: FinetuneConfig, parts: Parts, console: Console) -> dict[str, float] | None:
+    """The metrics of the same network trained from random weights in ``out/scratch``; None where no control is asked for."""
+    if not config.control:
+        return None
+    console.rule("control: from random weights")
+    changes = {"strategy": "scratch", "control": False, "replay": (), "out": config.out / "scratch"}
+    return finetune(config.model_copy(update=changes), parts, console=console)
+
+
+def validation_score(config: FinetuneConfig, parts: Parts, console: Console) -> float:
+    """Train, and score on the validation records alone (see ``train.score``); nothing but the log of the training is kept."""
+    done = trained(config, parts, console)
+    device = pick_device(config.device)
+    valid = Stream(
+        _as_problems(done.parts.valid, done.task),
+        done.task.targets,
+        cutoff=done.net.config.cutoff,
+        max_edges=10_000,
+        seed=config.seed,
+    )
+    with torch.no_grad():
+        return score(done.net, errors(done.net.eval(), valid, device, VALIDATION_BATCHES))
+
+
+def trained(config: FinetuneConfig, parts: Parts, console: Console) -> Trained:
+    """Check the records, make the network ready and train it; test records are only checked."""
     device = pick_device(config.device)
     start = None if config.start == "scratch" else checkpoint.load(config.start)
-    parts = parts or read_parts(config, console)
     level = config.level or next((g.level for g in parts.train if g.level), "") or NEW_LEVEL
     parts = Parts(
         _with_level(parts.train, level),
@@ -74,9 +135,13 @@ def finetune(
         parts.test_is_valid,
     )
     task = task_of(config.target, parts.train)
+    others = {"valid": parts.valid, **({} if parts.test_is_valid else {"test": parts.test})}
+    check_records(config, task, parts.train, others, lambda text: console.print(text, highlight=False))
     shared = check_overlap(config, parts, console)
-    net, notes = prepare_network(config, start, task, level, parts.train)
+    choice = choose(config, task, len(parts.train))
+    net, notes = prepare_network(config, start, task, level, parts.train, choice.strategy)
     check_elements(net, [*parts.valid, *parts.test], task.names)
+    notes.insert(0, f"strategy {choice.strategy}: {choice.reason}")
     for note in notes:
         console.print(note, highlight=False)
     config.out.mkdir(parents=True, exist_ok=True)
@@ -85,113 +150,25 @@ def finetune(
     )
     net.backbone.recompute = config.recompute
     net.to(device).backbone.prepare()
-    history = fit(config, net, task, parts, device)
-    if config.uncertainty != "none":
-        for note in fit_uncertainty(net, task.names, level, parts.train, parts.valid):
-            console.print(note, highlight=False)
-    checkpoint.save(net, config.out / "model", card(config, net, task, parts))
-    what = "validation records (no --test was given)" if parts.test_is_valid else "test records"
-    console.print(f"Evaluating on {len(parts.test)} {what}")
-    metrics = evaluate(
-        net,
-        parts.test,
-        task.names,
-        config.out,
-        train=parts.train,
-        history=history,
-        control=control,
-        shared=shared,
-        calibrated_here=parts.test_is_valid,
-        title=f"{', '.join(task.names)} on {len(parts.test)} {what}",
-        console=console,
-    )
-    (config.out / "model" / "README.md").write_text(card(config, net, task, parts, metrics), encoding="utf-8")
-    return metrics
-
-
-def read_parts(config: FinetuneConfig, console: Console) -> Parts:
-    """Read the sources; hold out validation records by groups where none are given."""
-    options = ReadOptions(
-        map=dict(config.map),
-        targets=config.target,
-        conformers=config.conformers,
-        seed=config.seed,
-        on_bad=config.on_bad,
-        level=config.level,
-        units=dict(config.units),
-        declared=dict(config.target_irreps),
-        classes=dict(config.classes),
-    )
-    bad: list[BadRecord] = []
-
-    def gather(sources: tuple[str, ...]) -> list[Graph]:
-        graphs: list[Graph] = []
-        for source in sources:
-            skipped: list[BadRecord] = []
-            its = open_source(source, options, skipped)
-            check_share(skipped, len(its), config.max_bad, source)
-            graphs += its
-            bad.extend(skipped)
-        return graphs
-
-    train_part, valid_part, test_part = gather(config.train), gather(config.valid), gather(config.test)
-    if bad:
-        console.print(
-            f"[yellow]left out {len(bad)} bad records, the first: {bad[0].where}: {bad[0].message}[/yellow]"
-        )
-    if not train_part:
-        raise InputError("no record could be read", ", ".join(config.train))
-    if not valid_part and len(train_part) == 1 and train_part[0].num_times >= SMALLEST_SERIES:
-        train_part, valid_part = split_in_time(train_part[0], config.valid_fraction)
-        console.print(
-            "one trajectory: its last part is held out for validation, after a gap of the same length"
-        )
-    elif not valid_part:
-        kept, held = split_groups(
-            [g.group or str(g.provenance) for g in train_part], config.valid_fraction, config.seed
-        )
-        train_part, valid_part = [train_part[i] for i in kept], [train_part[i] for i in held]
-    console.print(f"{len(train_part)} training, {len(valid_part)} validation, {len(test_part)} test records")
-    if not train_part or not valid_part:
-        raise InputError(
-            f"{len(train_part)} training and {len(valid_part)} validation records, expected at least one of each; give "
-            "more data or --valid",
-            ", ".join(config.train),
-        )
-    return Parts(train_part, valid_part, test_part or valid_part, test_is_valid=not test_part)
-
-
-def check_overlap(config: FinetuneConfig, parts: Parts, console: Console) -> Overlap:
-    """What the records that the report is about share with the training records.
-
-    Raises ``InputError`` where they are the same set, or where anything is shared and ``on_leak`` is ``raise``.
-    """
-    names = {"valid": ", ".join(config.valid) or "a part of --train", "test": ", ".join(config.test)}
-    sets = {"test": parts.test} if not parts.test_is_valid else {}
-    if config.valid or parts.test_is_valid:
-        sets["valid"] = parts.valid
-    found = {}
-    for name, graphs in sets.items():
-        found[name] = overlap(parts.train, graphs, config.target, f"--{name} {names[name]}")
-        found[name].refuse(config.on_leak if name == "test" or config.valid else "report")
-        for finding in found[name].findings():
-            if finding.severity != "note":
-                console.print(f"[yellow]{finding.line()}[/yellow]", highlight=False)
-    return found["valid"] if parts.test_is_valid else found["test"]
-
-
-def split_in_time(graph: Graph, fraction: float) -> tuple[list[Graph], list[Graph]]:
-    """Blocks of one trajectory: training, a gap as long as the validation block, validation."""
-    size = max(2, round(fraction * graph.num_times))
-    total = graph.num_times
-    return [graph.window(0, total - 2 * size)], [graph.window(total - size, total)]
+    before = remembered(config, net, device)
+    history = adapt_network(config, choice.strategy, net, task, parts, device, console)
+    after = remembered(config, net, device)
+    for line in forgotten(before, after):
+        console.print(line, highlight=False)
+    kept = {f"{k}_before": v for k, v in before.items()} | {f"{k}_after": v for k, v in after.items()}
+    return Trained(net, task, parts, shared, history, level, kept)
 
 
 def prepare_network(
-    config: FinetuneConfig, start: AtomFieldNet | None, task: Task, level: str, graphs: Sequence[Graph]
+    config: FinetuneConfig,
+    start: AtomFieldNet | None,
+    task: Task,
+    level: str,
+    graphs: Sequence[Graph],
+    strategy: Strategy = "full",
 ) -> tuple[AtomFieldNet, list[str]]:
     """The network with its new rows and refitted scales, and what to tell the person about it."""
-    graphs = [unsolved(g, task.names) for g in graphs] if task.steady else graphs
+    graphs = _as_problems(graphs, task)
     terms = start.config if start is not None else NetworkConfig(**config.network.hyperparameters())
     terms = terms.model_copy(
         update={"contains": tuple((dict(terms.contains) | config.network.contains).items())}
@@ -211,10 +188,13 @@ def prepare_network(
         for name in task.properties
     ]
     notes = [f"{f.config.name}: {f.reason}" for f in fits]
-    if start is None:
-        size = config.network.for_data(grids=any(g.is_periodic_grid for g in graphs))
-        if size.fourier and config.network.fourier is None:
-            notes.append("periodic grids: every layer also works in Fourier space (network.fourier)")
+    source = level
+    if start is None or strategy == "scratch":
+        size = config.network if start is None else size_of(start.config)
+        if start is None:
+            size = size.for_data(grids=any(g.is_periodic_grid for g in graphs))
+            if size.fourier and config.network.fourier is None:
+                notes.append("periodic grids: every layer also works in Fourier space (network.fourier)")
         net = fresh(size, task, level, fits, config.seed)
     else:
         torch.manual_seed(config.seed)
@@ -229,24 +209,51 @@ def prepare_network(
         )
     if task.world == "atoms":
         notes += explain(net.config, [level])
-    references = fit_scales(net, task, level, statistics, fits, scratch=start is None)
-    if references:
-        notes.append("Reference energies\n" + reference_table(references))
+    fresh_start = start is None or strategy == "scratch"
+    lines = fit_scales(
+        net,
+        task,
+        level,
+        statistics,
+        fits,
+        scratch=fresh_start,
+        source=None if fresh_start else source,
+        mode=config.references,
+    )
+    if lines:
+        notes.append("\n".join(lines))
     return checkpoint.cast(without_uncertainty(net), getattr(torch, config.dtype)), notes
 
 
+def adapt_network(
+    config: FinetuneConfig,
+    strategy: Strategy,
+    net: AtomFieldNet,
+    task: Task,
+    parts: Parts,
+    device: str,
+    console: Console,
+) -> list[dict[str, float]]:
+    """Solve or train ``net`` in place as the strategy says; returns the history (empty where nothing was trained)."""
+    if strategy == "frozen":
+        for line in solve(net, parts.train, task.properties, device):
+            console.print(line, highlight=False)
+        return []
+    console.print(apply_strategy(net, config, strategy, task), highlight=False)
+    try:
+        return fit(config, strategy, net, task, parts, device)
+    finally:
+        merge(net)
+
+
 def fit(
-    config: FinetuneConfig, net: AtomFieldNet, task: Task, parts: Parts, device: str
+    config: FinetuneConfig, strategy: Strategy, net: AtomFieldNet, task: Task, parts: Parts, device: str
 ) -> list[dict[str, float]]:
     """Train ``net`` in place on ``parts``; returns the history."""
     edges, graphs = budgets(config, task)
     noise = config.noise if task.world == "field" and not task.steady else 0.0
-    train_part, valid_part = (
-        [unsolved(g, task.names) for g in part] if task.steady else part
-        for part in (parts.train, parts.valid)
-    )
     stream = Stream(
-        train_part,
+        _as_problems(parts.train, task),
         task.targets,
         cutoff=net.config.cutoff,
         max_edges=edges,
@@ -254,8 +261,15 @@ def fit(
         seed=config.seed,
         noise=noise,
     )
-    valid = Stream(valid_part, task.targets, cutoff=net.config.cutoff, max_edges=4 * edges, seed=config.seed)
-    rate = config.learning_rate or (4e-3 if config.start == "scratch" else 2e-3)
+    streams = [stream, *replay_streams(config, net, edges)]
+    valid = Stream(
+        _as_problems(parts.valid, task),
+        task.targets,
+        cutoff=net.config.cutoff,
+        max_edges=4 * edges,
+        seed=config.seed,
+    )
+    rate = config.learning_rate or RATES[strategy]
     optimizer = OptimizerConfig(
         learning_rate=rate,
         weight_decay=config.weight_decay,
@@ -265,12 +279,14 @@ def fit(
     steps = config.steps or (1_000_000 if config.max_time else default_steps(stream))
     (config.out / "metrics.jsonl").unlink(missing_ok=True)
     record = Record(config.out, steps, main=True, title="finetune")
+    keys = ((which, number) for number in itertools.count() for which in range(len(streams)))
     try:
-        engine = TorchEngine(net, parameter_groups(net, optimizer.weight_decay), optimizer)
+        rates = relative_rates(net, strategy, config.layer_decay, task)
+        engine = TorchEngine(net, groups_of(net, rates, optimizer.weight_decay), optimizer)
         schedule = Schedule(steps, config.max_time, rate)
         ema = Ema(net, optimizer.ema_decay)
-        with Loader(stream.batch, itertools.count(), pin=device.startswith("cuda")) as batches:
-            return train(net, engine, ema, stream, batches, valid, schedule, config.loss, record, device)
+        with Loader(Batches(tuple(streams)), keys, pin=device.startswith("cuda")) as batches:
+            return train(net, engine, ema, streams, batches, valid, schedule, config.loss, record, device)
     finally:
         record.close()
 
@@ -289,6 +305,11 @@ def budgets(config: FinetuneConfig, task: Task) -> tuple[int, int]:
 def default_steps(stream: Stream) -> int:
     """Enough epochs for small sets, bounded for large ones: between 1,000 and 20,000 steps."""
     return max(1_000, min(20_000, 60 * stream.micro_batches_per_epoch))
+
+
+def _as_problems(graphs: Sequence[Graph], task: Task) -> list[Graph]:
+    """Records of a steady problem without its solution among the inputs; others as they are."""
+    return [unsolved(g, task.names) for g in graphs] if task.steady else list(graphs)
 
 
 def _with_level(graphs: Sequence[Graph], level: str) -> list[Graph]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,7 +43,7 @@ def train(
     net: AtomFieldNet,
     engine: TorchEngine,
     ema: Ema,
-    stream: Stream,
+    streams: Sequence[Stream],
     batches: Iterator[GraphBatch],
     valid: Stream,
     schedule: Schedule,
@@ -51,14 +51,17 @@ def train(
     record: Record,
     device: str,
 ) -> list[dict[str, float]]:
-    """Train on ``batches`` of ``stream``, leave the best averaged weights in ``net``, return the history (rows of
-    metrics.jsonl)."""
-    check_penalties(net, stream, weights, device)
+    """Train on ``batches``, in each step one of each of ``streams``, of which the first has the new records; leave the best
+    averaged weights in ``net`` and return the history (rows of metrics.jsonl)."""
+    check_penalties(net, streams[0], weights, device)
     progress = Progress(schedule.steps, schedule.max_time)
     history: list[dict[str, float]] = []
     best_score, best = float("inf"), {k: v.clone() for k, v in ema.average.items()}
     step, running, next_validation, not_before = 0, None, 1 / NUM_VALIDATIONS, 0.0
-    draw = lambda: MicroBatch(next(batches).to(device), stream.targets)  # noqa: E731
+
+    def draw() -> list[MicroBatch]:
+        return [MicroBatch(next(batches).to(device), s.targets, s.weight, s.name) for s in streams]
+
     guard = Guard(weights, lambda: score(net, _errors(net, valid, device)))
     net.train()
     while (fraction := progress.at(step)) < 1.0:
@@ -69,7 +72,7 @@ def train(
             trial = guard.trial(engine, net, ema, draw, step)
             step, tried = step + trial.steps, trial.row()
             record.say(trial.sentences())
-        terms = training_step(engine, net, [draw()], guard.weights)
+        terms = training_step(engine, net, draw(), guard.weights)
         ema.update()
         step += 1
         loss = sum(terms.values())

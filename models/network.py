@@ -147,17 +147,21 @@ class AtomFieldNet(nn.Module):
 
     def embed(self, batch: GraphBatch) -> dict[str, Tensor]:
         """Pooled features: ``invariant [G, C]`` and, for lmax > 0, ``vector [G, 3, C]`` (means over nodes)."""
-        field = batch.world == "field"
-        vector = (
-            self._field_vectors(batch) if field else self._edge_vectors(batch, batch.positions, batch.cell)
-        )
-        x = self.backbone(batch, vector, self.level_index(batch), self._space(batch))
+        x = self.node_features(batch)
         count = batch.nodes_per_graph().to(x.dtype)
         c = self.config.channels
         out = {"invariant": sum_by_graph(x[:, 0, :c], batch) / count[:, None]}
         if self.config.lmax > 0:
             out["vector"] = sum_by_graph(x[:, 1:4, :c], batch) / count[:, None, None]
         return out
+
+    def node_features(self, batch: GraphBatch) -> Tensor:
+        """What the heads read: ``[N, M, K]``, natural channels first."""
+        field = batch.world == "field"
+        vector = (
+            self._field_vectors(batch) if field else self._edge_vectors(batch, batch.positions, batch.cell)
+        )
+        return self.backbone(batch, vector, self.level_index(batch), self._space(batch))
 
     # ------------------------------------------------------------------ parts
     @staticmethod

@@ -16,13 +16,17 @@ from .clock import Clock
 from .config import OptimizerConfig
 
 
-def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def decays(name: str, parameter: nn.Parameter) -> bool:
     """Matrices decay; vectors, biases, stacked heads and embeddings do not."""
+    return not (parameter.ndim < 2 or "head" in name or "embedding" in name or "conditions.level" in name)
+
+
+def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups, with and without weight decay (see :func:`decays`)."""
     decay: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
     for name, parameter in net.named_parameters():
-        plain = parameter.ndim < 2 or "head" in name or "embedding" in name or "conditions.level" in name
-        (free if plain else decay).append(parameter)
+        (decay if decays(name, parameter) else free).append(parameter)
     return [{"params": decay, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
 
 

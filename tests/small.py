@@ -32,7 +32,7 @@ def morse_clusters(count: int, seed: int = 0, level: str = "morse") -> list[Grap
                 level=level,
                 group=f"cluster-{number}",
                 dataset="morse",
-                conditions={"charge": 0.0},
+                conditions={"charge": 0.0, "spin": 1.0},  # an odd number of electrons
                 quantities={"energy": energy.detach() - 30.0, "forces": -gradient},
             )
         )

@@ -64,6 +64,58 @@ def finetune(
         Literal["auto", "sum", "mean"] | None,
         _given("--pooling", "auto|sum|mean", "Extensive (sum) or intensive (mean) property."),
     ] = None,
+    strategy: Annotated[
+        Literal["auto", "full", "heads", "frozen", "lora", "scratch"] | None,
+        _given(
+            "--strategy",
+            "auto|full|heads|frozen|lora|scratch",
+            "Which weights change: all, the heads, none but a solved head, low-rank adapters, or all from random ones; auto "
+            "chooses and says why.",
+        ),
+    ] = None,
+    replay: Annotated[
+        list[str] | None,
+        _given(
+            "--replay", "SRC,...", "Records of the checkpoint's own levels to mix in, against forgetting."
+        ),
+    ] = None,
+    control: Annotated[
+        bool, typer.Option("--control", help="Train the same network from scratch beside it and show both.")
+    ] = False,
+    search: Annotated[
+        int | None,
+        typer.Option(
+            "--search",
+            metavar="N",
+            min=1,
+            help="Try N settings first, judged on validation records alone; goes on where it was stopped.",
+            show_default=False,
+        ),
+    ] = None,
+    folds: Annotated[
+        str | None,
+        _given(
+            "--folds",
+            "K|FILE",
+            "Cross-validation: K folds by groups, or the test records of each fold from a file.",
+        ),
+    ] = None,
+    by_id: Annotated[
+        str | None,
+        _given("--by-id", "KEY", "The file of folds names records by this column or key of theirs."),
+    ] = None,
+    learning_curve: Annotated[
+        str | None,
+        _given("--learning-curve", "N,...,all", "Train with so many records each and plot the errors."),
+    ] = None,
+    on_wrong: Annotated[
+        Literal["raise", "report"] | None,
+        _given(
+            "--on-wrong",
+            "raise|report",
+            "Labels that look mistaken (units, signs, charge or spin): stop with exit code 2, or say so and go on.",
+        ),
+    ] = None,
     conformers: Annotated[
         int | None,
         typer.Option("--conformers", metavar="N", min=1, help="Conformers per SMILES.", show_default=False),
@@ -112,7 +164,7 @@ def finetune(
     if config is not None and config.suffix not in (".yaml", ".yml"):
         _check_is_config(config)
     from atomfield.finetune.config import FinetuneConfig
-    from atomfield.finetune.run import finetune as run
+    from atomfield.finetune.study import study
 
     options: dict[str, tuple[str, object]] = {
         "from": ("--from", start),
@@ -127,6 +179,14 @@ def finetune(
         "level": ("--level", level),
         "task": ("--task", task),
         "pooling": ("--pooling", pooling),
+        "strategy": ("--strategy", strategy),
+        "replay": ("--replay", sources(replay)),
+        "control": ("--control", control or None),
+        "search": ("--search", search),
+        "folds": ("--folds", int(folds) if folds and folds.isdecimal() else folds),
+        "by_id": ("--by-id", by_id),
+        "learning_curve": ("--learning-curve", _counts(learning_curve)),
+        "on_wrong": ("--on-wrong", on_wrong),
         "conformers": ("--conformers", conformers),
         "network.size": ("--size", size),
         "max_time": ("--max-time", seconds(max_time)),
@@ -142,7 +202,20 @@ def finetune(
         raise InputError(
             "a checkpoint has a size of its own; leave out --size, or train with --from scratch", "--size"
         )
-    run(settings)
+    study(settings)
+
+
+def _counts(text: str | None) -> tuple[int | str, ...] | None:
+    """``50,200,all`` as numbers and the word."""
+    if text is None:
+        return None
+    words = listed([text])
+    for word in words:
+        if word != "all" and not word.isdecimal():
+            raise InputError(
+                f"found {word!r}, expected numbers of records such as 50,200,all", "--learning-curve"
+            )
+    return tuple(w if w == "all" else int(w) for w in words)
 
 
 def _check_is_config(word: Path) -> None:

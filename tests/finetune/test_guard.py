@@ -13,7 +13,8 @@ from rich.console import Console
 from atomfield.data.errors import InputError
 from atomfield.finetune.config import FinetuneConfig
 from atomfield.finetune.guard import Guard, _State, check_penalties, without
-from atomfield.finetune.run import Parts, finetune
+from atomfield.finetune.parts import Parts
+from atomfield.finetune.run import finetune
 from atomfield.pretrain.config import LossWeights, OptimizerConfig
 from atomfield.pretrain.ema import Ema
 from atomfield.pretrain.engine import TorchEngine, parameter_groups
@@ -81,7 +82,7 @@ def test_copies_start_from_one_state_and_the_best_goes_on():
 
     _State.restore = watched
     try:
-        trial = guard.trial(engine, net, ema, lambda: MicroBatch(batch, Targets("next_step")), 100)
+        trial = guard.trial(engine, net, ema, lambda: [MicroBatch(batch, Targets("next_step"))], 100)
     finally:
         _State.restore = original
     assert trial.steps == 10 and trial.dropped == ("conserved_concentration",)

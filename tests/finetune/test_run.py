@@ -13,7 +13,8 @@ from atomfield.data.graph import Graph
 from atomfield.data.quantities import scalar_property
 from atomfield.finetune.config import FinetuneConfig
 from atomfield.finetune.extend import extended
-from atomfield.finetune.run import Parts, finetune, prepare_network, split_in_time
+from atomfield.finetune.parts import Parts, split_in_time
+from atomfield.finetune.run import finetune, prepare_network
 from atomfield.finetune.tasks import fit_property, task_of
 from atomfield.models import checkpoint
 from atomfield.models.network import graphs_to_batch
@@ -174,7 +175,7 @@ def test_nonsense_is_refused(tmp_path):
         fit_property("score", with_property(lambda g: 7.0), "classification", "auto")
     strange = replace(morse_clusters(1)[0], species=torch.tensor([6, 1, 1, 6, 17]))
     with pytest.raises(InputError, match="element Cl does not occur in the training records"):
-        run(tmp_path, ("energy", "forces"), [*morse_clusters(10), strange])
+        run(tmp_path, ("energy", "forces"), [*morse_clusters(15), strange])
 
 
 def test_one_trajectory_is_split_in_time_with_a_gap():

@@ -12,7 +12,8 @@ from rich.console import Console
 from atomfield.data.errors import InputError
 from atomfield.data.quantities import declared_property
 from atomfield.finetune.config import FinetuneConfig
-from atomfield.finetune.run import Parts, finetune
+from atomfield.finetune.parts import Parts
+from atomfield.finetune.run import finetune
 from atomfield.finetune.tasks import fit_property, task_of
 from atomfield.inference.predict import described
 from atomfield.inference.write import write_predictions

@@ -11,7 +11,8 @@ from rich.console import Console
 from atomfield.data.errors import InputError
 from atomfield.finetune.config import FinetuneConfig
 from atomfield.finetune.moments import Moments, shrunk
-from atomfield.finetune.run import Parts, finetune
+from atomfield.finetune.parts import Parts
+from atomfield.finetune.run import finetune
 from atomfield.finetune.uncertainty import fit_uncertainty
 from atomfield.inference.predict import predict_graphs
 from atomfield.model import load

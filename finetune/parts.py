@@ -1,0 +1,117 @@
+"""The records of a run: read, held out where no validation records are given, and compared with each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from atomfield.data.checks import Overlap, check_share, overlap
+from atomfield.data.errors import InputError
+from atomfield.data.graph import Graph
+from atomfield.data.readers import BadRecord, ReadOptions
+from atomfield.data.source import open_source
+from atomfield.data.splits import split_groups
+
+from .config import FinetuneConfig
+from .mistakes import check_sources
+
+SMALLEST_SERIES = 8
+"""Times of the shortest single trajectory that is cut into training and validation blocks."""
+
+
+@dataclass
+class Parts:
+    """Training, validation and test records of a run."""
+
+    train: list[Graph]
+    valid: list[Graph]
+    test: list[Graph]
+    test_is_valid: bool = False
+
+
+def read_records(config: FinetuneConfig, sources: tuple[str, ...], console: Console) -> list[Graph]:
+    """All records of ``sources``; says what was skipped."""
+    options = ReadOptions(
+        map={**config.map, **({"id": config.by_id} if config.by_id else {})},
+        targets=config.target,
+        conformers=config.conformers,
+        seed=config.seed,
+        on_bad=config.on_bad,
+        level=config.level,
+        units=dict(config.units),
+        declared=dict(config.target_irreps),
+        classes=dict(config.classes),
+    )
+    graphs: list[Graph] = []
+    bad: list[BadRecord] = []
+    for source in sources:
+        skipped: list[BadRecord] = []
+        its = open_source(source, options, skipped)
+        check_share(skipped, len(its), config.max_bad, source)
+        graphs += its
+        bad.extend(skipped)
+    if bad:
+        console.print(
+            f"[yellow]left out {len(bad)} bad records, the first: {bad[0].where}: {bad[0].message}[/yellow]"
+        )
+    return graphs
+
+
+def read_parts(config: FinetuneConfig, console: Console) -> Parts:
+    """Read the sources; hold out validation records by groups where none are given."""
+    check_sources(config)
+    train_part = read_records(config, config.train, console)
+    valid_part, test_part = (
+        read_records(config, sources, console) for sources in (config.valid, config.test)
+    )
+    if not train_part:
+        raise InputError("no record could be read", ", ".join(config.train))
+    if not valid_part and len(train_part) == 1 and train_part[0].num_times >= SMALLEST_SERIES:
+        train_part, valid_part = split_in_time(train_part[0], config.valid_fraction)
+        console.print(
+            "one trajectory: its last part is held out for validation, after a gap of the same length"
+        )
+    elif not valid_part:
+        train_part, valid_part = hold_out(train_part, config)
+    console.print(f"{len(train_part)} training, {len(valid_part)} validation, {len(test_part)} test records")
+    if not train_part or not valid_part:
+        raise InputError(
+            f"{len(train_part)} training and {len(valid_part)} validation records, expected at least one of each; give "
+            "more data or --valid",
+            ", ".join(config.train),
+        )
+    return Parts(train_part, valid_part, test_part or valid_part, test_is_valid=not test_part)
+
+
+def hold_out(graphs: list[Graph], config: FinetuneConfig) -> tuple[list[Graph], list[Graph]]:
+    """(training, validation) records, by groups."""
+    groups = [g.group or str(g.provenance) for g in graphs]
+    kept, held = split_groups(groups, config.valid_fraction, config.seed)
+    return [graphs[i] for i in kept], [graphs[i] for i in held]
+
+
+def check_overlap(config: FinetuneConfig, parts: Parts, console: Console) -> Overlap:
+    """What the records that the report is about share with the training records.
+
+    Raises ``InputError`` where they are the same set, or where anything is shared and ``on_leak`` is ``raise``.
+    """
+    names = {"valid": ", ".join(config.valid) or "a part of --train", "test": ", ".join(config.test)}
+    sets = {"test": parts.test} if not parts.test_is_valid else {}
+    if config.valid or parts.test_is_valid:
+        sets["valid"] = parts.valid
+    found = {}
+    for name, graphs in sets.items():
+        found[name] = overlap(parts.train, graphs, config.target, f"--{name} {names[name]}")
+        found[name].refuse(config.on_leak if name == "test" or config.valid else "report")
+        for finding in found[name].findings():
+            if finding.severity != "note":
+                console.print(f"[yellow]{finding.line()}[/yellow]", highlight=False)
+    return found["valid"] if parts.test_is_valid else found["test"]
+
+
+def split_in_time(graph: Graph, fraction: float) -> tuple[list[Graph], list[Graph]]:
+    """Blocks of one trajectory: training, a gap as long as the validation block, validation."""
+    size = max(2, round(fraction * graph.num_times))
+    total = graph.num_times
+    return [graph.window(0, total - 2 * size)], [graph.window(total - size, total)]

@@ -1,0 +1,198 @@
+"""A first run's mistakes: each is one line that says what to do, and exit code 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.io import write
+
+from atomfield.cli import main
+from atomfield.data.graph import Graph
+from atomfield.finetune.mistakes import electrons_of
+from atomfield.models import checkpoint
+from tests.small import morse_clusters, small_network
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory) -> Path:
+    return checkpoint.save(small_network(), tmp_path_factory.mktemp("start") / "model")
+
+
+@pytest.fixture
+def mistake(capsys, tmp_path, start):
+    """Run ``finetune`` with a mistake; returns its message."""
+
+    def run(*words: object) -> str:
+        capsys.readouterr()
+        given = ["finetune", "--from", start, "--out", tmp_path / "run", "--set", "steps=2", *words]
+        assert main([str(word) for word in given]) == 2
+        last = capsys.readouterr().err.rstrip("\n").split("\n")[-1]
+        assert last.startswith("atomfield: ")
+        assert not (tmp_path / "run" / "model").exists()
+        return last.removeprefix("atomfield: ")
+
+    return run
+
+
+def table(path: Path, rows: list[tuple[object, ...]], columns: str = "smiles,y") -> Path:
+    path.write_text("\n".join([columns, *(",".join(map(str, row)) for row in rows)]) + "\n")
+    return path
+
+
+def alkanes(count: int) -> list[str]:
+    return [
+        "C" * (1 + i % 4) + "O" * (i // 4 % 2) + "N" * (i // 8 % 2) + "F" * (i // 16) for i in range(count)
+    ]
+
+
+def frames(
+    path: Path, count: int = 30, seed: int = 0, change=lambda atoms, energy, forces: (energy, forces)
+) -> Path:
+    """Frames of one molecule, C2H3 with the spin of a radical."""
+    images = []
+    for graph in morse_clusters(count, seed=seed):
+        atoms = Atoms(graph.species.tolist(), graph.positions.numpy())
+        energy, forces = change(atoms, float(graph.quantities["energy"]), graph.quantities["forces"].numpy())
+        atoms.info |= {"REF_energy": energy, "spin": 1}
+        atoms.arrays["REF_forces"] = forces
+        images.append(atoms)
+    write(path, images)
+    return path
+
+
+SURFACE = ["--target", "energy,forces", "--map", "energy=REF_energy,forces=REF_forces"]
+
+
+def test_five_samples(mistake, tmp_path):
+    file = table(tmp_path / "five.csv", list(zip(alkanes(5), [1.0, 2.5, 3.1, 4.2, 0.3], strict=True)))
+    assert "5 records for training and validation, expected at least 10" in mistake(
+        "--train", file, "--target", "y"
+    )
+
+
+def test_the_wrong_column(mistake, tmp_path):
+    rows = [(s, i, 0.1 * i**2) for i, s in enumerate(alkanes(30))]
+    file = table(tmp_path / "t.csv", rows, "smiles,number,y")
+    assert "'number' count the records one by one: this column is a row number" in mistake(
+        "--train", file, "--target", "number"
+    )
+    assert "'solubility'" in (said := mistake("--train", file, "--target", "solubility")) and "y" in said
+    assert "smiles" in mistake("--train", file, "--target", "smiles")
+
+
+def test_one_class_and_a_constant(mistake, tmp_path):
+    one = table(tmp_path / "one.csv", [(s, 1) for s in alkanes(20)])
+    assert "all 18 training labels of 'y' are 1: one class only" in mistake("--train", one, "--target", "y")
+    same = table(tmp_path / "same.csv", [(s, 3.7) for s in alkanes(20)])
+    assert "are 3.7: the target is constant; is this the column you mean?" in mistake(
+        "--train", same, "--target", "y"
+    )
+    still = frames(tmp_path / "still.xyz", change=lambda a, e, f: (e, 0 * f))
+    assert "all forces of 27 training records are zero" in mistake("--train", still, *SURFACE)
+
+
+def test_the_training_file_as_test_file(mistake, tmp_path):
+    file = frames(tmp_path / "all.xyz")
+    assert "the same source is given as --train" in mistake("--train", file, "--test", file, *SURFACE)
+    copy = tmp_path / "copy.xyz"
+    copy.write_bytes(file.read_bytes())
+    said = mistake(
+        "--train", file, "--valid", frames(tmp_path / "v.xyz", 8, seed=1), "--test", copy, *SURFACE
+    )
+    assert "these are the training records" in said
+
+
+def test_units_and_signs_of_energies_and_forces(mistake, tmp_path):
+    other = frames(tmp_path / "kcal.xyz", change=lambda a, e, f: (e, f * 23.06))
+    said = mistake("--train", other, *SURFACE)
+    assert "forces look like kcal/mol/angstrom" in said and "--units forces=kcal/mol/angstrom" in said
+    turned = frames(tmp_path / "turned.xyz", change=lambda a, e, f: (e, -f))
+    assert "opposite sign" in mistake("--train", turned, *SURFACE)
+
+
+def strained(path: Path, factor: float) -> Path:
+    """Strained copper from effective medium theory, with the stress times ``factor``."""
+    from ase.build import bulk
+    from ase.calculators.emt import EMT
+
+    rng = np.random.default_rng(0)
+    images = []
+    for _ in range(24):
+        atoms = bulk("Cu", cubic=True)
+        atoms.set_cell(atoms.cell[:] @ (np.eye(3) + 0.02 * rng.standard_normal((3, 3))), scale_atoms=True)
+        atoms.rattle(0.02, rng=rng)
+        atoms.calc = EMT()
+        one = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+        one.info |= {
+            "REF_energy": atoms.get_potential_energy(),
+            "REF_stress": factor * atoms.get_stress(voigt=False),
+        }
+        one.arrays["REF_forces"] = atoms.get_forces()
+        images.append(one)
+    write(path, images)
+    return path
+
+
+def test_the_sign_of_the_stress(mistake, tmp_path):
+    words = [
+        "--target",
+        "energy,forces,stress",
+        "--map",
+        "energy=REF_energy,forces=REF_forces,stress=REF_stress",
+    ]
+    said = mistake("--train", strained(tmp_path / "s.xyz", -1.0), *words)
+    assert "stress looks like it has the opposite sign" in said and "--units stress=-eV/angstrom^3" in said
+
+
+def test_totals_against_interaction_energies(mistake, tmp_path):
+    file = frames(tmp_path / "all.xyz")
+    relative = frames(tmp_path / "relative.xyz", 12, seed=1, change=lambda a, e, f: (e + 300, f))
+    said = mistake("--train", file, "--test", relative, *SURFACE)
+    assert (
+        "eV per atom (median): these are of another unit or kind (total against interaction energies)" in said
+    )
+    deep = frames(tmp_path / "deep.xyz", change=lambda a, e, f: (e - 100, f))
+    near = frames(tmp_path / "near.xyz", 12, seed=1, change=lambda a, e, f: (0.1 * (e + 30), 0.1 * f))
+    said = mistake("--train", f"{deep},{near}", *SURFACE)
+    assert "total energies and interaction (or relative) energies are mixed" in said
+
+
+def test_a_forgotten_charge_or_spin(mistake, tmp_path):
+    ions = []
+    for i in range(20):
+        atoms = Atoms("OH", [[0, 0, 0], [0, 0, 0.9 + 0.01 * i]])
+        atoms.info["y"] = 0.3 * i
+        ions.append(atoms)
+    write(tmp_path / "ions.xyz", ions)
+    said = mistake("--train", tmp_path / "ions.xyz", "--target", "y")
+    assert "have an odd number of electrons and no spin" in said and "--map charge=KEY,spin=KEY" in said
+    for atoms in ions:
+        atoms.info["charge"], atoms.info["spin"] = -1, 1
+    write(tmp_path / "ions.xyz", ions)
+    said = mistake("--train", tmp_path / "ions.xyz", "--target", "y")
+    assert "10 electrons at charge -1 with 1 unpaired" in said
+
+
+def test_what_molecules_may_be():
+    def judged(species, **conditions):
+        positions = torch.arange(len(species)).double()[:, None] * torch.ones(3)
+        return electrons_of(Graph(positions, torch.tensor(species), "molecule", conditions=conditions))
+
+    assert judged([8, 1]) == ("forgotten", 9)
+    assert judged([8, 1], spin=1.0) == ("possible", 9)
+    assert judged([8, 1], charge=-1.0) == ("possible", 10)
+    assert judged([8, 1, 1], charge=1.0, spin=0.0)[0] == "contradicting"
+    assert judged([8, 8], spin=2.0)[0] == "possible"
+    assert judged([1])[0] == "possible"  # an isolated atom
+
+
+def test_insisting_is_possible(capsys, tmp_path, start):
+    file = frames(tmp_path / "kcal.xyz", change=lambda a, e, f: (e, f * 23.06))
+    words = ["finetune", "--from", str(start), "--train", str(file), "--out", str(tmp_path / "run"), "--set", "steps=2",
+             *SURFACE, "--on-wrong", "report"]  # fmt: skip
+    assert main(words) == 0
+    assert "forces look like kcal/mol/angstrom" in capsys.readouterr().err
