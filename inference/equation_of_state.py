@@ -126,7 +126,11 @@ def fitted(
     shifted = np.polynomial.Polynomial.fit(x, energies, 3, domain=[middle - half, middle + half])
     polynomial: Any = shifted.convert()
     slope, bend, third = polynomial.deriv(), polynomial.deriv(2), polynomial.deriv(3)
-    minima = [r.real for r in slope.roots() if abs(r.imag) < 1e-10 and r.real > 0 and bend(r.real) > 0]
+    minima = [
+        float(r.real)
+        for r in slope.roots()
+        if abs(r.imag) < 1e-10 and r.real > 0 and float(np.real(bend(r.real))) > 0
+    ]
     if not minima:
         raise InputError(
             "the energy has no minimum between these volumes; relax the structure first, or widen the strain"
