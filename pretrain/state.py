@@ -177,7 +177,7 @@ def _stage_3(engine: DeepSpeedEngine) -> tuple[dict[str, Tensor], dict[str, dict
 def _load_stage_3(
     engine: DeepSpeedEngine, tensors: dict[str, Tensor], scalars: dict[str, dict[str, float]]
 ) -> None:
-    from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+    from deepspeed.utils import safe_set_local_fp32_param, safe_set_local_optimizer_state
 
     zero = engine.engine.optimizer
     first = next(name for name, _ in _parameters(engine))
@@ -189,14 +189,25 @@ def _load_stage_3(
             engine.client.state[flat] = state
     device = torch.device(device_of_messages() if distributed() else "cpu")
     for name, parameter in _parameters(engine):
-        safe_set_full_fp32_param(parameter, tensors[f"{name}.{WEIGHT}"].to(device))
+        length = parameter.ds_tensor.ds_numel
+        safe_set_local_fp32_param(parameter, _piece(tensors[f"{name}.{WEIGHT}"], length).to(device))
         for key in keys:
-            safe_set_full_optimizer_state(parameter, tensors[f"{name}.{key}"].to(device), key)
+            safe_set_local_optimizer_state(
+                parameter, _piece(tensors[f"{name}.{key}"], length).to(device), key
+            )
     if zero.fp16_partitioned_groups_flat:  # the partitions that the network computes with follow
         for low, high in zip(
             zero.fp16_partitioned_groups_flat, zero.fp32_partitioned_groups_flat, strict=True
         ):
             low.data.copy_(high.data)
+
+
+def _piece(whole: Tensor, length: int) -> Tensor:
+    """This rank's part of a tensor that ZeRO 3 cuts into parts of ``length``, the last of them padded with zeros. DeepSpeed's own
+    setters of whole tensors run over the end where the number of elements is no multiple of the number of ranks."""
+    rank = dist.get_rank() if distributed() else 0
+    flat = whole.reshape(-1)[rank * length : (rank + 1) * length]
+    return torch.nn.functional.pad(flat, (0, length - len(flat)))
 
 
 def _keys_of_partitions(engine: DeepSpeedEngine) -> tuple[list[str], dict[str, float]]:
