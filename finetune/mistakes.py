@@ -7,7 +7,7 @@ goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -49,7 +49,11 @@ def check_sources(config: FinetuneConfig) -> None:
 
 
 def check_records(
-    config: FinetuneConfig, task: Task, train: Sequence[Graph], others: dict[str, Sequence[Graph]], say: Say
+    config: FinetuneConfig,
+    task: Task,
+    train: Sequence[Graph],
+    others: Mapping[str, Sequence[Graph]],
+    say: Say,
 ) -> None:
     """Look at the training records, and at ``others`` (name of a part -> records) beside them. Raises ``InputError`` for a
     mistake; ``say`` gets those that ``on_wrong: report`` lets pass."""
@@ -147,7 +151,8 @@ def _check_rows(name: str, graphs: Sequence[Graph]) -> None:
 # ---------------------------------------------------------------- energies
 def _kinds_of_energy(graphs: Sequence[Graph]) -> list[tuple[str, str]]:
     """Totals and interaction energies in one set: both near zero and far from it, of the same elements."""
-    near, far = [], []
+    near: list[Graph] = []
+    far: list[Graph] = []
     for g in graphs:
         if "energy" in g.quantities and g.num_nodes > 1:
             energy = abs(float(g.quantities["energy"])) / g.num_nodes
@@ -206,11 +211,11 @@ def _electrons(graphs: Sequence[Graph]) -> list[tuple[str, str]]:
         if kind != "possible":
             kinds[kind].append(g)
     found = []
-    for kind, its in kinds.items():
+    for name, its in kinds.items():
         if not its:
             continue
         electrons, first = electrons_of(its[0])[1], its[0]
-        if kind == "forgotten":
+        if name == "forgotten":
             message = (
                 f"{len(its)} of {len(graphs)} molecules have an odd number of electrons and no spin, the first "
                 f"{first.provenance} with {electrons}: radicals need spin (unpaired electrons) and ions charge, as keys or "

@@ -76,7 +76,7 @@ def set_references(
 
 
 def _check_same_level(level: str, old: np.ndarray, counts: np.ndarray, energies: np.ndarray) -> None:
-    usable = ~(counts[:, old == 0] > 0).any(1)
+    usable = np.asarray(~(counts[:, old == 0] > 0).any(1))
     if usable.sum() == 0:
         return
     missed = _rms_per_atom(energies - counts @ old, counts, usable)
