@@ -6,6 +6,7 @@ Old rows keep their values and places: old levels answer to the bit as before un
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from .config import NetworkConfig
 from .network import AtomFieldNet
@@ -27,6 +28,8 @@ PER_LEVEL = (
 )
 """Tensors with one row per level."""
 HEADS = ("atom_head.", "field_head.", "element_head.", "state_head.")
+PER_PROPERTY = ("sum_weight", "mean_weight", "scale", "shift", "reference")
+"""Last parts of the names of tensors of the property head with one row per property."""
 
 
 def grown(
@@ -35,8 +38,8 @@ def grown(
     """A network of ``config`` with the weights of ``net``.
 
     config: that of ``net`` with more levels after its own, with other properties, with more or fewer auxiliary parts. A new
-    level starts as a copy of the row ``copy_from``, or with fresh weights. New parts are fresh, and properties are when
-    they differ. fresh_heads: weights of all heads start again; scales and references (buffers) carry over all the same.
+    level starts as a copy of the row ``copy_from``, or with fresh weights. New parts are fresh, and so are new properties.
+    fresh_heads: weights of all heads start again; scales and references (buffers) carry over all the same.
     """
     old = net.config.levels
     assert config.levels[: len(old)] == old, "the levels of the network come first and in their order"
@@ -47,6 +50,7 @@ def grown(
             if name not in state:  # an auxiliary part that is not wanted any more
                 continue
             if name.startswith("property_head.") and config.properties != net.config.properties:
+                _copy_properties(name, value, state[name], net.config, config)
                 continue
             if fresh_heads and name.startswith(HEADS) and name in parameters:
                 continue
@@ -57,3 +61,21 @@ def grown(
             else:
                 state[name].copy_(value)
     return new
+
+
+def _copy_properties(
+    name: str, value: Tensor, target: Tensor, old: NetworkConfig, config: NetworkConfig
+) -> None:
+    """Part ``name`` of the property head, in place: what both networks have under the same definition is carried over."""
+    kept = [p for p in config.properties if p in old.properties]
+    if not kept:
+        return
+    part = name.removeprefix("property_head.")
+    if part.startswith("tensors."):
+        if config.open_properties == old.open_properties:
+            target.copy_(value)
+    elif part.rsplit(".", 1)[-1] in PER_PROPERTY:
+        for prop in kept:
+            target[config.properties.index(prop)] = value[old.properties.index(prop)]
+    else:
+        target.copy_(value)

@@ -89,16 +89,23 @@ def _label_counts(net: AtomFieldNet, batch: GraphBatch, targets: Targets) -> dic
             return found
         case "masked_atoms":
             return {"element": float(_labelled(batch.next_quantities["species"]).sum())}
-        case "masked_patches" | "next_step":
-            kind = "field" if targets.objective == "next_step" else "patch"
-            return {
-                f"{kind}/{name}": float(_labelled(value).sum())
-                for name, value in batch.next_quantities.items()
-                if name in net.config.field_states and targets.wants(name)
-            }
+        case "masked_patches":
+            return _counts_of_states(net, batch, targets, "patch")
+        case "next_step":
+            return _counts_of_states(net, batch, targets, "field")
+        case "supervised" if batch.world == "field":  # a steady problem
+            return _counts_of_states(net, batch, targets, "field")
     names = _atom_terms(batch, targets)
     names += [p.name for p in net.config.properties if p.name in batch.quantities and targets.wants(p.name)]
     return {name: float(_labelled(batch.quantities[name]).sum()) for name in names}
+
+
+def _counts_of_states(net: AtomFieldNet, batch: GraphBatch, targets: Targets, kind: str) -> dict[str, float]:
+    return {
+        f"{kind}/{name}": float(_labelled(value).sum())
+        for name, value in batch.next_quantities.items()
+        if name in net.config.field_states and targets.wants(name)
+    }
 
 
 def loss_sums(
