@@ -17,7 +17,6 @@ def study(config: FinetuneConfig, console: Console | None = None) -> dict[str, f
     """Run it and return the metrics of ``out/metrics.json``."""
     console = console or Console(stderr=True)
     check_sources(config)
-    config.out.mkdir(parents=True, exist_ok=True)
     if config.folds is not None:
         return cross_validate(config, console)
     if config.learning_curve:

@@ -271,13 +271,14 @@ def test_prepare_skips_and_reports(tmp_path, water, capsys):
 def test_too_many_bad_records_are_an_error_in_every_command(tmp_path, water, checkpoint, capsys, command):
     """One of two records is bad: more than the default 1 %, and less than --max-bad 0.6."""
     water.write_text(water.read_text().replace("H 0 0.76", "H 0 nan", 1))
-    out = tmp_path / "out.csv"
+    out, other = tmp_path / "out.csv", tmp_path / "other.xyz"
+    other.write_text(water.read_text())
     words = {
         "prepare": [water, "--out", tmp_path / "store"],
         "inspect": [water],
         "evaluate": [checkpoint, water, "--out", out, "--target", "energy"],
         "predict": [checkpoint, water, "--out", out],
-        "finetune": ["--from", checkpoint, "--train", water, "--valid", water, "--target", "energy", "--out", out,
+        "finetune": ["--from", checkpoint, "--train", water, "--valid", other, "--target", "energy", "--out", out,
                      "--set", "steps=1"],
     }[command]  # fmt: skip
     skip = [command, *words, "--on-bad", "skip"]
@@ -285,8 +286,10 @@ def test_too_many_bad_records_are_an_error_in_every_command(tmp_path, water, che
     assert "skipped 1 of 2 records (50.0%), more than --max-bad 0.01 allows" in said
     assert not out.exists()
     assert "allows" in mistake_after_output(capsys, *skip, "--max-bad", "0.4")
-    if command == "finetune":  # the same record to train and to validate is refused, after reading
-        assert "training records" in mistake_after_output(capsys, *skip, "--max-bad", "0.6")
+    if command == "finetune":  # the records that are left are too few, after reading
+        assert "2 records for training and validation, expected at least" in mistake_after_output(
+            capsys, *skip, "--max-bad", "0.6"
+        )
     else:
         assert main([str(word) for word in [*skip, "--max-bad", "0.6"]]) == 0
 

@@ -102,7 +102,7 @@ def test_distant_dipoles_follow_the_dipole_law(net):
     parts = [_run(net, a), _run(net, b)]
     dipoles = [_multipoles(p, g)[1] for p, g in zip(parts, (a, b), strict=True)]
     errors = []
-    for distance in (30.0, 60.0, 120.0):
+    for distance in (240.0, 480.0, 960.0):
         both = together(a, b, distance * OFFSET)
         line = both.positions[3:].mean(0) - both.positions[:3].mean(0)
         n, size = line / line.norm(), line.norm()

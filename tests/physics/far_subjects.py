@@ -9,7 +9,7 @@ import torch
 from atomfield.models.config import NetworkConfig, PropertyConfig
 from atomfield.models.network import AtomFieldNet
 
-from .subjects import CUTOFF, LEVELS
+from .subjects import AUXILIARY, CUTOFF, LEVELS
 
 
 def far_network(lmax: int = 1, **switches: Any) -> AtomFieldNet:
@@ -17,7 +17,8 @@ def far_network(lmax: int = 1, **switches: Any) -> AtomFieldNet:
     config = NetworkConfig(
         channels=6, channels_unnatural=3, lmax=lmax, layers=2, correlation=2, num_radial=4, radial_hidden=8, head_hidden=8,
         cutoff=CUTOFF, average_neighbors=8.0, levels=LEVELS, default_level_atoms="quantum", default_level_field="fluid",
-        properties=(PropertyConfig(name="gap"), PropertyConfig(name="volume_of_pores", pooling="sum")), **switches,
+        properties=(PropertyConfig(name="gap"), PropertyConfig(name="volume_of_pores", pooling="sum")),
+        auxiliary=AUXILIARY, **switches,
     )  # fmt: skip
     torch.manual_seed(0)
     net = AtomFieldNet(config).eval()
