@@ -189,7 +189,7 @@ def _load_stage_3(
             engine.client.state[flat] = state
     device = torch.device(device_of_messages() if distributed() else "cpu")
     for name, parameter in _parameters(engine):
-        length = parameter.ds_tensor.ds_numel
+        length = int(getattr(parameter, "ds_tensor").ds_numel)  # noqa: B009 (set by ZeRO, unknown to types)
         safe_set_local_fp32_param(parameter, _piece(tensors[f"{name}.{WEIGHT}"], length).to(device))
         for key in keys:
             safe_set_local_optimizer_state(
