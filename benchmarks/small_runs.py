@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"  # a fork of a process with OpenMP threads may hang
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 os.environ.setdefault("ATOMFIELD_KERNEL_FLAGS", "-O1")
 import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401  # what a run would import late, so that forks share it
