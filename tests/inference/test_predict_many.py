@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,6 +126,16 @@ if __name__ == "__main__":
 """
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As each of two workers has on two cores: sums over several threads round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_killed_with_its_workers_and_resumed(folder: Path, tmp_path: Path) -> None:
     """kill -9 of the main process while two workers write; the same call goes on and the file is that of an undisturbed run."""
     write_store(morse_clusters(400), tmp_path / "store")
