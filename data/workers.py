@@ -75,6 +75,14 @@ def build_together(recipe: Recipe, journal: Journal, progress: Callable[[int], N
         raise min(failures, key=lambda failure: failure.place)
 
 
+def lost_worker(exit_code: int | None) -> InputError:
+    """What to tell when a process of work that can go on is gone."""
+    return InputError(
+        f"a worker process was ended from outside (exit code {exit_code}; out of memory?); the same command goes on where it "
+        "stopped, fewer --workers need less memory"
+    )
+
+
 def _collect(
     pipes: dict[Connection, Any], journal: Journal, stop: Any, progress: Callable[[], None]
 ) -> list[Failure]:
@@ -89,10 +97,7 @@ def _collect(
                 kind, content = ready.recv()
             except (EOFError, OSError):
                 pipes[ready].join()
-                raise InputError(
-                    f"a worker process was ended from outside (exit code {pipes[ready].exitcode}; out of memory?); the same "
-                    "command goes on where it stopped, fewer --workers need less memory"
-                ) from None
+                raise lost_worker(pipes[ready].exitcode) from None
             match kind:
                 case "entry":
                     journal.add(content)

@@ -26,6 +26,7 @@ from atomfield.data.graph import Graph
 from atomfield.data.partition import Part
 from atomfield.data.readers import BadRecord
 from atomfield.data.store import Store, is_store, write_store
+from atomfield.data.workers import lost_worker
 
 from .parts import Parts
 from .predict import Prediction, described, predict_graphs, probabilities
@@ -192,10 +193,7 @@ def _together(work: Work, missing: list[int], workers: int, done: Callable[[int]
                     kind, content = ready.recv()
                 except (EOFError, OSError):
                     processes[ready].join()
-                    raise InputError(
-                        f"a worker process was ended from outside (exit code {processes[ready].exitcode}; out of memory?); the "
-                        "same command goes on where it stopped, fewer --workers need less memory"
-                    ) from None
+                    raise lost_worker(processes[ready].exitcode) from None
                 match kind:
                     case "done":
                         done(len(work.parts.records(content)))
