@@ -101,7 +101,12 @@ def _parse_poscar(text: str) -> Structure:
     announced = _announced_atoms(lines)
     if announced > len(lines):  # pymatgen makes a list of as many before it reads one
         raise ValueError(f"it announces {announced} atoms and has {len(lines)} lines")
-    return Poscar.from_str(text).structure
+    poscar = Poscar.from_str(text)
+    if not poscar.true_names:  # pymatgen then makes up hydrogen, helium, lithium, ...
+        raise ValueError(
+            "it does not name its elements; write their symbols on the line above the numbers of atoms"
+        )
+    return poscar.structure
 
 
 def _announced_atoms(lines: list[str]) -> int:

@@ -228,3 +228,19 @@ def test_a_poscar_that_announces_too_many_atoms(write: Write) -> None:
     text = "NaCl\n1.0\n4 0 0\n0 4 0\n0 0 4\nNa Cl\n2147483648 1\nDirect\n0 0 0\n.5 .5 .5\n"
     with pytest.raises(InputError, match="announces 2147483649 atoms and has 10 lines"):
         list(read(write("POSCAR", text)))
+
+
+def test_a_poscar_that_names_no_elements_is_refused(tmp_path):
+    """pymatgen would read the two kinds of atoms as hydrogen and helium."""
+    import pytest
+
+    from atomfield.data.errors import InputError
+    from atomfield.data.source import open_source
+
+    text = "salt\n1.0\n3 0 0\n0 3 0\n0 0 3\n{names}1 1\nDirect\n0 0 0\n0.5 0.5 0.5\n"
+    file = tmp_path / "POSCAR"
+    file.write_text(text.format(names="Na Cl\n"))
+    assert open_source(file)[0].species.tolist() == [11, 17]
+    file.write_text(text.format(names=""))
+    with pytest.raises(InputError, match="does not name its elements"):
+        open_source(file)
