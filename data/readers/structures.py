@@ -23,6 +23,9 @@ from .text import read_text
 if TYPE_CHECKING:
     from pymatgen.core import Molecule, Structure
 
+LARGEST_OCCUPANCY = 1.001
+"""Of a site in a CIF; one by rounding."""
+
 
 def read_structures(path: Path, options: ReadOptions) -> Outcomes:
     """Every structure of a CIF (one per ``data_`` block), or the one of a POSCAR."""
@@ -81,7 +84,7 @@ def _parse_cif(text: str) -> Structure:
         labels = block.data.get("_atom_site_label", [])
         for number, occupancy in enumerate(sites if isinstance(sites, list) else []):
             try:
-                present = float(re.sub(r"\(.*", "", occupancy)) > 0
+                present = 0 < float(re.sub(r"\(.*", "", occupancy)) <= LARGEST_OCCUPANCY
             except ValueError:  # "." and "?" are no numbers; pymatgen says what it does not understand
                 present = True
             if not present:

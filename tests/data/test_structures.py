@@ -244,3 +244,22 @@ def test_a_poscar_that_names_no_elements_is_refused(tmp_path):
     file.write_text(text.format(names=""))
     with pytest.raises(InputError, match="does not name its elements"):
         open_source(file)
+
+
+def test_a_site_whose_occupancy_is_no_share_is_refused(tmp_path):
+    """pymatgen would leave it out without a word."""
+    import pytest
+    from ase.build import bulk
+    from ase.io import write
+
+    from atomfield.data.errors import InputError
+    from atomfield.data.source import open_source
+
+    file = tmp_path / "salt.cif"
+    write(file, bulk("NaCl", "rocksalt", a=5.6))
+    assert open_source(file)[0].num_nodes == 2
+    lines = file.read_text().rstrip().splitlines()
+    lines[-1] = lines[-1].rsplit(None, 1)[0] + "  2147483648"
+    file.write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match="occupancy 2147483648"):
+        open_source(file)
