@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.progress import track
@@ -37,11 +38,17 @@ def _results(function: Callable[[Job], Out], jobs: Sequence[Job], num_processes:
     if num_processes <= 1 or len(jobs) < 2:
         yield from map(function, jobs)
         return
+    with one_thread_each(), multiprocessing.get_context("spawn").Pool(num_processes) as pool:
+        yield from pool.imap(function, jobs, chunksize=max(1, min(16, len(jobs) // (8 * num_processes))))
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Processes that are started here use one thread each: they read it when they load their libraries."""
     before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"  # read by the children when they load their libraries
+    os.environ["OMP_NUM_THREADS"] = "1"
     try:
-        with multiprocessing.get_context("spawn").Pool(num_processes) as pool:
-            yield from pool.imap(function, jobs, chunksize=max(1, min(16, len(jobs) // (8 * num_processes))))
+        yield
     finally:
         if before is None:
             del os.environ["OMP_NUM_THREADS"]
