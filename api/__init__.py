@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from atomfield.data.graph import Graph
     from atomfield.data.readers import ReadOptions, read
 
-    from .model import Model, load
+    from .model import Model, load, pretrained
 
-__all__ = ["Graph", "InputError", "Model", "ReadOptions", "__version__", "load", "read"]
+__all__ = ["Graph", "InputError", "Model", "ReadOptions", "__version__", "load", "pretrained", "read"]
 
 _HOMES = {
     "Graph": "atomfield.data.graph",
@@ -22,6 +22,7 @@ _HOMES = {
     "Model": "atomfield.model",
     "ReadOptions": "atomfield.data.readers",
     "load": "atomfield.model",
+    "pretrained": "atomfield.model",
     "read": "atomfield.data.readers",
 }
 

@@ -1,4 +1,4 @@
-"""The ``atomfield`` command: twelve subcommands, and one line and exit code 2 for whatever the user got wrong."""
+"""The ``atomfield`` command: thirteen subcommands, and one line and exit code 2 for whatever the user got wrong."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from .commands.export import export
 from .commands.finetune import finetune
 from .commands.identify import identify
 from .commands.inspect import inspect
+from .commands.models import models
 from .commands.predict import predict
 from .commands.prepare import prepare
 from .commands.pretrain import pretrain
@@ -29,6 +30,7 @@ COMMANDS = (
     quickstart,
     prepare,
     inspect,
+    models,
     pretrain,
     finetune,
     evaluate,

@@ -11,11 +11,13 @@ import torch
 
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
+from atomfield.inference.levels import settled
 from atomfield.inference.predict import Prediction, embed_graphs, predict_graphs, probabilities, to_graphs
 from atomfield.inference.rollout import rollout
 from atomfield.inference.unseen import refuse_unseen
 from atomfield.models import checkpoint
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
+from atomfield.models.shipped import Shipped, folders, known_names, shipped
 
 if TYPE_CHECKING:
     from atomfield.inference.calculator import AtomFieldCalculator
@@ -53,6 +55,7 @@ class Model:
             "channels": config.channels,
             "levels": list(config.levels),
             "default_levels": {"atoms": config.default_level_atoms, "fields": config.default_level_field},
+            "crystal_levels": list(config.crystal_levels),
             "field_states": list(config.field_states),
             "properties": {p.name: p.kind for p in config.properties},
         }
@@ -87,7 +90,7 @@ class Model:
         of the conformers of SMILES strings.
 
         Raises ``InputError`` for items that cannot be read and for elements that training never showed."""
-        graphs = to_graphs(items, self.net.config, seed)
+        graphs = [settled(self.net, g, n) for n, g in enumerate(to_graphs(items, self.net.config, seed))]
         for number, graph in enumerate(graphs):
             if graph.world != "field":
                 where = graph.provenance if graph.provenance.file else Provenance("<input>", number)
@@ -143,7 +146,9 @@ class Model:
 def load(
     path: str | Path, device: Device = "cpu", dtype: torch.dtype | str | None = None, *, hub: bool = False
 ) -> Model:
-    """The model in a checkpoint folder, ``DIR`` or ``DIR/model`` (config.json and model.safetensors; nothing is executed).
+    """The model in a checkpoint folder, ``DIR`` or ``DIR/model`` (config.json and model.safetensors; nothing is executed), or a
+    model that ships with the package, by its name (``"atomfield-s"``; :func:`pretrained` lists them). A folder of that name in
+    the working folder comes first.
 
     dtype: ``"float32"`` or ``"float64"``; default: as stored. hub: ``path`` is ``"org/name"`` on the Hugging Face Hub, which is
     asked only then. Raises ``InputError`` saying what was found and what was expected.
@@ -151,18 +156,24 @@ def load(
     from atomfield.inference.calculator import as_dtype
 
     kind = as_dtype(dtype)
-    if not hub and not Path(path).exists():
+    if not hub and not Path(path).exists() and str(path) not in folders():
         hint = (
             "; for a repository on the Hugging Face Hub say hub=True"
             if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path))
             else ""
         )
         raise InputError(
-            f"there is no such folder, expected a checkpoint: a folder with config.json and model.safetensors{hint}",
+            "there is no such folder, expected a checkpoint: a folder with config.json and model.safetensors, or a shipped "
+            f"model: {known_names()}{hint}",
             str(path),
         )
     folder = _download(str(path)) if hub else Path(path)
     return Model(checkpoint.load(folder, device=device, dtype=kind))
+
+
+def pretrained() -> dict[str, Shipped]:
+    """The models that ship with the package, by name: folder, size, sha256 and levels of theory of each. No network is used."""
+    return shipped()
 
 
 def _download(name: str) -> Path:

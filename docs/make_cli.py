@@ -17,9 +17,10 @@ HEAD = """# The command line
 
 *Written by `python docs/make_cli.py`; change the script or the commands, not this page.*
 
-SRC is a file, a folder, a store made by `atomfield prepare`, or `starter/NAME` of the shipped corpus. CKPT is the folder of a run
-or its `model/`. Options that take several values take commas or repeats, `--target energy,forces` or `--target energy
---target forces`; a comma within a name is written `\\,`. A stray word is an error, never a guess.
+SRC is a file, a folder, a store made by `atomfield prepare`, or `starter/NAME` of the shipped corpus. CKPT is the folder of a
+run, its `model/`, or a shipped model such as `atomfield-s`. Options that take several values take commas or repeats,
+`--target energy,forces` or `--target energy --target forces`; a comma within a name is written `\\,`. A stray word is an
+error, never a guess.
 
 What is wrong with the input is one line on stderr (where, what was found, what was expected, what to do) and exit code 2.
 Interrupted: 130; ended by --stop-when: 3. `ATOMFIELD_DEBUG=1` shows the traceback of a mistake in the input; errors
@@ -32,10 +33,11 @@ EXAMPLES = {
     "prepare": "atomfield prepare train.extxyz more/*.cif --out stores/mine --on-bad skip\n"
     "atomfield prepare solubility.csv --map smiles=SMILES --target logS --conformers 3 --out stores/solubility",
     "inspect": "atomfield inspect starter/crystals --picture crystal.png --record 7\natomfield inspect runs/mine",
+    "models": "atomfield models\natomfield inspect atomfield-s",
     "pretrain": "atomfield pretrain pretrain_starter --plan --set plan.gpus=[1,64,1000] --set plan.structures=1e9\n"
     "torchrun --nproc-per-node 4 -m atomfield pretrain mine.yaml --set optimizer.learning_rate=2e-3 --max-time 8h\n"
     "deepspeed --module atomfield pretrain mine.yaml",
-    "finetune": "atomfield finetune --from runs/quickstart/pretrain --train train.xyz --test test.xyz --target energy,forces "
+    "finetune": "atomfield finetune --from atomfield-s --train train.xyz --test test.xyz --target energy,forces "
     "--out runs/mine\n"
     "atomfield finetune --from scratch --train cifs/ --target bulk_modulus --max-time 20m --out runs/moduli\n"
     "atomfield finetune --from CKPT --train table.csv --target logS --strategy lora --folds 5 --out runs/folds\n"
@@ -86,7 +88,8 @@ def page() -> str:
         rows += [
             _row(" ".join([f"`{p.opts[0]}`", p.metavar or ""]).strip(), p.help, _default(p)) for p in options
         ]
-        parts.append("\n".join(["| | | default |", "|---|---|---|", *rows]))
+        if rows:
+            parts.append("\n".join(["| | | default |", "|---|---|---|", *rows]))
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 

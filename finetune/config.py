@@ -18,7 +18,8 @@ class FinetuneConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
     start: str = Field(alias="from")
-    """Folder of a checkpoint, or ``scratch``: the same training from random weights."""
+    """Folder of a checkpoint, the name of a shipped model (``atomfield-s``), or ``scratch``: the same training from random
+    weights."""
     train: tuple[str, ...] = Field(min_length=1)
     valid: tuple[str, ...] = ()
     """Empty: a part of ``train`` is held out by groups (molecules, compositions, trajectories)."""

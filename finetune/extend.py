@@ -75,6 +75,9 @@ def extended(
                     sorted({*config.steady, *task.names} if task.steady else {*config.steady} - {*task.names})
                 ),
                 **default,
+                **(
+                    {} if task.world == "field" else {"crystal_levels": ()}
+                ),  # its own level answers for all atoms
             }
         ),
         copy_from=copy_from,

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from atomfield.data.errors import InputError
 
+from .levels import level_for
 from .memory import explained
 from .pair_list import WHERE, PairList, stated
 from .predict import probabilities
@@ -47,13 +48,14 @@ class AtomFieldCalculator(Calculator):
     ``uncertainty`` and ``ood_score`` beside it.
 
     net: copied, so that training the original later changes nothing here. level: level of theory; default: the
-    network's. dtype: of the weights, ``"float32"`` or ``"float64"``; default: as they are. skin: angstrom, see :mod:`.pair_list`.
-    allow_unseen: answer for elements that training never showed too. ``atoms.info["charge"]`` and
-    ``atoms.info["spin"]`` (unpaired electrons; or ``"multiplicity"``) are
-    read at each call.
+    network's for molecules, and for periodic structures the one that knows their elements (:mod:`.levels`);
+    ``answering_level`` says which it was. dtype: of the weights, ``"float32"`` or ``"float64"``; default: as they are. skin:
+    angstrom, see :mod:`.pair_list`. allow_unseen: answer for elements that training never showed too. ``atoms.info["charge"]``
+    and ``atoms.info["spin"]`` (unpaired electrons; or ``"multiplicity"``) are read at each call.
 
-    Raises ``InputError`` for an unknown level, for elements that the level has not seen, for atoms closer than 0.1 angstrom when
-    pairs are searched, where the energy is not a finite number, and where memory does not suffice (with the size that fits).
+    Raises ``InputError`` for an unknown level, where several levels could answer for a crystal, for elements that the level has
+    not seen, for atoms closer than 0.1 angstrom when pairs are searched, where the energy is not a finite number, and where
+    memory does not suffice (with the size that fits).
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress", "charges", "dipole"]  # noqa: RUF012 (ASE's way)
@@ -80,11 +82,13 @@ class AtomFieldCalculator(Calculator):
 
         self.net = cast(copy.deepcopy(net), as_dtype(dtype)).to(device).eval().requires_grad_(False)
         self.level = level
+        self.answering_level = level
+        """The level of theory of the last answer; "" before the first where none was named."""
         self.pairs = PairList(net.config.cutoff, skin)
         self.results: dict[str, Any] = {}
         self.user_properties: dict[str, float | np.ndarray] = {}
         self._allow_unseen = allow_unseen
-        self._checked: np.ndarray | None = None
+        self._checked: tuple[np.ndarray, bool] | None = None
         self._stated: tuple[Any, ...] = ()
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
@@ -168,14 +172,23 @@ class AtomFieldCalculator(Calculator):
         return 0.5 * (full + full.T)
 
     def _batch(self, atoms: Atoms) -> GraphBatch:
-        batch = self.pairs.batch(atoms, self.level)
+        batch = self.pairs.batch(atoms, self.answering_level)
         return batch if self.net.device.type == "cpu" else batch.to(self.net.device)
 
     def _refuse_unseen(self, atoms: Atoms) -> None:
-        if self._allow_unseen or (self._checked is not None and np.array_equal(self._checked, atoms.numbers)):
+        """Choose the level and check the elements, once for each composition."""
+        periodic = bool(atoms.pbc.any())
+        if (
+            self._checked is not None
+            and self._checked[1] == periodic
+            and np.array_equal(self._checked[0], atoms.numbers)
+        ):
             return
-        refuse_unseen(self.net, torch.from_numpy(atoms.numbers), self.level, WHERE)
-        self._checked = atoms.numbers.copy()
+        species = torch.from_numpy(atoms.numbers)
+        self.answering_level = self.level or level_for(self.net, species, periodic, WHERE)
+        if not self._allow_unseen:
+            refuse_unseen(self.net, species, self.answering_level, WHERE)
+        self._checked = (atoms.numbers.copy(), periodic)
 
 
 @contextmanager

@@ -26,8 +26,9 @@ except ImportError as error:
 class AtomFieldFeatures(TransformerMixin, BaseEstimator):
     """Items (SMILES, ASE Atoms, pymatgen objects, Graphs) to rows of invariant features ``[R, C]``.
 
-    checkpoint: folder. pooling: ``"mean"`` over atoms (intensive properties) or ``"sum"`` (extensive: features times the number
-    of atoms, with that number as a last column). seed: of the conformers of SMILES strings. Nothing is fitted.
+    checkpoint: folder, or the name of a shipped model. pooling: ``"mean"`` over atoms (intensive properties) or ``"sum"``
+    (extensive: features times the number of atoms, with that number as a last column). seed: of the conformers of SMILES
+    strings. Nothing is fitted.
     """
 
     def __init__(

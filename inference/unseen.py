@@ -56,8 +56,13 @@ def refuse_unseen(
         known = ", ".join(own) if len(own) <= 20 else f"{len(own)} others"
         name = level or net.config.default_level_atoms
         first = int((species == unknown[0]).nonzero()[0])
+        table = net.atom_head.reference.ne(0).cpu()
+        others = [n for n, row in zip(net.config.levels, table, strict=True) if bool(row[species].all())]
+        choice = (
+            f"take a level that knows all elements ({', '.join(others)})" if others else "take another level"
+        )
         raise InputError(
             f"the model has not seen {names} (atom {first}) at level {name!r}: its energy would mean nothing; it knows {known}; "
-            "finetune it on structures with the element, or take another level",
+            f"finetune it on structures with the element, or {choice}",
             where,
         )

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from atomfield.data.errors import InputError
 
+from . import shipped
 from .config import FORMAT_VERSION, NetworkConfig
 from .network import AtomFieldNet
 
@@ -52,15 +53,20 @@ def as_json(config: NetworkConfig) -> dict[str, Any]:
 
 
 def find(path: str | Path) -> Path:
-    """The folder with ``config.json``: ``path`` itself or its ``model/``."""
+    """The folder with ``config.json``: ``path`` itself, its ``model/``, or the shipped model of that name where nothing lies at
+    ``path``."""
     path = Path(path)
     for folder in (path, path / "model"):
         if (folder / "config.json").is_file():
             return folder
+    named = shipped.folders().get(str(path))
+    if named is not None and not path.exists():
+        return named
     found = "a folder without config.json" if path.is_dir() else "a file" if path.exists() else "nothing"
+    hidden = f"; it hides the shipped model {path}, give another folder its name" if named is not None else ""
     raise InputError(
         f"found {found}, expected a checkpoint: a folder with config.json and model.safetensors (or one "
-        "whose model/ has them)",
+        f"whose model/ has them), or a shipped model: {shipped.known_names()}{hidden}",
         str(path),
     )
 

@@ -132,6 +132,9 @@ class NetworkConfig(BaseModel):
     """Levels of theory and solvers; one row of every stacked head each."""
     default_level_atoms: str = ""
     default_level_field: str = ""
+    crystal_levels: tuple[str, ...] = ()
+    """Levels whose training records were periodic: a periodic structure without a level of its own is answered by the one of them
+    that knows its elements. Empty: by ``default_level_atoms``."""
     field_inputs: tuple[str, ...] = FIELD_INPUTS
     field_states: tuple[str, ...] = FIELD_STATES
     conditions: tuple[str, ...] = tuple(CONDITIONS)
@@ -171,7 +174,7 @@ class NetworkConfig(BaseModel):
                 f"long_range_largest is {self.long_range_largest}, expected more than "
                 f"long_range_smallest = {self.long_range_smallest}"
             )
-        for name in (self.default_level_atoms, self.default_level_field):
+        for name in (self.default_level_atoms, self.default_level_field, *self.crystal_levels):
             if name and name not in self.levels:
                 raise ValueError(f"default level {name!r} is not among the levels {list(self.levels)}")
         for term in self.priors:

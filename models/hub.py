@@ -1,5 +1,8 @@
 """``transformers`` finds a checkpoint too: ``import atomfield.models.hub`` registers ``AutoConfig`` and ``AutoModel``.
 
+``AutoModel.from_pretrained`` takes folders, ``atomfield.pretrained()["atomfield-s"].folder`` of a shipped model for instance:
+it looks for bare names on the Hub before it knows whose they are. ``AtomFieldModel.from_pretrained`` takes shipped names too.
+
 Only the outer shell: the network stays a plain module, and the weights on disk are those of :mod:`checkpoint`.
 """
 
@@ -12,8 +15,10 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 
 from atomfield.data.graph import GraphBatch
 
+from .checkpoint import find
 from .config import NetworkConfig
 from .network import AtomFieldNet
+from .shipped import folders
 
 
 class AtomFieldConfig(PreTrainedConfig):
@@ -42,6 +47,8 @@ class AtomFieldModel(PreTrainedModel):
         safetensors packs tensors without gaps, so mapped weights start at any multiple of 8 bytes; matrix products then take
         other kernels than on aligned memory, and their last bits differ.
         """
+        if args and str(args[0]) in folders():
+            args = (str(find(args[0])), *args[1:])
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # output_loading_info=True gives a pair
         for tensor in (*model.parameters(), *model.buffers()):

@@ -171,8 +171,9 @@ class PretrainConfig(_Frozen):
     out: Path = Path("runs/pretrain")
     streams: tuple[StreamConfig, ...]
     start: Path | None = None
-    """A published checkpoint to go on from: its weights and its network carry over, its levels keep their rows, references and
-    scales; levels that it lacks get rows of their own. It must still be there when the run is resumed."""
+    """A published checkpoint to go on from, a folder or the name of a shipped model: its weights and its network carry over, its
+    levels keep their rows, references and scales; levels that it lacks get rows of their own. It must still be there when the run
+    is resumed."""
     fresh_heads: bool = False
     """With ``start``: the heads begin anew, as after a stage of direct forces."""
     network: NetworkSize = NetworkSize()

@@ -36,6 +36,8 @@ def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> Built:
         _check_size(config, start.config)
     size = NetworkConfig(**config.network.hyperparameters()) if start is None else start.config
     statistics = Statistics(size)
+    molecules: dict[str, None] = {}
+    crystals: dict[str, None] = {}
     atoms: dict[str, None] = {}
     fields: dict[str, None] = {}
     grids = False
@@ -43,6 +45,8 @@ def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> Built:
         statistics.add(graphs)
         for g in graphs:
             (fields if g.world == "field" else atoms).setdefault(g.level)
+            if g.world != "field":
+                (crystals if g.world == "crystal" else molecules).setdefault(g.level)
             grids = grids or g.is_periodic_grid
     torch.manual_seed(config.seed)
     if start is None:
@@ -51,8 +55,9 @@ def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> Built:
                 **config.network.for_data(grids=grids).hyperparameters(),
                 levels=(*atoms, *fields),
                 average_neighbors=16.0,
-                default_level_atoms=next(iter(atoms), ""),
+                default_level_atoms=next(iter(molecules or atoms), ""),
                 default_level_field=next(iter(fields), ""),
+                crystal_levels=tuple(crystals),
                 auxiliary=config.auxiliary,
             )
         )
@@ -70,8 +75,9 @@ def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> Built:
         old.model_copy(
             update={
                 "levels": (*old.levels, *new),
-                "default_level_atoms": old.default_level_atoms or next(iter(atoms), ""),
+                "default_level_atoms": old.default_level_atoms or next(iter(molecules or atoms), ""),
                 "default_level_field": old.default_level_field or next(iter(fields), ""),
+                "crystal_levels": tuple(dict.fromkeys((*old.crystal_levels, *crystals))),
                 "auxiliary": tuple(dict.fromkeys(parts)),
                 "uncertainty": None,  # of other weights
             }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -180,6 +181,51 @@ def test_constraints_cover_the_dependencies():
     ]
     names = {re.split(r"[<>=!\[; ]", d)[0].lower().replace("_", "-") for d in wanted}
     assert names - pinned <= {"setuptools"}
+
+
+@in_a_checkout
+def test_an_installed_copy_has_the_shipped_data(tmp_path):
+    """What a wheel is made of, without its compression: every file of package data is there, and the names of shipped models,
+    configurations and the starter corpus resolve in it, from an empty folder."""
+    build = "from setuptools import setup; setup()"
+    words = [
+        "-q",
+        "egg_info",
+        "--egg-base",
+        tmp_path,
+        "build",
+        "--build-base",
+        tmp_path / "b",
+        "--build-lib",
+        tmp_path / "lib",
+    ]
+    command = [sys.executable, "-W", "ignore", "-c", build, *map(str, words)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    copy = tmp_path / "lib"
+    ours = {f.relative_to(ROOT) for folder in ("models/pretrained", "data/starter", "configs") for f in (ROOT / folder).rglob("*")
+            if f.is_file() and f.suffix in (".json", ".safetensors", ".md", ".parquet", ".yaml")}  # fmt: skip
+    assert ours
+    assert not [f for f in ours if not (copy / "atomfield" / f).is_file()]
+    script = """
+import atomfield
+from atomfield.config import shipped_configs
+from atomfield.data.source import store_folder
+from atomfield.models import checkpoint, shipped
+print(atomfield.__file__)
+print(sorted(shipped.folders()))
+assert shipped_configs() and store_folder("starter/molecules")
+for name, one in atomfield.pretrained().items():
+    assert checkpoint.load(name).config.levels == one.levels
+"""
+    (tmp_path / "empty").mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(copy), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path / "empty", env=environment, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    where, names = done.stdout.splitlines()
+    assert where == str(copy / "atomfield" / "__init__.py")
+    assert names == str(sorted(f.parent.name for f in (ROOT / "models" / "pretrained").glob("*/config.json")))
 
 
 def test_the_starter_corpus_is_whole_and_small():

@@ -32,5 +32,6 @@ def export(
     path = compiled(net, out, level=level, device=net.device.type)
     about = read_about(path)
     print(
-        f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB, {about['dtype']}, cutoff {about['cutoff']:g} angstrom)"
+        f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB, level {about['level']}, {about['dtype']}, "
+        f"cutoff {about['cutoff']:g} angstrom)"
     )

@@ -37,7 +37,12 @@ def finetune(
         typer.Argument(metavar="[CONFIG]", help="A YAML file; options win over it.", show_default=False),
     ] = None,
     start: Annotated[
-        str | None, _given("--from", "CKPT|scratch", "A checkpoint, or scratch to train without one.")
+        str | None,
+        _given(
+            "--from",
+            "CKPT|scratch",
+            "A checkpoint, a shipped model such as atomfield-s, or scratch to train without one.",
+        ),
     ] = None,
     train: Annotated[list[str] | None, _given("--train", "SRC,...", "Records to train on.")] = None,
     valid: Annotated[

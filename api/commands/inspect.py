@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atomfield.data.errors import InputError
+from atomfield.models.shipped import folders
 
 from .options import (
     Conformers,
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 Anything = Annotated[
     str,
     typer.Argument(
-        metavar="STORE|CHECKPOINT|RUN|FILE", help="What to look into; also starter/NAME.", show_default=False
+        metavar="STORE|CHECKPOINT|RUN|FILE",
+        help="What to look into; also starter/NAME, and the name of a shipped model.",
+        show_default=False,
     ),
 ]
 Picture = Annotated[
@@ -85,6 +88,7 @@ def inspect(
     folder = Path(what)
     is_run = any((folder / name).is_file() for name in ("metrics.jsonl", "metrics.json"))
     is_checkpoint = any((folder / name / "config.json").is_file() for name in (".", "model"))
+    is_checkpoint |= what in folders() and not folder.exists()
     if is_run:
         _show_run(folder, console)
     if is_checkpoint:
@@ -178,7 +182,12 @@ def _show_checkpoint(folder: Path, console: Console) -> None:
         ("levels", ", ".join(config.levels) or "none"),
         (
             "default levels",
-            f"atoms: {config.default_level_atoms or 'none'}; fields: {config.default_level_field or 'none'}",
+            f"atoms: {config.default_level_atoms or 'none'}; fields: {config.default_level_field or 'none'}"
+            + (
+                f"; crystals, by their elements: {', '.join(config.crystal_levels)}"
+                if config.crystal_levels
+                else ""
+            ),
         ),
         ("properties", "; ".join(properties) or "none"),
         ("uncertainty", sure),

@@ -26,7 +26,11 @@ OnBadName = Literal["raise", "skip"]
 
 Checkpoint = Annotated[
     Path,
-    typer.Argument(metavar="CKPT", help="A checkpoint: DIR of a run, or its DIR/model.", show_default=False),
+    typer.Argument(
+        metavar="CKPT",
+        help="A checkpoint: DIR of a run, its DIR/model, or a shipped model such as atomfield-s.",
+        show_default=False,
+    ),
 ]
 Source = Annotated[
     str,

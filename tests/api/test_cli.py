@@ -20,6 +20,7 @@ SURFACE = {
     "prepare": ["SOURCE...", "--out", "--target", *READING, "--workers", "--append",
                 "--split", "--by-id", "--fractions", "--without", "--check"],
     "inspect": ["STORE|CHECKPOINT|RUN|FILE", "--picture", "--record", "--check", "--verify", "--target", *READING],
+    "models": [],
     "pretrain": ["CONFIG", "--set", "--plan", "--max-time", "--seed", "--device"],
     "finetune": ["[CONFIG]", "--from", "--train", "--valid", "--test", "--target", "--target-irreps", "--out", "--task",
                  "--pooling", "--max-time", "--size", "--on-leak", "--on-wrong", "--set", "--strategy", "--replay", "--control",

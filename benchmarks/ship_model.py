@@ -1,0 +1,103 @@
+"""Put a pretrained checkpoint into the package: ``models/pretrained/NAME``, weights float32, nothing of the training beside them.
+
+    python benchmarks/ship_model.py --from runs/pretrain_corpus/model --name atomfield-s \\
+        --molecules gfn2-xtb --crystals emt,gfn1-xtb-pbc
+
+The checkpoint of a run already holds averaged weights and no state of an optimiser. What is checked: the default levels are
+there and have energies, all weights are finite, and everything that ships stays within 16 MB. The model card is written by
+``benchmarks/pretrained_card.py`` afterwards; until then the card of the run stays beside the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from atomfield.data.errors import InputError
+from atomfield.models import checkpoint, shipped
+from atomfield.models.grow import grown
+from atomfield.models.network import AtomFieldNet
+
+LIMIT = 16_000_000
+"""Bytes of all shipped weights together."""
+
+
+def ship(
+    source: Path, name: str, molecules: str, crystals: tuple[str, ...], into: Path, *, strip: bool = False
+) -> Path:
+    """Write ``into/name`` and return it.
+
+    molecules: the level that answers for molecules where none is named ("": as in the checkpoint); crystals: the levels among
+    which the elements of a periodic structure choose (empty: as in the checkpoint). strip: without the parts that only
+    objectives of pretraining need. Raises ``InputError`` for a level without energies, weights that are no numbers, and too
+    many bytes.
+    """
+    net = without_extras(checkpoint.load(source, dtype=torch.float32), molecules, crystals, strip)
+    for level in (net.config.default_level_atoms, *crystals):
+        if not bool(net.atom_head.reference[net.config.levels.index(level)].ne(0).any()):
+            raise InputError(
+                f"level {level!r} has no reference energies, so it cannot answer by default", str(source)
+            )
+    for key, value in net.state_dict().items():
+        if not bool(torch.isfinite(value).all()):
+            raise InputError(f"tensor {key!r} has values that are no numbers", str(source))
+    card = (checkpoint.find(source) / "README.md").read_text(encoding="utf-8")
+    folder = checkpoint.save(net, into / name, card)
+    size = sum(f.stat().st_size for f in into.rglob("*.safetensors"))
+    if size > LIMIT:
+        raise InputError(
+            f"shipped weights have {size / 1e6:.1f} MB with this model, expected at most 16 MB", str(folder)
+        )
+    return folder
+
+
+def without_extras(net: AtomFieldNet, molecules: str, crystals: tuple[str, ...], strip: bool) -> AtomFieldNet:
+    """The same weights with these default levels, and without an uncertainty, which belongs to a finetuning."""
+    default = molecules or net.config.default_level_atoms
+    for level in (default, *crystals):
+        if level not in net.config.levels:
+            raise InputError(
+                f"level {level!r} is unknown to this model, expected one of {', '.join(net.config.levels)}"
+            )
+    update = {
+        "default_level_atoms": default,
+        "crystal_levels": crystals or net.config.crystal_levels,
+        "uncertainty": None,
+        "auxiliary": () if strip else net.config.auxiliary,
+    }
+    return grown(net, net.config.model_copy(update=update)).eval()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--from", dest="source", type=Path, required=True, metavar="CKPT")
+    parser.add_argument("--name", required=True, help="atomfield-s, atomfield-xs")
+    parser.add_argument("--molecules", default="", metavar="LEVEL", help="default level of molecules")
+    parser.add_argument("--crystals", default="", metavar="LEVEL,...", help="levels of crystals")
+    parser.add_argument(
+        "--strip", action="store_true", help="leave out what only objectives of pretraining need"
+    )
+    parser.add_argument("--into", type=Path, default=shipped.FOLDER, metavar="DIR")
+    given = parser.parse_args(arguments)
+    crystals = tuple(c for c in given.crystals.split(",") if c)
+    try:
+        folder = ship(given.source, given.name, given.molecules, crystals, given.into, strip=given.strip)
+    except InputError as error:
+        print(f"ship_model: {error}", file=sys.stderr)
+        return 2
+    config = checkpoint.read_config(folder)
+    print(f"Written: {folder} ({(folder / 'model.safetensors').stat().st_size / 1e6:.2f} MB)")
+    print(
+        f"molecules: {config.default_level_atoms}; crystals: {', '.join(config.crystal_levels) or 'as molecules'}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
