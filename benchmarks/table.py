@@ -4,12 +4,14 @@
     python benchmarks/table.py NAME --list                     what is done, open, failed or was measured on a busy machine
     python benchmarks/table.py NAME --page                     only the page
     python benchmarks/table.py NAME --only mace,ethanol        cells whose row or column holds each of these words
+    python benchmarks/table.py NAME --most 10                  at most ten cells in this sitting
 
 NAME is a module in ``benchmarks/tables/`` with ``options(parser)``, ``cells(options)`` and ``METRICS``, a dictionary of a
-measured value's name to its heading. A finished cell is one JSON in ``results/NAME/`` and is not run again; one that failed or
-ran while others took more than a tenth of the processor time is marked, and run again only on ``--rerun-failed`` or
-``--rerun-busy``. The first seed of every row and column comes first. Stopping at any moment, kill -9 included, loses only the
-cell that is running. Several queues may run side by side: a cell is locked while its command lives, even when its queue is dead.
+measured value's name to its heading; ``finish(cells, folder, options)``, where it has one, writes what else is made of results.
+A finished cell is one JSON in ``results/NAME/`` and is not run again; one that failed or ran while others took more than a tenth
+of the processor time is marked, and run again only on ``--rerun-failed`` or ``--rerun-busy``. The first seed of every row and
+column comes first. Stopping at any moment, kill -9 included, loses only the cell that is running. Several queues may run side by
+side: a cell is locked while its command lives, even when its queue is dead.
 """
 
 from __future__ import annotations
@@ -110,9 +112,12 @@ def locked(folder: Path, cell: Cell) -> int | None:
     return descriptor
 
 
-def fill(cells: list[Cell], folder: Path, again: set[str]) -> None:
-    """Run all cells whose state is in ``again``, once each."""
+def fill(cells: list[Cell], folder: Path, again: set[str], most: int) -> None:
+    """Run all cells whose state is in ``again``, once each, and at most ``most`` of them."""
+    ran = 0
     for cell in in_order(cells):
+        if ran >= most:
+            return
         if state(read(folder, cell)) not in again:
             continue
         lock = locked(folder, cell)
@@ -124,6 +129,7 @@ def fill(cells: list[Cell], folder: Path, again: set[str]) -> None:
                 continue
             print(f"{cell.name}: running, at most {cell.limit_s:g} s", flush=True)
             (folder / "logs").mkdir(exist_ok=True)
+            ran += 1
             record = run(cell, folder, folder / "logs" / f"{cell.name}.log")
             write(folder, cell, record)
             print(
@@ -156,6 +162,7 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--rerun-busy", action="store_true")
     parser.add_argument("--rerun-failed", action="store_true")
+    parser.add_argument("--most", type=int, default=1_000_000)
     parser.add_argument("--tables", type=Path, default=HERE / "tables", help="folder of the definitions")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     known, _ = parser.parse_known_args()
@@ -175,10 +182,12 @@ def main() -> None:
         again = {"open"}
         again |= {"busy"} if options.rerun_busy else set()
         again |= {"failed"} if options.rerun_failed else set()
-        fill(chosen, folder, again)
+        fill(chosen, folder, again, options.most)
     text = page(options.name, cells, folder, table.METRICS)
     (options.results / f"{options.name}.md").write_text(text)
     print(text)
+    if hasattr(table, "finish"):
+        table.finish(cells, folder, options)
 
 
 if __name__ == "__main__":

@@ -82,6 +82,9 @@ class FinetuneConfig(BaseModel):
     valid_fraction: float = Field(0.1, gt=0, lt=0.9)
     max_time: float | None = None
     """Seconds of training; the schedule fits into them."""
+    clock: Literal["wall", "processor"] = "wall"
+    """What ``max_time`` counts: time that passes, or processor time of all threads of this process, which does not depend on what
+    else the machine does."""
     steps: int | None = Field(None, ge=1)
     """None: chosen from the number of records."""
     max_edges: int | None = Field(None, ge=1)

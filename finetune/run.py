@@ -283,7 +283,7 @@ def fit(
     try:
         rates = relative_rates(net, strategy, config.layer_decay, task)
         engine = TorchEngine(net, groups_of(net, rates, optimizer.weight_decay), optimizer)
-        schedule = Schedule(steps, config.max_time, rate)
+        schedule = Schedule(steps, config.max_time, rate, config.clock)
         ema = Ema(net, optimizer.ema_decay)
         with Loader(Batches(tuple(streams)), keys, pin=device.startswith("cuda")) as batches:
             return train(net, engine, ema, streams, batches, valid, schedule, config.loss, record, device)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -35,6 +37,7 @@ class Schedule:
     steps: int
     max_time: float | None
     learning_rate: float
+    clock: Literal["wall", "processor"] = "wall"
     warmup_fraction: float = 0.05
     final_fraction: float = 0.005
 
@@ -54,7 +57,8 @@ def train(
     """Train on ``batches``, in each step one of each of ``streams``, of which the first has the new records; leave the best
     averaged weights in ``net`` and return the history (rows of metrics.jsonl)."""
     check_penalties(net, streams[0], weights, device)
-    progress = Progress(schedule.steps, schedule.max_time)
+    clock = time.process_time if schedule.clock == "processor" else time.monotonic
+    progress = Progress(schedule.steps, schedule.max_time, clock=clock)
     history: list[dict[str, float]] = []
     best_score, best = float("inf"), {k: v.clone() for k, v in ema.average.items()}
     step, running, next_validation, not_before = 0, None, 1 / NUM_VALIDATIONS, 0.0

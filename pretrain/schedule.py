@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 from .config import OptimizerConfig
 
@@ -43,14 +44,21 @@ def plateau_factor(
 
 class Progress:
     """Fraction of the run that is done. With a time limit it is the larger of the fractions of steps and of seconds, and the
-    run ends when it reaches one; without, it depends on the step alone (and a resumed run repeats itself to the bit)."""
+    run ends when it reaches one; without, it depends on the step alone (and a resumed run repeats itself to the bit).
+    ``clock`` gives seconds: of the wall, or of this process's threads."""
 
-    def __init__(self, steps: int, max_time: float | None, spent: float = 0.0):
-        self.steps, self.max_time = steps, max_time
-        self.start = time.monotonic() - spent
+    def __init__(
+        self,
+        steps: int,
+        max_time: float | None,
+        spent: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.steps, self.max_time, self.clock = steps, max_time, clock
+        self.start = clock() - spent
 
     def seconds(self) -> float:
-        return time.monotonic() - self.start
+        return self.clock() - self.start
 
     def at(self, step: int) -> float:
         by_steps = step / self.steps
