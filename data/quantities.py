@@ -214,6 +214,23 @@ _FIELDS = (
     ),
     Quantity("density", "0e", "node", "field", "mass density", synonyms=("rho",), trusted=("density",)),
     Quantity(
+        "depth",
+        "0e",
+        "node",
+        "field",
+        "depth of shallow water",
+        synonyms=("h",),
+        trusted=("depth",),
+    ),
+    Quantity(
+        "second_concentration",
+        "0e",
+        "node",
+        "field",
+        "concentration of the second of two species that react",
+        trusted=("second_concentration",),
+    ),
+    Quantity(
         "permeability",
         "0e",
         "node",
@@ -264,6 +281,8 @@ FIELD_STATES: tuple[str, ...] = (
     "density",
     "solution",
     "magnetic_field",
+    "depth",
+    "second_concentration",
 )
 """Quantities of a field that evolve in time, in the order of the model's channels."""
 FIELD_INPUTS: tuple[str, ...] = (*FIELD_STATES, "permeability", "normal", "gravity", "inflow")
@@ -290,11 +309,19 @@ CONDITIONS: dict[str, Condition] = {
         Condition("spin", "1", "signed", "number of unpaired electrons"),
         Condition("dt", "field", "log", "time between a state and the next one"),
         Condition("viscosity", "field", "log", "kinematic viscosity"),
-        Condition("diffusivity", "field", "log", "diffusivity of the advected scalar"),
+        Condition(
+            "diffusivity", "field", "log", "diffusivity of the scalar, of two species that of the first"
+        ),
         Condition("diffusion_number", "1", "log", "(viscosity or diffusivity) * dt / spacing^2"),
         Condition(
             "dt_over_spacing", "field", "log", "dt / spacing; times a velocity it is the Courant number"
         ),
+        Condition(
+            "wave_speed", "field", "log", "speed of sound, or of long waves on still water, sqrt(g depth)"
+        ),
+        Condition("reaction_rate", "field", "log", "reactions per time; feed and loss are in units of it"),
+        Condition("feed", "1", "log", "inflow of the first species over the reaction rate (Gray-Scott's F)"),
+        Condition("kill", "1", "log", "loss of the second species over the reaction rate (Gray-Scott's k)"),
     )
 }
 

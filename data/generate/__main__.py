@@ -17,6 +17,8 @@ from ..errors import InputError, Provenance
 from ..graph import Graph
 from ..store import is_store, write_store
 
+CORPUS = ("corpus/fields",)
+"""The pretraining corpus: made in chunks, so that an interrupted run goes on where it stopped. Only on request."""
 NAMES = ("fields", "task_fields", "molecules", "task_molecules", "crystals", "task_crystals")
 
 
@@ -47,7 +49,18 @@ def generate(name: str, scale: float, jobs: int) -> tuple[Iterable[Graph], dict]
             from .crystals import task_crystals
 
             return task_crystals(scale=scale, jobs=jobs)
-    raise InputError(f"data set {name!r} is not part of the corpus, expected one of {', '.join(NAMES)}")
+    expected = ", ".join((*NAMES, *CORPUS))
+    raise InputError(f"data set {name!r} is not part of the corpus, expected one of {expected}")
+
+
+def build_corpus(name: str, out: Path, scale: float, jobs: int) -> dict:
+    """Write one store of the pretraining corpus and return its report."""
+    match name:
+        case "corpus/fields":
+            from . import field_corpus
+
+            return field_corpus.build(out, scale=scale, jobs=jobs)
+    raise AssertionError(name)
 
 
 def _solver_report() -> dict:
@@ -77,6 +90,9 @@ def main(arguments: list[str] | None = None) -> int:
         for name in options.only.split(","):
             if is_store(options.out / name):
                 print(f"{name}: already there")
+                continue
+            if name in CORPUS:
+                build_corpus(name, options.out / name, options.scale, options.jobs)
                 continue
             graphs, report = generate(name, options.scale, options.jobs)
             index = write_store(stamped(name, graphs), options.out / name, form="parquet")

@@ -9,7 +9,7 @@ Values keep 12 significant bits (relative rounding 1e-4), so that the corpus com
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -79,7 +79,7 @@ def flow(
     dt = dt or math.exp(rng.uniform(math.log(0.009), math.log(0.016)))
     times = torch.arange(num_frames, dtype=torch.float64) * dt
     result = solver.solve(vorticity, times)
-    points, put = _points(rng, solver.grid, scattered)
+    points, put = points_of(rng, solver.grid, scattered)
     flat = put(result.velocity)
     zero = torch.zeros_like(flat[:, 0])
     quantities = {
@@ -87,7 +87,7 @@ def flow(
         "vorticity": rounded(torch.stack([zero, zero, put(result.vorticity)], dim=-1)),
         "pressure": rounded(put(result.pressure)),
     }
-    return _graph(
+    return plane_graph(
         points, quantities, {"viscosity": viscosity}, "navier-stokes-2d", dataset, group, times, scattered
     )
 
@@ -106,13 +106,13 @@ def advected_scalar(rng: np.random.Generator, group: str, *, scattered: bool = F
     result = AdvectionDiffusion(grid, velocity, diffusivity).solve(
         start / start.square().mean().sqrt(), times
     )
-    points, put = _points(rng, grid, scattered)
+    points, put = points_of(rng, grid, scattered)
     flat = put(velocity)
     quantities = {
         "velocity": rounded(torch.stack([flat[0], flat[1], torch.zeros_like(flat[0])], dim=-1)),
         "concentration": rounded(put(result)),
     }
-    return _graph(
+    return plane_graph(
         points,
         quantities,
         {"diffusivity": diffusivity},
@@ -133,8 +133,25 @@ def burgers_line(rng: np.random.Generator, group: str) -> Graph:
     times = torch.arange(NUM_FRAMES, dtype=torch.float64) * 0.01
     result = solver.solve(start / start.square().mean().sqrt(), times)
     coarse = solver.grid.resample(result, (LINE_POINTS,))
-    velocity = torch.zeros(NUM_FRAMES, LINE_POINTS, 3, dtype=torch.float64)
-    velocity[..., 0] = coarse
+    quantities = {"velocity": rounded(along_x(coarse))}
+    return line_graph(quantities, {"viscosity": viscosity}, "burgers-1d", "starter/fields", group, times)
+
+
+def along_x(component: Tensor) -> Tensor:
+    """Vectors ``[..., 3]`` along x of ``component [...]``."""
+    zero = torch.zeros_like(component)
+    return torch.stack([component, zero, zero], dim=-1)
+
+
+def line_graph(
+    quantities: dict[str, Tensor],
+    conditions: dict[str, float],
+    level: str,
+    dataset: str,
+    group: str,
+    times: Tensor,
+) -> Graph:
+    """One trajectory on ``LINE_POINTS`` points of a periodic unit line along x."""
     positions = torch.zeros(LINE_POINTS, 3, dtype=torch.float64)
     positions[:, 0] = torch.arange(LINE_POINTS) / LINE_POINTS
     return Graph(
@@ -146,10 +163,10 @@ def burgers_line(rng: np.random.Generator, group: str) -> Graph:
         edges={"grid": grid_edges((LINE_POINTS,), (True,))},
         grid_shape=(LINE_POINTS,),
         volume=torch.full((LINE_POINTS,), 1 / LINE_POINTS),
-        quantities={"velocity": rounded(velocity)},
-        conditions={"viscosity": viscosity},
-        level="burgers-1d",
-        dataset="starter/fields",
+        quantities=quantities,
+        conditions=conditions,
+        level=level,
+        dataset=dataset,
         group=group,
         times=times,
         spacing=1 / LINE_POINTS,
@@ -177,24 +194,23 @@ def random_field(rng: np.random.Generator, grid: PeriodicGrid, highest: int) -> 
     return grid.inverse(grid.forward(noise) * shape)
 
 
-def _points(rng: np.random.Generator, grid: PeriodicGrid, scattered: bool):
-    """Points ``[N, 2]`` and the function that brings a solver field ``[..., n, n]`` to ``[..., N]``."""
-    if scattered:
-        side = 20
-        corners = torch.from_numpy(
-            np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij"), -1).reshape(-1, 2)
-        )
-        jitter = torch.from_numpy(rng.uniform(0.15, 0.85, (side * side, 2)))
-        points = torch.round((corners + jitter) / side * 4096) / 4096
-        return points, lambda field: grid.sample(field, points)
-    n = STORED_POINTS
+def points_of(
+    rng: np.random.Generator, grid: PeriodicGrid, scattered: bool, side: int | None = None
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Points ``[N, 2]`` of a unit square, ``side``^2 of a grid or scattered, and the function that brings a solver field
+    ``[..., n, n]`` to ``[..., N]``."""
+    side = side or (20 if scattered else STORED_POINTS)
     index = torch.from_numpy(
-        np.stack(np.meshgrid(np.arange(n), np.arange(n), indexing="ij"), -1).reshape(-1, 2)
+        np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij"), -1).reshape(-1, 2)
     )
-    return index.double() / n, lambda field: grid.resample(field, (n, n)).flatten(-2)
+    if scattered:
+        jitter = torch.from_numpy(rng.uniform(0.15, 0.85, (side * side, 2)))
+        points = torch.round((index + jitter) / side * 4096) / 4096
+        return points, lambda field: grid.sample(field, points)
+    return index.double() / side, lambda field: grid.resample(field, (side, side)).flatten(-2)
 
 
-def _graph(
+def plane_graph(
     points: Tensor,
     quantities: dict[str, Tensor],
     conditions: dict[str, float],
@@ -204,9 +220,10 @@ def _graph(
     times: Tensor,
     scattered: bool,
 ) -> Graph:
+    """One trajectory in the periodic unit square at ``points [N, 2]``."""
     num = len(points)
     positions = torch.cat([points, torch.zeros(num, 1)], dim=1)
-    n = STORED_POINTS
+    n = math.isqrt(num)
     edges = {} if scattered else {"grid": grid_edges((n, n), (True, True))}
     return Graph(
         positions,
