@@ -131,26 +131,32 @@ def molecule_name(graph: Graph) -> str:
     return "" if graph.group == str(formula.convert("hill")) else graph.group
 
 
-def bonds_key(graph: Graph, rounds: int = 4) -> str:
-    """Which atom is bonded to which, as a text that the order of atoms does not change (Weisfeiler-Lehman labels).
+def bonds_key(graph: Graph) -> str:
+    """Which atom is bonded to which, as a text that the order of atoms does not change: :func:`key_of_bonds` of
+    :func:`bonded_pairs`."""
+    return key_of_bonds(graph.species.numpy(), bonded_pairs(graph))
 
-    Bonds are distances below 1.25 times the sum of covalent radii: no bond orders, no stereochemistry.
-    """
-    import hashlib
 
+def bonded_pairs(graph: Graph) -> np.ndarray:
+    """``[2, B]`` atoms closer than 1.25 times the sum of their covalent radii, each pair in both directions."""
     from atomfield.data.neighbors import radius_edges
 
-    species = graph.species.numpy()
-    radii = covalent_radii()[species]
+    radii = covalent_radii()[graph.species.numpy()]
     edges = radius_edges(graph.positions, graph.cell, graph.pbc, float(2.5 * radii.max()))
     sender, receiver = edges.index.numpy()
     distance = np.linalg.norm(graph.positions.numpy()[sender] - graph.positions.numpy()[receiver], axis=1)
-    bonded = distance < 1.25 * (radii[sender] + radii[receiver])
-    sender, receiver = sender[bonded], receiver[bonded]
+    return np.stack([sender, receiver])[:, distance < 1.25 * (radii[sender] + radii[receiver])]
+
+
+def key_of_bonds(species: np.ndarray, pairs: np.ndarray, rounds: int = 4) -> str:
+    """A text for a bond graph (Weisfeiler-Lehman labels): no bond orders, no stereochemistry. species ``[N]``; pairs ``[2, B]``
+    in both directions."""
+    import hashlib
+
     labels = [str(z) for z in species.tolist()]
     for _ in range(rounds):
         around: list[list[str]] = [[] for _ in labels]
-        for a, b in zip(sender.tolist(), receiver.tolist(), strict=True):
+        for a, b in zip(*pairs.tolist(), strict=True):
             around[b].append(labels[a])
         labels = [
             hashlib.blake2b((own + "(" + ",".join(sorted(others))).encode(), digest_size=8).hexdigest()

@@ -1,6 +1,7 @@
-"""``python -m atomfield.data.generate --out DIR``: make the starter corpus again, one store per data set.
+"""``python -m atomfield.data.generate corpus/NAME --out STORE``: one part of the pretraining corpus, by its config.
 
-A finished store is skipped, so an interrupted run is started again by the same command.
+``python -m atomfield.data.generate --out DIR``: the starter corpus again, one store per data set. A finished store is left as it
+is; the same command goes on where an interrupted one stopped.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from ..errors import InputError, Provenance
 from ..graph import Graph
 from ..store import is_store, write_store
+from .corpus import Order, build_corpus
 
 CORPUS = ("corpus/fields",)
 """The pretraining corpus: made in chunks, so that an interrupted run goes on where it stopped. Only on request."""
@@ -79,14 +81,48 @@ def stamped(name: str, graphs: Iterable[Graph]) -> Iterator[Graph]:
         )
 
 
+def _share(text: str) -> tuple[float, float]:
+    first, _, last = text.partition(":")
+    try:
+        return float(first), float(last)
+    except ValueError:
+        raise InputError(f"is {text!r}, expected two fractions A:B, 0:0.5 for example", "--share") from None
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m atomfield.data.generate", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the stores")
-    parser.add_argument("--only", default=",".join(NAMES), help="comma-separated names")
+    parser.add_argument(
+        "config", nargs="?", help="corpus/NAME or a config file; without it the starter corpus"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the store; of the starter corpus the folder of its stores"
+    )
+    parser.add_argument(
+        "--only", default=",".join(NAMES), help="of the starter corpus: comma-separated names"
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="fraction of the full size")
     parser.add_argument("--jobs", type=int, default=2, help="processes for the quantum chemistry")
+    parser.add_argument(
+        "--without", action="append", default=[], metavar="SRC",
+        help="with a config: leave out the molecules or crystals of this file, folder or store; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--share", default="0:1", metavar="A:B",
+        help="with a config: only this part of the work, 0:0.5 and 0.5:1 make two stores that are together the whole",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     try:
+        if options.config is not None:
+            order = Order(
+                options.out, options.scale, options.jobs, tuple(options.without), _share(options.share)
+            )
+            report = build_corpus(options.config, order)
+            print(json.dumps(report, indent=1))
+            return 0
+        if options.without:
+            raise InputError(
+                "--without goes with a config, corpus/molecules for example; the starter corpus is fixed"
+            )
         for name in options.only.split(","):
             if is_store(options.out / name):
                 print(f"{name}: already there")

@@ -1,8 +1,8 @@
 """Generated data become a store in chunks, so that a kill at any moment loses only the chunks that were being made.
 
-A chunk is a small frozen description (a dataclass of plain values), ``make(chunk)`` its graphs and counts: a function at the top
-of a module, whose result depends on the chunk alone. What is done lies in ``.NAME.partial`` beside the store with a journal; the
-same call goes on from there, and the store has the same bytes for any number of processes and any interruption.
+A chunk is a small frozen description (a dataclass of plain values), ``make(chunk)`` its graphs and counts: a function at the
+top of a module, whose result depends on the chunk alone. What is done lies in ``.NAME.partial`` beside the store with a
+journal; the same call goes on from there, and the store has the same bytes for any number of processes and any interruption.
 """
 
 from __future__ import annotations

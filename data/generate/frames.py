@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from .shapes import Shape, contact, embed, stretched
 from .species import Species
 from .xtb import Label, Method, NotConverged, label
 
@@ -47,16 +48,7 @@ class Frame:
     numbers: np.ndarray
     positions: np.ndarray
     label: Label
-    kind: Kind
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Atoms of one species with its bonds (pairs of atom indices)."""
-
-    numbers: np.ndarray
-    positions: np.ndarray
-    bonds: tuple[tuple[int, int], ...]
+    kind: str
 
 
 def labelled_frames(recipe: Recipe) -> tuple[Recipe, list[Frame], Counter[str]]:
@@ -67,7 +59,7 @@ def labelled_frames(recipe: Recipe) -> tuple[Recipe, list[Frame], Counter[str]]:
     unpaired = sum(s.unpaired for s in recipe.parts)
     shapes = []
     for species in recipe.parts:
-        shape = _embed(species, recipe.seed)
+        shape = embed(species, recipe.seed)
         if shape is None:
             return recipe, [], Counter({"not embedded": 1})
         try:
@@ -79,7 +71,7 @@ def labelled_frames(recipe: Recipe) -> tuple[Recipe, list[Frame], Counter[str]]:
     frames = []
     for kind, geometry in _geometries(shapes, recipe, rng):
         positions = np.round(geometry / GRID) * GRID
-        reason, labelled = _label(numbers, positions, recipe.method, charge, unpaired)
+        reason, labelled = sound_label(numbers, positions, recipe.method, charge, unpaired)
         if labelled is None:
             dropped[reason] += 1
         else:
@@ -92,7 +84,7 @@ def _geometries(
 ) -> Iterator[tuple[Kind, np.ndarray]]:
     if len(shapes) == 2:
         for factor in recipe.scan:
-            yield "contact", _contact(shapes[0], shapes[1], factor, rng)
+            yield "contact", contact(shapes[0], shapes[1], factor, rng)
         return
     (shape,) = shapes
     if recipe.keep_relaxed:
@@ -101,10 +93,10 @@ def _geometries(
         yield "rattled", shape.positions + kick * rng.standard_normal(shape.positions.shape)
     for factor in recipe.scan:
         if shape.bonds:
-            yield "bond", _stretched(shape, factor, rng)
+            yield "bond", stretched(shape, factor, rng)
 
 
-def _label(
+def sound_label(
     numbers: np.ndarray, positions: np.ndarray, method: Method, charge: int, unpaired: int
 ) -> tuple[str, Label | None]:
     if len(numbers) > 1:
@@ -122,32 +114,6 @@ def _label(
     if unpaired == 0 and out.gap < MIN_GAP:
         return f"gap below {MIN_GAP:g} eV", None
     return "", out
-
-
-# ---------------------------------------------------------------------- geometry
-def _embed(species: Species, seed: int) -> Shape | None:
-    """ETKDGv3 (Wang et al. 2020), then MMFF94 or, where that has no parameters, UFF."""
-    from rdkit import Chem, rdBase
-    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
-
-    with rdBase.BlockLogs():
-        molecule = Chem.AddHs(Chem.MolFromSmiles(species.smiles))
-        parameters = rdDistGeom.ETKDGv3()
-        parameters.randomSeed = seed % 2**31
-        if rdDistGeom.EmbedMolecule(molecule, parameters) < 0:
-            parameters.useRandomCoords = True
-            if rdDistGeom.EmbedMolecule(molecule, parameters) < 0:
-                return None
-        if molecule.GetNumAtoms() > 1:
-            if rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
-                rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, maxIters=500)
-            elif rdForceFieldHelpers.UFFHasAllMoleculeParams(molecule):
-                rdForceFieldHelpers.UFFOptimizeMolecule(molecule, maxIters=500)
-    return Shape(
-        np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()]),
-        np.array(molecule.GetConformer().GetPositions()),
-        tuple((b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in molecule.GetBonds()),
-    )
 
 
 def _relax(shape: Shape, species: Species, recipe: Recipe) -> np.ndarray:
@@ -177,58 +143,3 @@ def _relax(shape: Shape, species: Species, recipe: Recipe) -> np.ndarray:
     atoms.calc = Tight()
     BFGS(atoms, logfile=None, maxstep=0.15).run(fmax=0.1, steps=recipe.relax_steps)
     return atoms.positions
-
-
-def _stretched(shape: Shape, factor: float, rng: np.random.Generator) -> np.ndarray:
-    """One random bond made ``factor`` times as long; the smaller side moves, or one end if
-    the bond is in a ring. Slightly rattled."""
-    i, j = shape.bonds[rng.integers(len(shape.bonds))]
-    side = _side(shape, j, i)
-    if i in side:
-        side = {j}
-    elif 2 * len(side) > len(shape.numbers):
-        i, j = j, i
-        side = _side(shape, j, i)
-    positions = shape.positions + 0.02 * rng.standard_normal(shape.positions.shape)
-    positions[sorted(side)] += (factor - 1) * (shape.positions[j] - shape.positions[i])
-    return positions
-
-
-def _side(shape: Shape, start: int, cut: int) -> set[int]:
-    """The atoms reached from ``start`` without the bond to ``cut``."""
-    seen, todo = {start}, [start]
-    while todo:
-        k = todo.pop()
-        for a, b in shape.bonds:
-            if {a, b} == {start, cut} or k not in (a, b):
-                continue
-            other = b if k == a else a
-            if other not in seen:
-                seen.add(other)
-                todo.append(other)
-    return seen
-
-
-def _contact(first: Shape, second: Shape, factor: float, rng: np.random.Generator) -> np.ndarray:
-    """Two molecules, randomly turned, whose closest contact is ``factor`` times the sum of the van der
-    Waals radii (Alvarez 2013)."""
-    from ase.data.vdw_alvarez import vdw_radii
-
-    a = first.positions - first.positions.mean(axis=0)
-    b = (second.positions - second.positions.mean(axis=0)) @ _rotation(rng).T
-    direction = _rotation(rng)[0]
-    sums = vdw_radii[first.numbers][:, None] + vdw_radii[second.numbers][None]
-    offset = 0.0
-    for step in (0.5, 0.05, 0.005):
-        while (np.linalg.norm(a[:, None] - (b + offset * direction)[None], axis=-1) / sums).min() < factor:
-            offset += step
-        offset = max(0.0, offset - step)
-    turned = np.concatenate([a, b + (offset + 0.005) * direction])
-    return turned + 0.03 * rng.standard_normal(turned.shape)
-
-
-def _rotation(rng: np.random.Generator) -> np.ndarray:
-    """A uniformly random rotation matrix ``[3, 3]``."""
-    q, r = np.linalg.qr(rng.standard_normal((3, 3)))
-    q = q * np.sign(np.diag(r))
-    return q if np.linalg.det(q) > 0 else -q

@@ -146,12 +146,12 @@ def _graph(recipe: Recipe, frame: Frame, dataset: str) -> Graph:
     unpaired = sum(s.unpaired for s in recipe.parts)
     quantities = {
         "energy": torch.tensor(frame.label.energy, dtype=torch.float64),
-        "forces": _short(frame.label.forces),
+        "forces": short(frame.label.forces),
     }
     level = "gfn1-xtb" if recipe.method == "GFN1-xTB" else "spgfn2-xtb" if unpaired else "gfn2-xtb"
     if level != "gfn1-xtb":
-        quantities["dipole"] = _short(frame.label.dipole)
-        quantities["charges"] = _short(frame.label.charges)
+        quantities["dipole"] = short(frame.label.dipole)
+        quantities["charges"] = short(frame.label.charges)
     return Graph(
         positions=torch.from_numpy(frame.positions),
         species=torch.from_numpy(frame.numbers),
@@ -176,7 +176,7 @@ def _atom_graph(symbol: str, charge: int, unpaired: int) -> Graph:
     return _graph(recipe, Frame(numbers, positions, found, "relaxed"), "starter/molecules")
 
 
-def _short(values: np.ndarray) -> torch.Tensor:
+def short(values: np.ndarray) -> torch.Tensor:
     """float32 rounded to 16 significant bits: relative error below 1.6e-5, and the last byte compresses away."""
     mantissa, exponent = np.frexp(np.asarray(values, dtype=np.float64))
     rounded = np.ldexp(np.round(mantissa * 2.0**16), exponent - 16)

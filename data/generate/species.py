@@ -100,10 +100,10 @@ class Species:
     num_atoms: int
 
 
-def species_of(smiles: str, unpaired: int = 0) -> Species | None:
+def species_of(smiles: str, unpaired: int = 0, most_atoms: int = MAX_ATOMS) -> Species | None:
     """The molecule of one SMILES, canonical.
 
-    None if RDKit refuses it, if it falls into parts, has more than 22 atoms or cannot have so many unpaired electrons.
+    None if RDKit refuses it, if it falls into parts, has more than ``most_atoms`` or cannot have so many unpaired electrons.
     """
     from rdkit import Chem, rdBase
 
@@ -116,7 +116,7 @@ def species_of(smiles: str, unpaired: int = 0) -> Species | None:
     whole = Chem.AddHs(molecule)
     charge = Chem.GetFormalCharge(molecule)
     num_electrons = sum(atom.GetAtomicNum() for atom in whole.GetAtoms()) - charge
-    if (num_electrons - unpaired) % 2 or whole.GetNumAtoms() > MAX_ATOMS:
+    if (num_electrons - unpaired) % 2 or whole.GetNumAtoms() > most_atoms:
         return None
     return Species(Chem.MolToSmiles(molecule), charge, unpaired, whole.GetNumAtoms())
 

@@ -47,7 +47,7 @@ def read_table(path: Path, options: ReadOptions) -> Outcomes:
 
 def read_lines(lines: list[Line], header: list[str], options: ReadOptions, path: Path) -> Outcomes:
     """All rows of any table, in order."""
-    column, kind = _structure_column(header, options, path)
+    column, kind = structure_column(header, options, path)
     missing = [t for t in options.targets if options.key(t) not in header]
     if missing:
         raise InputError(missing_target(missing, [h for h in header if h != column], options), str(path))
@@ -132,7 +132,7 @@ def read_smi(path: Path) -> list[Line]:
     return lines
 
 
-def _structure_column(header: list[str], options: ReadOptions, path: Path) -> tuple[str, str]:
+def structure_column(header: list[str], options: ReadOptions, path: Path) -> tuple[str, str]:
     for kind in ("smiles", "structure"):
         named = options.map.get(kind)
         if named is not None:

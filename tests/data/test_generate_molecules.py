@@ -60,7 +60,7 @@ def test_smaller_scale_is_a_part_of_the_larger() -> None:
 
 def test_rounding_keeps_sixteen_bits() -> None:
     x = np.random.default_rng(0).standard_normal(1000) * np.logspace(-3, 2, 1000)
-    y = generator._short(x)
+    y = generator.short(x)
     assert y.dtype == torch.float32
     assert float(np.max(np.abs(y.double().numpy() - x) / np.abs(x))) < 2.0**-16
     assert not (y.numpy().view(np.uint32) & 0x7F).any()
