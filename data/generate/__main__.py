@@ -55,16 +55,6 @@ def generate(name: str, scale: float, jobs: int) -> tuple[Iterable[Graph], dict]
     raise InputError(f"data set {name!r} is not part of the corpus, expected one of {expected}")
 
 
-def build_corpus(name: str, out: Path, scale: float, jobs: int) -> dict:
-    """Write one store of the pretraining corpus and return its report."""
-    match name:
-        case "corpus/fields":
-            from . import field_corpus
-
-            return field_corpus.build(out, scale=scale, jobs=jobs)
-    raise AssertionError(name)
-
-
 def _solver_report() -> dict:
     """The solvers are ours; the library underneath is torch."""
     return {
@@ -128,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
                 print(f"{name}: already there")
                 continue
             if name in CORPUS:
-                build_corpus(name, options.out / name, options.scale, options.jobs)
+                build_corpus(name, Order(options.out / name, options.scale, options.jobs))
                 continue
             graphs, report = generate(name, options.scale, options.jobs)
             index = write_store(stamped(name, graphs), options.out / name, form="parquet")

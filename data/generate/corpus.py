@@ -39,6 +39,14 @@ class Order:
 
 def build_corpus(name: str, order: Order) -> dict[str, Any]:
     """Make the store of a config and return its report. Raises ``InputError`` for a config or source that is wrong."""
+    if name == "corpus/fields":
+        from . import field_corpus
+
+        if order.without or order.share != (0.0, 1.0):
+            raise InputError(
+                "fields have no identity by which they could be left out, and are made whole", name
+            )
+        return field_corpus.build(order.out, scale=order.scale, jobs=order.jobs)
     path = config_path(name)
     content = read_yaml(path)
     match content.pop("make", None):
@@ -90,7 +98,9 @@ def checked(kind: type[Config], content: dict[str, Any], path: Path) -> Config:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = min(
+            error.errors(), key=lambda e: e["type"] != "extra_forbidden"
+        )  # may be why another is missing
         place = ".".join(str(part) for part in first["loc"])
         near: Sequence[str] = ()
         if first["type"] == "extra_forbidden":
