@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cells import Cell
+from markdown import table, wrapped
 from transfer_results import EVERY, OWN, SCRATCH, Results, collect, median_ratio, summary, verdict
 from transfer_tasks import TASKS, WORLDS, TransferTask
 
@@ -33,14 +34,6 @@ def seconds_text(times: Sequence[float]) -> str:
     middle = statistics.median_high(times)
     text = "not reached" if math.isinf(middle) else f"{middle:.0f}"
     return text if not never or math.isinf(middle) else f"{text} ({never} of {len(times)} not)"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [
-        "| " + " | ".join(header) + " |",
-        "|---" * len(header) + "|",
-        *("| " + " | ".join(r) + " |" for r in rows),
-    ]
 
 
 def errors_table(results: Results, samples: str) -> list[str]:
@@ -135,7 +128,7 @@ def page(results: Results, samples: Sequence[str], settings: Mapping[tuple[str, 
         *curve_section(results, samples),
         *closing(results, settings),
     ]
-    return "\n".join(lines).rstrip() + "\n"
+    return wrapped(lines).rstrip() + "\n"
 
 
 def opening(results: Results) -> list[str]:

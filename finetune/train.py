@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +15,7 @@ from atomfield.pretrain.config import LossWeights
 from atomfield.pretrain.ema import Ema
 from atomfield.pretrain.engine import TorchEngine, set_learning_rate
 from atomfield.pretrain.record import Record
-from atomfield.pretrain.schedule import Progress, learning_rate_factor
+from atomfield.pretrain.schedule import Progress, learning_rate_factor, seconds_of
 from atomfield.pretrain.step import MicroBatch, training_step
 from atomfield.pretrain.streams import Stream
 from atomfield.pretrain.validate import errors
@@ -57,8 +56,7 @@ def train(
     """Train on ``batches``, in each step one of each of ``streams``, of which the first has the new records; leave the best
     averaged weights in ``net`` and return the history (rows of metrics.jsonl)."""
     check_penalties(net, streams[0], weights, device)
-    clock = time.process_time if schedule.clock == "processor" else time.monotonic
-    progress = Progress(schedule.steps, schedule.max_time, clock=clock)
+    progress = Progress(schedule.steps, schedule.max_time, clock=seconds_of(schedule.clock))
     history: list[dict[str, float]] = []
     best_score, best = float("inf"), {k: v.clone() for k, v in ema.average.items()}
     step, running, next_validation, not_before = 0, None, 1 / NUM_VALIDATIONS, 0.0

@@ -186,6 +186,9 @@ class PretrainConfig(_Frozen):
     steps: int = Field(1000, ge=1)
     max_time: float | None = None
     """Seconds; the schedule is stretched or cut to end in time. None: exactly ``steps``."""
+    clock: Literal["wall", "processor"] = "wall"
+    """What ``max_time`` counts: time that passes, or processor time of rank 0, which does not depend on what else the machine
+    does."""
     forces: Literal["conservative", "direct"] = "conservative"
     """``direct``: a vector head in place of the energy's gradient, for a cheaper first stage (no stress); ZeRO 3 allows it."""
     zero_stage: Literal[0, 1, 2, 3] = 1

@@ -24,7 +24,7 @@ from .engine import DeepSpeedEngine, set_learning_rate
 from .numerics import Guard
 from .ranks import any_rank, from_main, gathered
 from .record import Record
-from .schedule import Progress, factor_at
+from .schedule import Progress, factor_at, seconds_of
 from .step import MicroBatch, StepReport, Term, described, guarded_step
 from .stopping import StopRequest
 from .streams import Batches, Stream
@@ -114,7 +114,7 @@ def loader_of(run: Run) -> Loader[tuple[int, int]]:
 def train(run: Run, record: Record, batches: Iterator[GraphBatch]) -> Ending:
     """Train from where the run is to the end of the schedule, or until something ends it earlier."""
     config, here = run.config, run.here
-    progress = Progress(config.steps, config.max_time, here.seconds)
+    progress = Progress(config.steps, config.max_time, here.seconds, seconds_of(config.clock))
     throughput = Throughput()
     stop = False
     while True:

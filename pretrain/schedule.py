@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from .config import OptimizerConfig
 
@@ -40,6 +41,11 @@ def plateau_factor(
         return max(progress / warmup_fraction, 0.01)
     x = (progress - (1 - decay_fraction)) / decay_fraction if decay_fraction else 0.0
     return final_fraction + (1 - final_fraction) * (1 - math.sqrt(min(max(x, 0.0), 1.0)))
+
+
+def seconds_of(clock: Literal["wall", "processor"]) -> Callable[[], float]:
+    """Time that passes, or the processor time of all threads of this process."""
+    return time.process_time if clock == "processor" else time.monotonic
 
 
 class Progress:

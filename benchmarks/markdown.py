@@ -1,0 +1,27 @@
+"""Markdown that the pages of tables share."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+WIDTH = 140
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def wrapped(lines: Sequence[str]) -> str:
+    """One text; paragraphs and list items are broken at ``WIDTH``, all else stays."""
+    out: list[str] = []
+    for line in lines:
+        if len(line) <= WIDTH or line.startswith(("|", "    ", "#", "!", "<")):
+            out.append(line)
+        else:
+            indent = "  " if line.startswith("- ") else ""
+            out += textwrap.wrap(
+                line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+            )
+    return "\n".join(out)
