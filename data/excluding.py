@@ -24,14 +24,19 @@ def identity(graph: Graph) -> str:
         case "molecule":
             return f"molecule {bonds_key(graph)}"
         case "crystal":
-            kinds, counts = np.unique(graph.species.numpy(), return_counts=True)
-            counts = counts // np.gcd.reduce(counts)
-            return "crystal " + " ".join(f"{z}:{n}" for z, n in zip(kinds, counts, strict=True))
+            return composition(graph.species.numpy())
         case _:
             raise InputError(
                 "fields have no identity by which they could be left out; leave out --without",
                 graph.provenance,
             )
+
+
+def composition(numbers: np.ndarray) -> str:
+    """What a crystal of these atomic numbers ``[N]`` is: its reduced composition."""
+    kinds, counts = np.unique(numbers, return_counts=True)
+    counts = counts // np.gcd.reduce(counts)
+    return "crystal " + " ".join(f"{z}:{n}" for z, n in zip(kinds, counts, strict=True))
 
 
 def identities_of(sources: Sequence[str]) -> dict[str, str]:

@@ -19,8 +19,6 @@ from ..graph import Graph
 from ..store import is_store, write_store
 from .corpus import Order, build_corpus
 
-CORPUS = ("corpus/fields",)
-"""The pretraining corpus: made in chunks, so that an interrupted run goes on where it stopped. Only on request."""
 NAMES = ("fields", "task_fields", "molecules", "task_molecules", "crystals", "task_crystals")
 
 
@@ -51,8 +49,7 @@ def generate(name: str, scale: float, jobs: int) -> tuple[Iterable[Graph], dict]
             from .crystals import task_crystals
 
             return task_crystals(scale=scale, jobs=jobs)
-    expected = ", ".join((*NAMES, *CORPUS))
-    raise InputError(f"data set {name!r} is not part of the corpus, expected one of {expected}")
+    raise InputError(f"data set {name!r} is not part of the corpus, expected one of {', '.join(NAMES)}")
 
 
 def _solver_report() -> dict:
@@ -116,9 +113,6 @@ def main(arguments: list[str] | None = None) -> int:
         for name in options.only.split(","):
             if is_store(options.out / name):
                 print(f"{name}: already there")
-                continue
-            if name in CORPUS:
-                build_corpus(name, Order(options.out / name, options.scale, options.jobs))
                 continue
             graphs, report = generate(name, options.scale, options.jobs)
             index = write_store(stamped(name, graphs), options.out / name, form="parquet")

@@ -39,14 +39,6 @@ class Order:
 
 def build_corpus(name: str, order: Order) -> dict[str, Any]:
     """Make the store of a config and return its report. Raises ``InputError`` for a config or source that is wrong."""
-    if name == "corpus/fields":
-        from . import field_corpus
-
-        if order.without or order.share != (0.0, 1.0):
-            raise InputError(
-                "fields have no identity by which they could be left out, and are made whole", name
-            )
-        return field_corpus.build(order.out, scale=order.scale, jobs=order.jobs)
     path = config_path(name)
     content = read_yaml(path)
     match content.pop("make", None):
@@ -54,8 +46,16 @@ def build_corpus(name: str, order: Order) -> dict[str, Any]:
             from .corpus_molecules import MoleculesConfig, build_molecules
 
             return build_molecules(checked(MoleculesConfig, content, path), order)
+        case "crystals":
+            from .crystal_corpus import CrystalsConfig, build_crystals
+
+            return build_crystals(checked(CrystalsConfig, content, path), order)
+        case "fields":
+            from .field_corpus import FieldsConfig, build_fields
+
+            return build_fields(checked(FieldsConfig, content, path), order)
         case other:
-            raise InputError(f"make is {other!r}, expected molecules", str(path))
+            raise InputError(f"make is {other!r}, expected molecules, crystals or fields", str(path))
 
 
 def shared(chunks: Sequence[Chunk], order: Order) -> Sequence[Chunk]:

@@ -12,11 +12,11 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from atomfield.physics_priors.advection_diffusion import AdvectionDiffusion
@@ -27,8 +27,10 @@ from atomfield.physics_priors.shallow_water import ShallowWater2D
 from atomfield.physics_priors.spectral import PeriodicGrid
 from atomfield.physics_priors.wave import acoustic_waves
 
+from ..errors import InputError
 from ..graph import Graph
-from .chunked import Made, build_store
+from .chunked import Counts, Made, build_store
+from .corpus import Order, shared
 from .fields import (
     LINE_POINTS,
     NUM_FRAMES,
@@ -43,51 +45,60 @@ from .fields import (
     rounded,
 )
 
-SEED = 9001
+Level = Literal[
+    "navier-stokes-2d",
+    "advection-diffusion-2d",
+    "burgers-1d",
+    "burgers-2d",
+    "shallow-water-2d",
+    "gray-scott-2d",
+    "fitzhugh-nagumo-2d",
+    "acoustics-2d",
+    "acoustics-1d",
+]
+LEVELS: tuple[Level, ...] = get_args(Level)
 DATASET = "corpus/fields"
-COUNTS = {
-    "navier-stokes-2d": 600,
-    "advection-diffusion-2d": 350,
-    "burgers-1d": 300,
-    "burgers-2d": 150,
-    "shallow-water-2d": 350,
-    "gray-scott-2d": 250,
-    "fitzhugh-nagumo-2d": 200,
-    "acoustics-2d": 250,
-    "acoustics-1d": 100,
-}
-"""Trajectories of each level."""
 SIDES = (16, 20, 24, 24, 32)
 """Points a side of stored grids, as likely as they are often here."""
 BATCH = 25
-"""Reactions are solved together, this many at a time."""
-
-
+"""Trajectories of a chunk; reactions of a chunk are solved together."""
 FLAT = 0.02
 """Reactions whose second species ends with a smaller standard deviation are left out: no pattern is left."""
+
+
+class FieldsConfig(BaseModel):
+    """``configs/corpus/fields.yaml``: trajectories of each level."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: NonNegativeInt
+    trajectories: dict[Level, PositiveInt]
 
 
 @dataclass(frozen=True)
 class Chunk:
     """Trajectories ``first`` to ``first + count`` of one level."""
 
-    level: str
+    seed: int
+    level: Level
     first: int
     count: int
 
 
-def chunks(scale: float = 1.0) -> list[Chunk]:
-    """``COUNTS`` times ``scale`` in pieces of at most ``BATCH``."""
+def chunks_of(config: FieldsConfig, scale: float = 1.0) -> list[Chunk]:
+    """The trajectories of the config times ``scale`` in pieces of at most ``BATCH``."""
     found = []
-    for level, wanted in COUNTS.items():
+    for level, wanted in config.trajectories.items():
         count = max(1, round(wanted * scale))
-        found += [Chunk(level, first, min(BATCH, count - first)) for first in range(0, count, BATCH)]
+        found += [
+            Chunk(config.seed, level, first, min(BATCH, count - first)) for first in range(0, count, BATCH)
+        ]
     return found
 
 
 def trajectories(chunk: Chunk) -> Made:
     """The graphs of one chunk; of reactions those that still have a pattern at the end."""
-    rng = np.random.default_rng([SEED, list(COUNTS).index(chunk.level), chunk.first])
+    rng = np.random.default_rng([chunk.seed, LEVELS.index(chunk.level), chunk.first])
     single: dict[str, Callable[[np.random.Generator, str, bool], Graph]] = {
         "navier-stokes-2d": flow,
         "advection-diffusion-2d": advected_scalar,
@@ -104,25 +115,25 @@ def trajectories(chunk: Chunk) -> Made:
         return Made(graphs, {"levels": {chunk.level: len(graphs)}})
     found = list(reactions(chunk, rng))
     kept = [g for g in found if float(g.quantities["second_concentration"][-1].std()) >= FLAT]
-    counts = {
+    counts: Counts = {
         "levels": {chunk.level: len(kept)},
         "dropped": {f"{chunk.level}: no pattern": len(found) - len(kept)},
     }
     return Made(kept, counts)
 
 
-def build(out: Path, *, scale: float = 1.0, jobs: int = 1) -> dict[str, Any]:
-    """Write the store ``out`` and return its report."""
-    versions = {name: metadata.version(name) for name in ("atomfield", "torch", "numpy")}
+def build_fields(config: FieldsConfig, order: Order) -> dict[str, Any]:
+    """The store and its report. Raises ``InputError`` for ``without``, which fields have no identity for, and what
+    :func:`.chunked.build_store` refuses."""
+    if order.without:
+        raise InputError("fields have no identity by which they could be left out", "--without")
+    versions = {name: metadata.version(name) for name in ("torch", "numpy")}
+    report = {"seed": config.seed, "share of the chunks": list(order.share), "versions": versions}
     return build_store(
-        out,
-        chunks(scale),
-        trajectories,
-        recipe={"seed": SEED, "sides": SIDES, "versions": versions},
-        source="atomfield.data.generate/corpus/fields",
-        report={"seed": SEED, "versions": versions},
-        num_processes=jobs,
-    )
+        order.out, shared(chunks_of(config, order.scale), order), trajectories,
+        recipe=report, source=f"atomfield.data.generate/{DATASET}", report=report,
+        num_processes=order.jobs, progress=order.progress,
+    )  # fmt: skip
 
 
 # ---------------------------------------------------------------------- one trajectory of each kind

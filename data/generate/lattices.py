@@ -6,6 +6,7 @@ Positions and cells are multiples of 2^-12 angstrom, set before labelling, so st
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from math import gcd
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ METALS: dict[str, float] = {
     "Au": 4.08,
 }
 """Elements of effective medium theory and their fcc lattice constants in angstrom, the scale of every cell built here."""
+FCC_VOLUMES = {symbol: a**3 / 4 for symbol, a in METALS.items()}
+"""angstrom^3 per atom."""
 GRID = 4096.0
 """Positions and cells are multiples of 1 / GRID angstrom."""
 Sites = tuple[tuple[float, float, float], ...]
@@ -71,13 +74,14 @@ PROTOTYPES: dict[str, tuple[str, tuple[tuple[float, ...], ...], Sites, float]] =
 """Ordered structures: one element each (letters A), two (A, B) or three (A, B, C)."""
 
 
-def build(prototype: str, elements: tuple[str, ...]) -> Atoms:
-    """The ideal crystal of ``prototype`` with ``elements`` at A, B, C; volume from the elements' fcc volumes (Vegard)."""
+def build(prototype: str, elements: tuple[str, ...], volumes: Mapping[str, float] = FCC_VOLUMES) -> Atoms:
+    """The ideal crystal of ``prototype`` with ``elements`` at A, B, C; volume from the elements' close-packed ``volumes`` in
+    angstrom^3 per atom (Vegard)."""
     from ase import Atoms
 
     letters, cell, sites, swelling = PROTOTYPES[prototype]
     symbols = [elements["ABC".index(letter)] for letter in letters]
-    volume = swelling * sum(METALS[s] ** 3 / 4 for s in symbols)
+    volume = swelling * sum(volumes[s] for s in symbols)
     length = (volume / np.linalg.det(np.array(cell))) ** (1 / 3)
     return Atoms(symbols, scaled_positions=np.array(sites), cell=np.array(cell) * length, pbc=True)
 
@@ -128,7 +132,13 @@ def deform(
 
 
 def labelled(
-    atoms: Atoms, energy: float, forces: np.ndarray, stress: np.ndarray, level: str, group: str
+    atoms: Atoms,
+    energy: float,
+    forces: np.ndarray,
+    stress: np.ndarray,
+    level: str,
+    group: str,
+    dataset: str = "starter/crystals",
 ) -> Graph:
     """The ``Graph`` of a crystal with its labels: energy in eV, forces ``[N, 3]`` in eV/angstrom, stress ``[3, 3]`` in
     eV/angstrom^3 with ASE's sign."""
@@ -145,6 +155,6 @@ def labelled(
             "stress": torch.from_numpy(symmetric.astype(np.float32)),
         },
         level=level,
-        dataset="starter/crystals",
+        dataset=dataset,
         group=group,
     )

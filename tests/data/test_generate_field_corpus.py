@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from atomfield.data.errors import InputError
 from atomfield.data.generate import field_corpus as corpus
+from atomfield.data.generate.corpus import Order, checked, config_path, read_yaml
 from atomfield.data.generate.fields import VISCOSITY_GAP, fields, task_fields
 from atomfield.data.graph import Graph
 from atomfield.data.quantities import CONDITIONS, FIELD_STATES
@@ -19,9 +21,9 @@ from atomfield.physics_priors.spectral import PeriodicGrid
 def some() -> dict[str, list[Graph]]:
     """Six trajectories of each level, the last on scattered points; two of each kind of reaction."""
     made = {}
-    for level in corpus.COUNTS:
+    for level in corpus.LEVELS:
         count = 2 if level in ("gray-scott-2d", "fitzhugh-nagumo-2d") else 6
-        made[level] = corpus.trajectories(corpus.Chunk(level, 0, count)).graphs
+        made[level] = corpus.trajectories(corpus.Chunk(9001, level, 0, count)).graphs
     return made
 
 
@@ -37,7 +39,7 @@ def test_every_level_is_there_with_its_conditions(some):
         "acoustics-2d": {"wave_speed"},
         "acoustics-1d": {"wave_speed"},
     }
-    assert set(expected) == set(corpus.COUNTS)
+    assert set(expected) == set(corpus.LEVELS)
     for level, graphs in some.items():
         assert graphs or level == "gray-scott-2d"
         for g in graphs:
@@ -55,10 +57,15 @@ def test_every_sixth_plane_is_scattered(some):
 
 
 def test_at_least_two_thousand_trajectories_in_chunks_of_their_own_seed():
-    chunks = corpus.chunks()
-    assert sum(c.count for c in chunks) == sum(corpus.COUNTS.values()) > 2000
+    path = config_path("corpus/fields")
+    content = read_yaml(path)
+    assert content.pop("make") == "fields"
+    config = checked(corpus.FieldsConfig, content, path)
+    chunks = corpus.chunks_of(config)
+    assert sum(c.count for c in chunks) == sum(config.trajectories.values()) > 2000
+    assert set(config.trajectories) == set(corpus.LEVELS)
     assert len(set(chunks)) == len(chunks)
-    once, again = (corpus.trajectories(corpus.Chunk("acoustics-1d", 25, 2)).graphs for _ in range(2))
+    once, again = (corpus.trajectories(corpus.Chunk(1, "acoustics-1d", 25, 2)).graphs for _ in range(2))
     assert all(
         torch.equal(a.quantities["pressure"], b.quantities["pressure"])
         for a, b in zip(once, again, strict=True)
@@ -116,3 +123,11 @@ def test_reactions_have_patterns(some):
     for g in some["gray-scott-2d"] + some["fitzhugh-nagumo-2d"]:
         assert math.isfinite(float(g.times[-1]))
         assert float(g.quantities["second_concentration"][-1].std()) >= corpus.FLAT
+
+
+def test_fields_cannot_be_left_out(tmp_path):
+    config = corpus.FieldsConfig(seed=1, trajectories={"acoustics-1d": 2})
+    with pytest.raises(InputError, match="no identity"):
+        corpus.build_fields(config, Order(tmp_path / "store", without=("other",)))
+    report = corpus.build_fields(config, Order(tmp_path / "store", jobs=0, progress=False))
+    assert report["levels"] == {"acoustics-1d": 2}
