@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from .checks.overlap import bonds_key
+from .checks.overlap import bonds_key, key_of_bonds
 from .errors import InputError
 from .graph import Graph
 from .readers.options import ReadOptions
@@ -40,15 +41,59 @@ def composition(numbers: np.ndarray) -> str:
 
 
 def identities_of(sources: Sequence[str]) -> dict[str, str]:
-    """Identity of every record of ``sources`` -> the first source that has it. Records that cannot be read have none."""
+    """Identity of every record of ``sources`` -> the first source that has it. Records that cannot be read have none.
+
+    Of a table of SMILES only the column of SMILES is read: the bonds are there, and nothing is embedded.
+    """
     from .source import open_source
 
     found: dict[str, str] = {}
     for source in sources:
+        smiles = _smiles_of_table(Path(source))
+        if smiles is not None:
+            for text in smiles:
+                for name in _identities_of_smiles(text):
+                    found.setdefault(name, source)
+            continue
         graphs: Iterable[Graph] = open_source(source, ReadOptions(on_bad="skip"), [])
         for graph in graphs:
             found.setdefault(identity(graph), source)
     return found
+
+
+def _smiles_of_table(path: Path) -> list[str] | None:
+    """The SMILES of a table that has a column of them, else None."""
+    from .readers.table import read_rows, read_smi, structure_column
+    from .readers.text import plain_suffix
+
+    suffix = plain_suffix(path)
+    if not path.is_file() or suffix not in (".csv", ".tsv", ".smi", ".smiles"):
+        return None
+    if suffix in (".smi", ".smiles"):
+        return [line.cells["smiles"] for line in read_smi(path)]
+    lines, header = read_rows(path)
+    column, kind = structure_column(header, ReadOptions(), path)
+    return [line.cells[column] for line in lines] if kind == "smiles" else None
+
+
+def _identities_of_smiles(smiles: str) -> list[str]:
+    """Of the whole and, where it has separate parts, of each of two or more heavy atoms; none where RDKit refuses it."""
+    from rdkit import Chem, rdBase
+
+    with rdBase.BlockLogs():
+        whole = Chem.MolFromSmiles(smiles)
+        if whole is None or not whole.GetNumAtoms():
+            return []
+        parts = Chem.GetMolFrags(whole, asMols=True)
+        kept = [p for p in parts if p.GetNumHeavyAtoms() > 1] if len(parts) > 1 else []
+        names = []
+        for molecule in (whole, *kept):
+            full = Chem.AddHs(molecule)
+            ends = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in full.GetBonds()]
+            pairs = np.array(ends, dtype=np.int64).reshape(-1, 2).T
+            species = np.array([atom.GetAtomicNum() for atom in full.GetAtoms()])
+            names.append(f"molecule {key_of_bonds(species, np.concatenate([pairs, pairs[::-1]], axis=1))}")
+    return names
 
 
 class Excluded:

@@ -67,3 +67,22 @@ def test_nothing_left_is_said(files):
 def test_fields_are_refused():
     with pytest.raises(InputError, match="fields have no identity"):
         identity(open_source("starter/task_fields")[0])
+
+
+def test_a_table_of_smiles_is_read_without_embedding(files, monkeypatch):
+    """Its bonds are those of geometries of the same molecules, hydrogens included; parts of a salt count by themselves."""
+    from rdkit.Chem import rdDistGeom
+
+    def refuse(*_):
+        raise AssertionError("nothing is embedded for the sake of its bonds")
+
+    monkeypatch.setattr(rdDistGeom, "EmbedMolecule", refuse)
+    monkeypatch.setattr(rdDistGeom, "EmbedMultipleConfs", refuse)
+    table = files / "test.csv"
+    table.write_text("name,smiles,y\na,OCC,1\nb,c1ccccc1.[Cl-],2\nc,not a molecule,3\n")
+    names = identities_of([str(table)])
+    ethanol, water, ether, benzene, *_ = open_source(files / "corpus.extxyz")
+    assert {identity(ethanol), identity(benzene)} < set(names)
+    assert identity(water) not in names and identity(ether) not in names
+    done = prepare([str(files / "corpus.extxyz")], files / "filtered", without=[str(table)])
+    assert done.left_out == {str(table): 2}
