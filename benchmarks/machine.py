@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +28,17 @@ def description() -> dict[str, Any]:
         "load_average": list(os.getloadavg()),
         "python": platform.python_version(),
     }
+
+
+def commit(folder: Path) -> str:
+    """Of the repository that holds ``folder``, with ``+`` where files differ from it; empty where there is none."""
+    ask = lambda *words: subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True)  # noqa: E731
+    try:
+        head = ask("rev-parse", "--short=12", "HEAD").stdout.strip()
+        changed = ask("status", "--porcelain", "--untracked-files=no", "--", "*.py").stdout.strip()
+    except OSError:
+        return ""
+    return head + ("+" if head and changed else "")
 
 
 def busy_seconds() -> float:

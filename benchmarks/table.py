@@ -32,7 +32,7 @@ from types import ModuleType
 from typing import Any
 
 from cells import Cell, in_order, read, state, write
-from machine import Watch, description
+from machine import Watch, commit, description
 from table_page import page
 
 HERE = Path(__file__).parent
@@ -48,7 +48,7 @@ def run(cell: Cell, folder: Path, log: Path) -> dict[str, Any]:
     result = work / "result.json"
     command = [x.replace("{result}", str(result)).replace("{work}", str(work)) for x in cell.command]
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    machine, watch = description(), Watch()
+    machine, revision, watch = description(), commit(HERE), Watch()
     with log.open("w") as file:
         process = subprocess.Popen(
             command,
@@ -72,7 +72,7 @@ def run(cell: Cell, folder: Path, log: Path) -> dict[str, Any]:
     record: dict[str, Any] = {
         "row": cell.row, "column": cell.column, "seed": cell.seed, "threads": cell.threads, "command": shown(cell.command),
         "wall_s": time.monotonic() - started, "processor_s": used, "free_share": free, "busy": free < ENOUGH,
-        "machine": machine, "load_average_after": list(os.getloadavg()), "values": {}, "failure": "",
+        "machine": machine, "commit": revision, "load_average_after": list(os.getloadavg()), "values": {}, "failure": "",
     }  # fmt: skip
     if code is None:
         record["failure"] = f"ended after {cell.limit_s:g} s"
