@@ -59,12 +59,13 @@ def draw_ratios(results: Results, samples: str) -> Figure:
     axis.set_xscale("log")
     low, high = 0.9 * min(shown), 1.1 * max(shown)
     axis.set_xlim(min(low, 0.5), max(high, 1.3))
-    ticks = [0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0]
+    ticks = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0]
     axis.xaxis.set_major_locator(FixedLocator([t for t in ticks if min(low, 0.5) <= t <= max(high, 1.3)]))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_yticks(list(places.values()), list(places))
     axis.tick_params(axis="y", length=0)
+    axis.set_ylim(min(places.values()) - 0.6, max(places.values()) + 0.6)
     for world in WORLDS:
         ys = [places[t.name] for t in TASKS if t.world == world]
         axis.annotate(world, (1.01, statistics.mean(ys)), xycoords=("axes fraction", "data"), rotation=-90, va="center",
@@ -83,7 +84,7 @@ def draw_ratios(results: Results, samples: str) -> Figure:
 
 def draw_curves(results: Results, samples: Sequence[str]) -> Figure:
     """A panel for each task: test error by the number of training samples; both axes logarithmic."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     figure = new_figure(9.6, 8.2)
     panels = figure.subplots(3, 3).ravel()
@@ -101,7 +102,7 @@ def draw_curves(results: Results, samples: Sequence[str]) -> Figure:
             if not points:
                 continue
             x, middle, low, high = zip(*sorted(points), strict=True)
-            axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+            axis.vlines(x, low, high, color=colour, alpha=0.5, linewidth=2)
             axis.plot(x, middle, marker=marker, color=colour, markersize=5, label=label)
         trivial = [v["trivial"] for (_, t, _, _), v in results.values.items() if t == task.name]
         if trivial:
@@ -115,7 +116,8 @@ def draw_curves(results: Results, samples: Sequence[str]) -> Figure:
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.set_xlim(8, 1300)
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_xticks([10, 50, 200, 1000], ["10", "50", "200", "1000"])
+        axis.xaxis.set_minor_locator(NullLocator())
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.yaxis.set_minor_formatter(NullFormatter())
