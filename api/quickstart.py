@@ -1,8 +1,8 @@
 """The whole story in minutes: pretrain on the shipped corpus, finetune on a held-out task of each world, compare, report.
 
-Every stage is a plain ``atomfield`` command, printed before it runs, so each can be repeated by hand.
-The pretrained-then-finetuned run and
-the from-scratch control of a task run side by side with the same time on the same number of threads.
+Every stage is a plain ``atomfield`` command, printed before it runs, so each can be repeated by hand. Each task is finetuned from
+scratch, from the pretraining of the minutes before and from the model that ships with the package, with the same time on the same
+number of threads.
 """
 
 from __future__ import annotations
@@ -15,64 +15,32 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atomfield.data.errors import InputError
+from atomfield.models.shipped import folders
+
+from .quickstart_runs import FINETUNE_SECONDS, Finetuning, environment, finetune_all
+from .quickstart_tasks import TASKS, write_parts
 
 if TYPE_CHECKING:
-    from atomfield.data.graph import Graph
     from atomfield.finetune.report import Section, Table
 
-PRETRAIN_SECONDS, FINETUNE_SECONDS = 220, 50
-NVE_PICOSECONDS, NVE_STEP_FS, NVE_TEMPERATURE = 1.0, 0.5, 300.0
-SPLIT_SEED = 1
-
-
-@dataclass(frozen=True)
-class Task:
-    """A held-out task of one world and the metrics that its table shows: (key, label, unit)."""
-
-    name: str
-    title: str
-    target: str
-    metrics: tuple[tuple[str, str, str], ...]
-    baseline: str
-
-
-TASKS = (
-    Task(
-        "task_molecules",
-        "Potential energy surface of unseen molecules at a new level of theory (GFN1-xTB)",
-        "energy,forces",
-        (
-            ("energy_mae_meV_per_atom", "energy, MAE", "meV/atom"),
-            ("forces_mae_eV_per_A", "forces, MAE", "eV/A"),
-        ),
-        "baseline_",
-    ),
-    Task(
-        "task_crystals",
-        "Bulk modulus of unseen alloys",
-        "bulk_modulus",
-        (
-            ("bulk_modulus_mae_GPa", "bulk modulus, MAE", "GPa"),
-            ("bulk_modulus_rmse_GPa", "bulk modulus, RMSE", "GPa"),
-        ),
-        "baseline_",
-    ),
-    Task(
-        "task_fields",
-        "Rollout of flows at unseen viscosities",
-        "velocity,vorticity,pressure",
-        (
-            ("velocity_rollout_vrmse", "velocity, rollout VRMSE", "1"),
-            ("vorticity_rollout_vrmse", "vorticity, rollout VRMSE", "1"),
-        ),
-        "baseline_persistence_",
-    ),
+PRETRAIN_SECONDS = 220
+SHIPPED = "atomfield-s"
+STARTS = {
+    "shipped": f"{SHIPPED}, finetuned",
+    "pretrained": "pretrained here, finetuned",
+    "scratch": "from scratch",
+}
+"""Where a finetuning begins -> the column of its errors."""
+HELD_OUT = (
+    f"{SHIPPED} ships with the package and was pretrained on a larger corpus, from which these tasks are held out: their "
+    "molecules, their alloys and their range of viscosities are not in it. Its card (`atomfield models` says where it is) tells "
+    "what it has seen."
 )
+NVE_PICOSECONDS, NVE_STEP_FS, NVE_TEMPERATURE = 1.0, 0.5, 300.0
 
 
 def quickstart(out: Path, *, seed: int = 0, device: str = "auto") -> dict[str, float]:
@@ -89,10 +57,10 @@ def quickstart(out: Path, *, seed: int = 0, device: str = "auto") -> dict[str, f
     for task in TASKS:
         write_parts(task, out / "data" / task.name)
     commands = [_pretrain(out, seed, device, console)]
+    commands += finetune_all(finetunings(out), seed, device, console)
     metrics: dict[str, float] = {}
     for task in TASKS:
-        commands += _finetune(task, out, seed, device, console)
-        for kind in ("pretrained", "scratch"):
+        for kind in starts():
             found = json.loads((out / task.name / kind / "metrics.json").read_text())
             metrics |= {f"{task.name}/{kind}/{k}": v for k, v in found.items() if isinstance(v, (int, float))}
     commands += _simulate(out, seed, console)
@@ -107,37 +75,22 @@ def quickstart(out: Path, *, seed: int = 0, device: str = "auto") -> dict[str, f
     return metrics
 
 
+def starts() -> list[str]:
+    """The starting points of every task, the best one first; the shipped model where this installation has it."""
+    return [kind for kind in STARTS if kind != "shipped" or SHIPPED in folders()]
+
+
+def finetunings(out: Path) -> list[Finetuning]:
+    """All of them; those that wait for each other's cores stand side by side."""
+    where = {"scratch": "scratch", "pretrained": str(out / "pretrain" / "model"), "shipped": SHIPPED}
+    return [
+        Finetuning(task, kind, where[kind], out / "data" / task.name, out / task.name / kind)
+        for task in TASKS
+        for kind in reversed(starts())
+    ]
+
+
 # ---------------------------------------------------------------------- stages
-def write_parts(task: Task, out: Path) -> None:
-    """Train, validation and test stores of a task, split by groups (never by frame). Flows are tested at viscosities
-    that neither pretraining nor the task's own training part has."""
-    from atomfield.data.generate.fields import VISCOSITY, VISCOSITY_GAP
-    from atomfield.data.source import open_source
-    from atomfield.data.splits import split_groups
-    from atomfield.data.store import is_store, write_store
-
-    graphs = list(open_source(f"starter/{task.name}"))
-    if task.name == "task_fields":
-
-        def unseen(g: Graph) -> bool:
-            nu = g.conditions["viscosity"]
-            return VISCOSITY_GAP[0] <= nu <= VISCOSITY_GAP[1] or nu > VISCOSITY[1]
-
-        test = [g for g in graphs if unseen(g)]
-        rest = [g for g in graphs if not unseen(g)]
-    else:
-        kept, held = split_groups([g.group for g in graphs], 0.3, SPLIT_SEED)
-        rest, test = [graphs[i] for i in kept], [graphs[i] for i in held]
-    kept, held = split_groups([g.group for g in rest], 0.15, SPLIT_SEED + 1)
-    for name, part in (
-        ("train", [rest[i] for i in kept]),
-        ("valid", [rest[i] for i in held]),
-        ("test", test),
-    ):
-        if not is_store(out / name):
-            write_store(part, out / name)
-
-
 def _pretrain(out: Path, seed: int, device: str, console) -> str:
     folder = out / "pretrain"
     arguments = [
@@ -164,10 +117,10 @@ def _pretrain(out: Path, seed: int, device: str, console) -> str:
     ]
     shown = f"torchrun --nproc-per-node={processes} -m atomfield {shlex.join(arguments)}"
     if (folder / "model" / "config.json").exists():
-        console.print(f"[bold]1/5 Pretrain[/bold]: {folder / 'model'} is there already")
+        console.print(f"[bold]1/3 Pretrain[/bold]: {folder / 'model'} is there already")
         return shown
     console.print(
-        f"[bold]1/5 Pretrain[/bold] one network on molecules, crystals and fields\n$ {shown}",
+        f"[bold]1/3 Pretrain[/bold] one network on molecules, crystals and fields\n$ {shown}",
         highlight=False,
         soft_wrap=True,
     )
@@ -184,51 +137,6 @@ def _num_processes(device: str) -> int:
     return 2 if (os.cpu_count() or 1) >= 2 else 1
 
 
-def _finetune(task: Task, out: Path, seed: int, device: str, console) -> list[str]:
-    """The finetuned run in the foreground with its progress bar, the from-scratch control beside it."""
-    data, number = out / "data" / task.name, TASKS.index(task) + 2
-    console.print(f"[bold]{number}/5 {task.title}[/bold]", highlight=False)
-    shown, running = [], []
-    threads = max(1, (os.cpu_count() or 1) // 2)
-    for kind, start in (("scratch", "scratch"), ("pretrained", str(out / "pretrain" / "model"))):
-        arguments = [
-            "finetune",
-            "--from",
-            start,
-            "--train",
-            str(data / "train"),
-            "--valid",
-            str(data / "valid"),
-            "--test",
-            str(data / "test"),
-            "--target",
-            task.target,
-            "--out",
-            str(out / task.name / kind),
-            "--max-time",
-            f"{FINETUNE_SECONDS}s",
-            "--seed",
-            str(seed),
-            "--device",
-            device,
-        ]
-        shown.append(f"atomfield {shlex.join(arguments)}")
-        console.print(f"$ {shown[-1]}", highlight=False, soft_wrap=True)
-        command = [sys.executable, "-m", "atomfield", *arguments]
-        if kind == "scratch":
-            (out / task.name).mkdir(exist_ok=True)
-            log = (out / task.name / "scratch.log").open("w")
-            running.append(
-                subprocess.Popen(command, env=_environment(threads), stdout=log, stderr=subprocess.STDOUT)
-            )
-        else:
-            _run(command, threads)
-    for process in running:
-        if process.wait():
-            raise RuntimeError(f"the from-scratch control failed; see {out / task.name / 'scratch.log'}")
-    return shown
-
-
 def _simulate(out: Path, seed: int, console) -> list[str]:
     """Relax a test molecule with the finetuned model, then run it at constant energy."""
     from ase.io import read, write
@@ -241,10 +149,10 @@ def _simulate(out: Path, seed: int, console) -> list[str]:
     folder = out / "nve"
     folder.mkdir(exist_ok=True)
     write(folder / "molecule.xyz", to_atoms(graph, {}))
-    model = str(out / "task_molecules" / "pretrained")
+    model = str(out / "task_molecules" / starts()[0])
     common = ["--dtype", "float64", "--seed", str(seed)]
     console.print(
-        "[bold]5/5 Molecular dynamics[/bold] at constant energy, from a relaxed geometry", highlight=False
+        "[bold]3/3 Molecular dynamics[/bold] at constant energy, from a relaxed geometry", highlight=False
     )
     shown = []
 
@@ -262,12 +170,8 @@ def _simulate(out: Path, seed: int, console) -> list[str]:
     return shown
 
 
-def _environment(threads: int) -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
-
-
 def _run(command: Sequence[str], threads: int) -> None:
-    code = subprocess.run(command, env=_environment(threads), check=False).returncode
+    code = subprocess.run(command, env=environment(threads), check=False).returncode
     if code == 2:
         raise InputError("a stage of the quickstart was refused, see the line above")
     if code:
@@ -276,26 +180,24 @@ def _run(command: Sequence[str], threads: int) -> None:
 
 # ---------------------------------------------------------------------- report
 def summary(metrics: dict[str, float]) -> Table:
-    """One table over the three worlds: pretrained, from scratch, trivial."""
+    """One table over the three worlds: each starting point, and trivial."""
     from atomfield.finetune.report import Table, number
 
+    kinds = [kind for kind in STARTS if any(key.split("/")[1:2] == [kind] for key in metrics)]
     rows: list[list[str]] = []
     best: set[tuple[int, int]] = set()
     for task in TASKS:
         for key, label, unit in task.metrics:
-            values = [
-                metrics.get(f"{task.name}/pretrained/{key}", float("nan")),
-                metrics.get(f"{task.name}/scratch/{key}", float("nan")),
-                metrics.get(f"{task.name}/pretrained/{task.baseline}{key}", float("nan")),
-            ]
-            best.add((len(rows), 2 + min(range(3), key=lambda j: values[j])))
+            values = [metrics.get(f"{task.name}/{kind}/{key}", float("nan")) for kind in kinds]
+            values.append(metrics.get(f"{task.name}/pretrained/{task.baseline}{key}", float("nan")))
+            best.add((len(rows), 2 + min(range(len(values)), key=lambda j: values[j])))
             rows.append([task.title, label, *map(number, values), unit])
-    columns = ["task", "error", "pretrained, finetuned", "from scratch", "trivial baseline", "unit"]
+    columns = ["task", "error", *(STARTS[kind] for kind in kinds), "trivial baseline", "unit"]
     return Table(
         columns,
         rows,
-        "Errors on held-out records; same time and threads for both trainings. Trivial: per-element energies and zero "
-        "forces, the mean, persistence.",
+        f"Errors on held-out records; {FINETUNE_SECONDS} s and the same threads for every training. Trivial: per-element "
+        "energies and zero forces, the mean, persistence.",
         frozenset(best),
         frozenset({0, 1}),
     )
@@ -316,6 +218,7 @@ def report(out: Path, metrics: dict[str, float], commands: list[str], minutes: f
             [
                 f"Pretraining, three finetuned tasks with their controls and a simulation took {minutes:.1f} minutes.",
                 summary(metrics),
+                *([HELD_OUT] if "shipped" in starts() else []),
             ],
         ),
         Section(
@@ -324,7 +227,7 @@ def report(out: Path, metrics: dict[str, float], commands: list[str], minutes: f
         ),
     ]
     for task in TASKS:
-        folder = out / task.name / "pretrained"
+        folder = out / task.name / starts()[0]
         pictures = [Picture(p, caption) for p, caption in _pictures(folder)]
         sections.append(Section(task.title, pictures))
     trace = [
@@ -333,7 +236,7 @@ def report(out: Path, metrics: dict[str, float], commands: list[str], minutes: f
     ]
     sections += [
         Section("Dynamics", trace),
-        Section("Laws", [laws(metrics, [t.name for t in TASKS], out / "nve")]),
+        Section("Laws", [laws(metrics, [t.name for t in TASKS], out / "nve", starts()[0])]),
         Section("Commands", [Code("\n".join(commands))]),
         provenance_section(),
     ]

@@ -26,8 +26,11 @@ ROWS = (
 """Key of an evaluation's metrics, what it says, unit."""
 
 
-def laws(metrics: Mapping[str, float], tasks: Sequence[str], dynamics: Path) -> Table:
-    """What the evaluation of each of ``tasks`` measured, and the drift of the energy along the run in the folder ``dynamics``."""
+def laws(
+    metrics: Mapping[str, float], tasks: Sequence[str], dynamics: Path, start: str = "pretrained"
+) -> Table:
+    """What the evaluation of each of ``tasks`` measured of the network that began at ``start``, and the drift of the energy along
+    the run in the folder ``dynamics``."""
     rows = [
         [
             "energy drift at constant energy, double precision",
@@ -39,9 +42,9 @@ def laws(metrics: Mapping[str, float], tasks: Sequence[str], dynamics: Path) -> 
     ]
     for task in tasks:
         for key, label, unit in ROWS:
-            found = metrics.get(f"{task}/pretrained/{key}")
+            found = metrics.get(f"{task}/{start}/{key}")
             if found is not None:
-                data = metrics.get(f"{task}/pretrained/{key}_of_data", float("nan"))
+                data = metrics.get(f"{task}/{start}/{key}_of_data", float("nan"))
                 rows.append([label, task.removeprefix("task_"), number(found), number(data), unit])
     columns = ["law", "task", "network", "data", "unit"]
     return Table(columns, rows, CAPTION, text_columns=frozenset({0, 1, 4}))

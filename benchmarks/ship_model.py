@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from ase.data import chemical_symbols
 
 from atomfield.data.errors import InputError
 from atomfield.models import checkpoint, shipped
@@ -72,6 +73,18 @@ def without_extras(net: AtomFieldNet, molecules: str, crystals: tuple[str, ...],
     return grown(net, net.config.model_copy(update=update)).eval()
 
 
+def several(net: AtomFieldNet) -> list[str]:
+    """``Cu: emt, x`` for each element whose crystals more than one level of the defaults knows: these need a name."""
+    table = net.atom_head.reference.ne(0)
+    rows = {name: table[net.config.levels.index(name)].tolist() for name in net.config.crystal_levels}
+    out = []
+    for z, symbol in enumerate(chemical_symbols):
+        known = [name for name, row in rows.items() if z and row[z]]
+        if len(known) > 1 and net.config.default_level_atoms not in known:
+            out.append(f"{symbol}: {', '.join(known)}")
+    return out
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -96,6 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(
         f"molecules: {config.default_level_atoms}; crystals: {', '.join(config.crystal_levels) or 'as molecules'}"
     )
+    for line in several(checkpoint.load(folder)):
+        print(f"several levels know crystals of {line}; without --level these are an error")
     return 0
 
 

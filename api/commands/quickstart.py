@@ -15,8 +15,8 @@ Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of every
 def quickstart(out: Out = Path("runs/quickstart"), seed: Seed = 0, device: Device = "auto") -> None:
     """Pretrain on the shipped corpus, finetune on held-out tasks of each world, and report.
 
-    Each task compares pretrained-then-finetuned with the same budget from scratch and with the trivial baseline. Ends with one
-    table and report.html.
+    Each task compares three beginnings with the same budget, the shipped model, the pretraining of the minutes before and random
+    weights, with each other and with the trivial baseline. Ends with one table and report.html.
     """
     from atomfield.quickstart import quickstart as run
 

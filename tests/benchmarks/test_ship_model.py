@@ -51,6 +51,16 @@ def test_what_ships(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert set(before) - set(after) and all(torch.equal(before[k], v) for k, v in after.items())
 
 
+def test_elements_of_several_levels_are_told(run: Path) -> None:
+    net = checkpoint.load(run)
+    net.config = net.config.model_copy(update={"crystal_levels": ("b",)})
+    assert ship_model.several(net) == []
+    net.config = net.config.model_copy(update={"crystal_levels": ("b", "flow")})
+    with torch.no_grad():
+        net.atom_head.reference[2, 29] = -1.0
+    assert ship_model.several(net) == ["Cu: b, flow"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
