@@ -205,5 +205,5 @@ def _described(sample: Sample, frame: Frame, graph: Graph) -> list[tuple[str, st
 
 
 def _bin(value: float, edges: tuple[float, ...]) -> str:
-    place = next((k for k, edge in enumerate(edges) if value <= edge), len(edges) - 1)
-    return f"{place} to {edges[place]:g}"
+    """Its bin, named by the upper end so that names in alphabetical order grow."""
+    return f"up to {next((edge for edge in edges if value <= edge), edges[-1]):04.1f}"
