@@ -55,8 +55,9 @@ def cell(options: argparse.Namespace) -> dict[str, Any]:
         raise SystemExit(f"{task.name} has fewer than {options.samples} samples to train on")
     train, valid = parts
     if options.judge == "pool":
-        taken = {g.provenance for g in (*train, *valid)}
-        test = first([g for g in in_order(pool, options.seed) if g.provenance not in taken], JUDGED)
+        taken = {(g.provenance, g.group) for g in (*train, *valid)}
+        rest = [g for g in in_order(pool, options.seed) if (g.provenance, g.group) not in taken]
+        test = first(rest, JUDGED)
     settings = settings_of(options.set)
     config = FinetuneConfig.model_validate(
         {
