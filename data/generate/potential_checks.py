@@ -1,8 +1,8 @@
-"""Each interatomic potential against published crystals: lattice constants, lattice or cohesive energies, bulk moduli.
+"""``python -m atomfield.data.generate.potential_checks``: each interatomic potential against published crystals.
 
 A material passes when every lattice constant is within ``LENGTH`` and the energy, where it can be compared, within ``ENERGY`` of
-the published value. What fails is not in the corpus. Bulk moduli are reported and do not decide: docs/corpus.md says where they
-are off. Published values are of room temperature, of rare gases near 0 K. Energies are per atom, of alkali halides from the ions
+the published value. What fails is not in the corpus. Bulk moduli are reported and do not decide: docs/potentials.md says where
+they are off. Published values are of room temperature, of rare gases near 0 K. Energies are per atom, of alkali halides from the ions
 and of everything else from the atoms; oxides of partial charges have none that could be compared.
 """
 
@@ -72,7 +72,8 @@ TABLE: tuple[Published, ...] = (
     _metal("Co", "hcp", 2.51, 4.39, 191),
     _metal("Ti", "hcp", 2.95, 4.85, 105),
     _metal("Zr", "hcp", 3.23, 6.25, 83),
-    # lattice constants: Wyckoff, Crystal Structures; lattice energies: CRC Handbook; moduli: Kittel
+    # lattice constants: Wyckoff, Crystal Structures; lattice energies: Born-Haber cycles as textbooks have them (tables differ by
+    # 1 to 2 %); moduli: Kittel, rounded
     _halide("LiF", 4.027, 1049, 67),
     _halide("LiCl", 5.129, 864, 30),
     _halide("LiBr", 5.501, 820, 24),
@@ -121,7 +122,7 @@ TABLE: tuple[Published, ...] = (
     _oxide("Gd", "bixbyite", 10.813),
     _oxide("Er", "bixbyite", 10.547),
     _oxide("AlP", "berlinite", 4.942, 10.970),
-    # Zhou et al. 2013: the experimental lattice constants and cohesive energies that they fitted
+    # measured lattice constants and cohesive energies as commonly tabulated
     _chalcogenide("ZnS", 5.409, 3.18),
     _chalcogenide("ZnSe", 5.668, 2.71),
     _chalcogenide("ZnTe", 6.104, 2.40),
@@ -195,3 +196,29 @@ def _built(row: Published) -> Atoms:
         return build_oxide(row.prototype, elements, (a, a, c))
     a = row.lengths[0]
     return bulk(row.formula, row.prototype, a=a, c=1.6 * a if row.prototype == "hcp" else None)
+
+
+def page(found: list[dict[str, Any]]) -> str:
+    """The rows of :func:`checks` as a table in Markdown: found / published."""
+    lines = [
+        "| level | material | lattice constants, angstrom | energy, eV per atom | bulk modulus, GPa | |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in found:
+        lengths = ", ".join(
+            f"{a:.3f} / {b:g}" for a, b in zip(row["lengths_A"], row["published_lengths_A"], strict=True)
+        )
+        energy = modulus = ""
+        if "energy_eV_per_atom" in row:
+            energy = f"{row['energy_eV_per_atom']:.3f} / {row['published_energy_eV_per_atom']:.3f}"
+        if "bulk_modulus_GPa" in row:
+            modulus = f"{row['bulk_modulus_GPa']:.3g} / {row['published_bulk_modulus_GPa']:g}"
+        verdict = "" if row["passed"] else "left out"
+        lines.append(
+            f"| `{row['level']}` | {row['material']}, {row['prototype']} | {lengths} | {energy} | {modulus} | {verdict} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(page(checks()))
