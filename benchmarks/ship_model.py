@@ -1,7 +1,10 @@
 """Put a pretrained checkpoint into the package: ``models/pretrained/NAME``, weights float32, nothing of the training beside them.
 
     python benchmarks/ship_model.py --from runs/pretrain_corpus/model --name atomfield-s \\
-        --molecules gfn2-xtb --crystals emt,gfn1-xtb-pbc
+        --molecules gfn2-xtb --crystals eam-zhou-2004,pedone-2006 --corpus corpus/crystals
+
+``--crystals``: the levels among which a periodic structure without a level chooses. ``--corpus``: the stores of crystals, whose
+pairs of elements are written into the checkpoint, so that a potential of oxides is not asked about silicon.
 
 The checkpoint of a run already holds averaged weights and no state of an optimiser. What is checked: the default levels are
 there and have energies, all weights are finite, and everything that ships stays within 16 MB. The model card is written by
@@ -13,12 +16,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 import torch
 from ase.data import chemical_symbols
 
 from atomfield.data.errors import InputError
+from atomfield.data.source import open_source
+from atomfield.inference.levels import unknown_to
 from atomfield.models import checkpoint, shipped
 from atomfield.models.grow import grown
 from atomfield.models.network import AtomFieldNet
@@ -28,16 +34,26 @@ LIMIT = 16_000_000
 
 
 def ship(
-    source: Path, name: str, molecules: str, crystals: tuple[str, ...], into: Path, *, strip: bool = False
+    source: Path,
+    name: str,
+    molecules: str,
+    crystals: tuple[str, ...],
+    into: Path,
+    *,
+    corpus: Sequence[str] = (),
+    strip: bool = False,
 ) -> Path:
     """Write ``into/name`` and return it.
 
     molecules: the level that answers for molecules where none is named ("": as in the checkpoint); crystals: the levels among
-    which the elements of a periodic structure choose (empty: as in the checkpoint). strip: without the parts that only
-    objectives of pretraining need. Raises ``InputError`` for a level without energies, weights that are no numbers, and too
-    many bytes.
+    which a periodic structure chooses (empty: as in the checkpoint). corpus: stores of crystals for the pairs of elements.
+    strip: without the parts that only objectives of pretraining need. Raises ``InputError`` for a level without energies, weights
+    that are no numbers, and too many bytes.
     """
     net = without_extras(checkpoint.load(source, dtype=torch.float32), molecules, crystals, strip)
+    if corpus:
+        pairs = {k: v for k, v in element_pairs(corpus).items() if k in net.config.levels}
+        net.config = net.config.model_copy(update={"element_pairs": tuple(pairs.items())})
     for level in (net.config.default_level_atoms, *crystals):
         if not bool(net.atom_head.reference[net.config.levels.index(level)].ne(0).any()):
             raise InputError(
@@ -73,13 +89,26 @@ def without_extras(net: AtomFieldNet, molecules: str, crystals: tuple[str, ...],
     return grown(net, net.config.model_copy(update=update)).eval()
 
 
+def element_pairs(corpus: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Level -> pairs of elements of its periodic records and elements that stand alone, as ``NetworkConfig.element_pairs``."""
+    found: dict[str, set[tuple[int, ...]]] = {}
+    for store in corpus:
+        for graph in open_source(store):
+            if graph.world == "crystal":
+                present = torch.unique(graph.species).tolist()
+                systems = combinations(present, 2) if len(present) > 1 else [tuple(present)]
+                found.setdefault(graph.level, set()).update(systems)
+    return {
+        level: tuple("-".join(chemical_symbols[z] for z in one) for one in sorted(systems))
+        for level, systems in found.items()
+    }
+
+
 def several(net: AtomFieldNet) -> list[str]:
-    """``Cu: emt, x`` for each element whose crystals more than one level of the defaults knows: these need a name."""
-    table = net.atom_head.reference.ne(0)
-    rows = {name: table[net.config.levels.index(name)].tolist() for name in net.config.crystal_levels}
+    """``Cu: emt, x`` for each element whose pure crystals more than one level of the defaults knows: these need a name."""
     out = []
     for z, symbol in enumerate(chemical_symbols):
-        known = [name for name, row in rows.items() if z and row[z]]
+        known = [n for n in net.config.crystal_levels if z and not unknown_to(net, n, torch.tensor([z]))]
         if len(known) > 1 and net.config.default_level_atoms not in known:
             out.append(f"{symbol}: {', '.join(known)}")
     return out
@@ -93,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", required=True, help="atomfield-s, atomfield-xs")
     parser.add_argument("--molecules", default="", metavar="LEVEL", help="default level of molecules")
     parser.add_argument("--crystals", default="", metavar="LEVEL,...", help="levels of crystals")
+    parser.add_argument("--corpus", default="", metavar="STORE,...", help="the corpus' stores of crystals")
     parser.add_argument(
         "--strip", action="store_true", help="leave out what only objectives of pretraining need"
     )
@@ -100,7 +130,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     crystals = tuple(c for c in given.crystals.split(",") if c)
     try:
-        folder = ship(given.source, given.name, given.molecules, crystals, given.into, strip=given.strip)
+        folder = ship(
+            given.source,
+            given.name,
+            given.molecules,
+            crystals,
+            given.into,
+            corpus=[c for c in given.corpus.split(",") if c],
+            strip=given.strip,
+        )
     except InputError as error:
         print(f"ship_model: {error}", file=sys.stderr)
         return 2

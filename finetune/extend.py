@@ -76,7 +76,7 @@ def extended(
                 ),
                 **default,
                 **(
-                    {} if task.world == "field" else {"crystal_levels": ()}
+                    {} if task.world == "field" else {"crystal_levels": (), "element_pairs": ()}
                 ),  # its own level answers for all atoms
             }
         ),

@@ -48,7 +48,7 @@ class AtomFieldCalculator(Calculator):
     ``uncertainty`` and ``ood_score`` beside it.
 
     net: copied, so that training the original later changes nothing here. level: level of theory; default: the
-    network's for molecules, and for periodic structures the one that knows their elements (:mod:`.levels`);
+    network's for molecules, and for periodic structures the one that knows them (:mod:`.levels`);
     ``answering_level`` says which it was. dtype: of the weights, ``"float32"`` or ``"float64"``; default: as they are. skin:
     angstrom, see :mod:`.pair_list`. allow_unseen: answer for elements that training never showed too. ``atoms.info["charge"]``
     and ``atoms.info["spin"]`` (unpaired electrons; or ``"multiplicity"``) are read at each call.

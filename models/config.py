@@ -134,7 +134,10 @@ class NetworkConfig(BaseModel):
     default_level_field: str = ""
     crystal_levels: tuple[str, ...] = ()
     """Levels whose training records were periodic: a periodic structure without a level of its own is answered by the one of them
-    that knows its elements. Empty: by ``default_level_atoms``."""
+    that knows it. Empty: by ``default_level_atoms``."""
+    element_pairs: ByLevel = ()
+    """Level -> the pairs of elements that stood together in one of its records, by atomic number (``O-Mg``), and the elements
+    that stood alone (``Cu``). A level that is not here knows whatever its elements can make."""
     field_inputs: tuple[str, ...] = FIELD_INPUTS
     field_states: tuple[str, ...] = FIELD_STATES
     conditions: tuple[str, ...] = tuple(CONDITIONS)

@@ -184,7 +184,7 @@ def _show_checkpoint(folder: Path, console: Console) -> None:
             "default levels",
             f"atoms: {config.default_level_atoms or 'none'}; fields: {config.default_level_field or 'none'}"
             + (
-                f"; crystals, by their elements: {', '.join(config.crystal_levels)}"
+                f"; crystals, whichever knows them: {', '.join(config.crystal_levels)}"
                 if config.crystal_levels
                 else ""
             ),

@@ -6,14 +6,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from atomfield.data.errors import InputError
 from atomfield.inference.calculator import AtomFieldCalculator
 from atomfield.inference.equation_of_state import equation_of_state
+from atomfield.inference.levels import unknown_to
 from atomfield.inference.simulate import relax
-from atomfield.inference.unseen import seen_elements
 from atomfield.models.network import AtomFieldNet
 
 from .reference import CRYSTALS, Crystal, level_calculator
@@ -28,7 +29,7 @@ def lattices(net: AtomFieldNet) -> dict[str, Any]:
     level itself where it is at hand, and of experiment (angstrom); bulk moduli (GPa)."""
     rows = []
     for crystal in CRYSTALS:
-        for level in net.config.crystal_levels or (net.config.default_level_atoms,):
+        for level in levels_of_crystals(net):
             symbols = set(crystal.atoms().get_chemical_symbols())
             if not _knows(net, crystal.atoms(), level):
                 continue
@@ -65,7 +66,7 @@ def relaxations(net: AtomFieldNet) -> dict[str, Any]:
     """Rattled and strained supercells of the first crystals that each level knows, relaxed with their cells."""
     rows = []
     rng = np.random.default_rng(3)
-    for level in net.config.crystal_levels:
+    for level in levels_of_crystals(net):
         known = [c for c in CRYSTALS if _knows(net, c.atoms(), level)][:2]
         for crystal in known:
             atoms = crystal.atoms().repeat(2)
@@ -84,12 +85,15 @@ def relaxations(net: AtomFieldNet) -> dict[str, Any]:
     return {"fmax": 0.02, "rows": rows, "converged": sum(r["converged"] for r in rows)}
 
 
+def levels_of_crystals(net: AtomFieldNet) -> list[str]:
+    """Those that choose by themselves first, then others whose records were crystals."""
+    others = [name for name, _ in net.config.element_pairs]
+    return list(dict.fromkeys((*net.config.crystal_levels, *others)))
+
+
 def _knows(net: AtomFieldNet, atoms: Atoms, level: str) -> bool:
-    try:
-        seen = seen_elements(net, level)
-    except InputError:
-        return False
-    return seen is not None and bool(seen[atoms.numbers].all())
+    has_energies = bool(net.atom_head.reference[net.config.levels.index(level)].ne(0).any())
+    return has_energies and not unknown_to(net, level, torch.from_numpy(atoms.numbers))
 
 
 def _summary(rows: list[dict[str, Any]], level: str) -> dict[str, Any]:

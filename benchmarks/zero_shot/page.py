@@ -15,6 +15,7 @@ from ase.data import chemical_symbols
 from atomfield.models import checkpoint
 from atomfield.models.network import AtomFieldNet
 
+from .reference import citation
 from .tables import SECTIONS
 
 THEORY = {
@@ -74,7 +75,9 @@ def _levels(net: AtomFieldNet, corpus: Sequence[str]) -> list[str]:
             ", ".join(chemical_symbols[z] for z in seen) if len(seen) <= 24 else f"{len(seen)} elements"
         )
         records = f"{kinds[level]:,}" if level in kinds else ""
-        rows.append(f"| `{level}` | {elements or 'no energies'} | {records} | {THEORY.get(level, '')} |")
+        rows.append(
+            f"| `{level}` | {elements or 'no energies'} | {records} | {THEORY.get(level) or citation(level)} |"
+        )
     crystals = ", ".join(f"`{level}`" for level in config.crystal_levels) or "the same level"
     return [
         *head, *rows, "",

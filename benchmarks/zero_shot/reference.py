@@ -15,6 +15,7 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.optimize import BFGS
 
+from atomfield.data.generate.potentials import as_calculator, potential
 from atomfield.data.generate.species import task_species
 from atomfield.data.generate.xtb import label
 from atomfield.data.readers.smiles import embed_smiles
@@ -84,15 +85,16 @@ class Crystal:
 CRYSTALS = (
     Crystal("Al", "fcc", 4.050), Crystal("Ni", "fcc", 3.524), Crystal("Cu", "fcc", 3.615), Crystal("Pd", "fcc", 3.891),
     Crystal("Ag", "fcc", 4.086), Crystal("Pt", "fcc", 3.924), Crystal("Au", "fcc", 4.078), Crystal("Fe", "bcc", 2.867),
-    Crystal("W", "bcc", 3.165), Crystal("Mo", "bcc", 3.147), Crystal("Na", "bcc", 4.291), Crystal("Mg", "hcp", 3.209, 1.624),
-    Crystal("Ti", "hcp", 2.951, 1.587), Crystal("Zr", "hcp", 3.232, 1.593), Crystal("C", "diamond", 3.567),
-    Crystal("Si", "diamond", 5.431), Crystal("Ge", "diamond", 5.658), Crystal("GaAs", "zincblende", 5.653),
-    Crystal("ZnO", "rocksalt", 4.280), Crystal("MgO", "rocksalt", 4.212), Crystal("CaO", "rocksalt", 4.811),
-    Crystal("LiF", "rocksalt", 4.026), Crystal("NaCl", "rocksalt", 5.640), Crystal("NaBr", "rocksalt", 5.973),
-    Crystal("NaI", "rocksalt", 6.473), Crystal("KCl", "rocksalt", 6.293), Crystal("LiI", "rocksalt", 6.000),
-    Crystal("RbBr", "rocksalt", 6.889), Crystal("CuCl", "zincblende", 5.416), Crystal("CuBr", "zincblende", 5.690),
+    Crystal("W", "bcc", 3.165), Crystal("Mo", "bcc", 3.147), Crystal("Mg", "hcp", 3.209, 1.624),
+    Crystal("Ti", "hcp", 2.951, 1.587),
+    Crystal("MgO", "rocksalt", 4.212), Crystal("CaO", "rocksalt", 4.811), Crystal("LiF", "rocksalt", 4.026),
+    Crystal("NaCl", "rocksalt", 5.640), Crystal("NaBr", "rocksalt", 5.973), Crystal("NaI", "rocksalt", 6.473),
+    Crystal("KCl", "rocksalt", 6.293), Crystal("RbBr", "rocksalt", 6.889), Crystal("CuCl", "zincblende", 5.416),
+    Crystal("ZnS", "zincblende", 5.409), Crystal("ZnSe", "zincblende", 5.668), Crystal("CdTe", "zincblende", 6.482),
+    Crystal("Ne", "fcc", 4.464), Crystal("Ar", "fcc", 5.311), Crystal("Kr", "fcc", 5.646), Crystal("Xe", "fcc", 6.132),
 )  # fmt: skip
-"""Lattice constants: C. Kittel, Introduction to Solid State Physics, 8th edition, and R. W. G. Wyckoff, Crystal Structures."""
+"""Lattice constants: C. Kittel, Introduction to Solid State Physics, 8th edition, and R. W. G. Wyckoff, Crystal Structures; of
+rare gases near 0 K."""
 
 
 def level_calculator(level: str, symbols: set[str]) -> Calculator | None:
@@ -101,4 +103,16 @@ def level_calculator(level: str, symbols: set[str]) -> Calculator | None:
         from ase.calculators.emt import EMT, parameters
 
         return EMT() if symbols <= set(parameters) else None
-    return None
+    try:
+        chosen = potential(level)
+    except ValueError:
+        return None
+    return as_calculator(chosen) if symbols <= set(chosen.elements) else None
+
+
+def citation(level: str) -> str:
+    """Of an interatomic potential of the corpus; "" for other levels."""
+    try:
+        return potential(level).citation
+    except ValueError:
+        return ""

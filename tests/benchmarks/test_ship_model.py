@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from ase.build import bulk, molecule
 
+from atomfield.data.store import write_store
+from atomfield.inference.convert import graph_from_atoms
 from atomfield.models import checkpoint
 from benchmarks import ship_model
 from tests.small import small_network
@@ -59,6 +62,19 @@ def test_elements_of_several_levels_are_told(run: Path) -> None:
     with torch.no_grad():
         net.atom_head.reference[2, 29] = -1.0
     assert ship_model.several(net) == ["Cu: b, flow"]
+
+
+def test_pairs_of_elements_come_from_the_corpus(tmp_path: Path) -> None:
+    crystals = [
+        graph_from_atoms(atoms, level=level)
+        for atoms, level in (
+            (bulk("Cu"), "b"),
+            (bulk("NaCl", "rocksalt", a=5.6), "b"),
+            (molecule("H2O"), "a"),
+        )
+    ]
+    write_store(crystals, tmp_path / "store")
+    assert ship_model.element_pairs([str(tmp_path / "store")]) == {"b": ("Na-Cl", "Cu")}
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,25 @@ def test_several_levels_are_told_and_so_is_none(net: AtomFieldNet) -> None:
         answering(net, Atoms("Cu"))
 
 
+def test_pairs_of_elements_decide_where_they_are_known(net: AtomFieldNet) -> None:
+    config = net.config
+    try:
+        pairs = {"metals": ("Cu", "Au", "Cu-Au"), "salts": ("Na-Cl",)}
+        net.config = config.model_copy(update={"element_pairs": tuple(pairs.items())})
+        assert answering(net, bulk("Au")) == "metals"  # salts know gold, but not alone
+        assert answering(net, salt()) == "salts"
+        with pytest.raises(
+            InputError, match="crystal of Na: metals has not seen Na alone; salts has not seen Na alone"
+        ):
+            answering(net, bulk("Na"))
+        with pytest.raises(
+            InputError, match="crystal of Na, Au: metals has not seen Na-Au; salts has not seen Na-Au"
+        ):
+            answering(net, bulk("NaAu", "rocksalt", a=6))
+    finally:
+        net.config = config
+
+
 def test_the_default_wins_where_it_is_for_crystals(net: AtomFieldNet) -> None:
     config = net.config
     try:
