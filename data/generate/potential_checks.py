@@ -2,8 +2,8 @@
 
 A material passes when every lattice constant is within ``LENGTH`` and the energy, where it can be compared, within ``ENERGY`` of
 the published value. What fails is not in the corpus. Bulk moduli are reported and do not decide: docs/potentials.md says where
-they are off. Published values are of room temperature, of rare gases near 0 K. Energies are per atom, of alkali halides from the ions
-and of everything else from the atoms; oxides of partial charges have none that could be compared.
+they are off. Published values are of room temperature, of rare gases near 0 K. Energies are per atom, of alkali halides from the
+ions and of everything else from the atoms; oxides of partial charges have none that could be compared.
 """
 
 from __future__ import annotations

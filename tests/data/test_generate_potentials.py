@@ -8,7 +8,7 @@ import pytest
 from atomfield.data.generate.lattices import build
 from atomfield.data.generate.oxides import MATERIALS, charge, materials
 from atomfield.data.generate.oxides import build as build_oxide
-from atomfield.data.generate.potential_checks import TABLE, Published, check
+from atomfield.data.generate.potential_checks import TABLE, Published, check, page
 from atomfield.data.generate.potentials import label_all, potential
 
 
@@ -97,7 +97,9 @@ def test_what_does_not_agree_fails():
     ]  # zero-point motion, which the fit has not
     assert not check(by_name["pedone-2006", "Na", "antifluorite"])["passed"]
     wrong = Published("eam-zhou-2004", "Cu", "fcc", (3.8,), 3.49)
-    assert not check(wrong)["passed"]
+    found = check(wrong)
+    assert not found["passed"]
+    assert page([found]).splitlines()[-1].endswith("| Cu, fcc | 3.615 / 3.8 | 3.540 / 3.490 |  | left out |")
 
 
 def test_what_failed_is_in_no_material():
