@@ -53,7 +53,7 @@ def level_for(
 
 
 def unknown_to(net: AtomFieldNet, level: str, species: Tensor) -> str:
-    """What of a structure of ``species [N]`` the records of ``level`` never had, elements or pairs of them; "" if it knows all."""
+    """What of a structure of ``species [N]`` the records of ``level`` never had, elements or pairs; "" if it knows all."""
     row = net.atom_head.reference[net.config.levels.index(level)].ne(0).cpu()
     if bool((~row[species]).any()):
         return ", ".join(_symbols(species[~row[species]]))
