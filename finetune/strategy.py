@@ -15,7 +15,7 @@ from .config import FinetuneConfig, Strategy
 from .lora import adapt, adapter_weights, rank_for
 from .tasks import Task
 
-LEVEL_ROWS = ("level_scale", "level_shift", "energy", "charge", "softness", "dipole")
+LEVEL_ROWS = ("level_scale", "level_shift", "energy", "linear", "charge", "softness", "dipole")
 """Tensors of the atom head with a row per level, of which only the row in use gets gradients."""
 RATES: dict[str, float] = {"full": 2e-3, "heads": 1e-2, "lora": 4e-3, "scratch": 4e-3}
 """Learning rates where none is given."""

@@ -89,7 +89,7 @@ def read_config(path: str | Path) -> NetworkConfig:
             str(file),
         )
     try:
-        return NetworkConfig(**{**network, "format_version": FORMAT_VERSION})
+        return NetworkConfig(**network)
     except (ValidationError, TypeError) as error:
         raise InputError(f"invalid network configuration: {error}".replace("\n", " "), str(file)) from error
 

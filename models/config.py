@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from atomfield.data.quantities import CONDITIONS, FIELD_INPUTS, FIELD_STATES, parse_irreps
 
-FORMAT_VERSION = 2
-"""2: uncertainty beside the weights. Files of version 1 are read."""
+FORMAT_VERSION = 3
+"""2: uncertainty beside the weights. 3: a linear part in the energies of atoms. Files of earlier versions are read."""
 Auxiliary = Literal["direct", "elements", "given_forces", "states"]
 """``direct``: forces as a vector head, no gradient of the energy. ``elements``: a token for hidden atoms and their classifier.
 ``given_forces``: forces as an input of atoms. ``states``: a token for hidden points and the head of their state."""
@@ -95,6 +95,15 @@ class NetworkConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     format_version: int = FORMAT_VERSION
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_its_version(cls, given: Any) -> Any:
+        """A file of an earlier version describes the network of that version."""
+        if isinstance(given, dict) and isinstance(version := given.get("format_version"), int) and version < 3:
+            return {"linear_readout": False, **given, "format_version": FORMAT_VERSION}
+        return given
+
     symmetry: Literal["O3", "none"] = "O3"
     """``none``: the control without the symmetry (``control.py``), with lmax 0 and natural channels only."""
     channels: int = Field(32, ge=4)
@@ -124,6 +133,8 @@ class NetworkConfig(BaseModel):
     long_range_smallest: float = Field(1.5, gt=0)
     """Bounds of their widths, in the unit of ``cutoff``; the smallest sets the mesh."""
     long_range_largest: float = Field(12.0, gt=0)
+    linear_readout: bool = True
+    """Energies of atoms have a linear part beside the silu; files of versions 1 and 2 are without it."""
     fourier: bool = False
     """Fields on grids: messages through Fourier space in every layer (``fourier.py``)."""
     electrostatics: bool = False

@@ -17,6 +17,7 @@ PER_LEVEL = (
     "atom_head.level_scale",
     "atom_head.level_shift",
     "atom_head.energy",
+    "atom_head.linear",
     "atom_head.charge",
     "atom_head.softness",
     "atom_head.dipole",

@@ -44,6 +44,8 @@ class AtomHead(nn.Module):
         self.level_shift = nn.Parameter(torch.zeros(num_levels, hidden))
         self.energy = nn.Parameter(torch.zeros(num_levels, hidden))
         self.charge = nn.Parameter(torch.zeros(num_levels, hidden))
+        # units of the silu can be driven to where they have no gradient; this part cannot
+        self.linear = nn.Parameter(torch.zeros(num_levels, c)) if config.linear_readout else None
         if config.electrostatics:
             self.softness = nn.Parameter(torch.zeros(num_levels, hidden))
             # the Coulomb energy is quadratic in the charges: from zero they would never leave
@@ -66,7 +68,10 @@ class AtomHead(nn.Module):
         level_N = level_G[batch.graph_index]
         hidden = self.trunk(x_NMK[:, 0, : self.channels])
         hidden = F.silu(hidden * (1 + self.level_scale[level_N]) + self.level_shift[level_N])
-        energy_N = (hidden * self.energy[level_N]).sum(1).double() * self.energy_scale
+        energy_N = (hidden * self.energy[level_N]).sum(1)
+        if self.linear is not None:
+            energy_N = energy_N + (x_NMK[:, 0, : self.channels] * self.linear[level_N]).sum(1)
+        energy_N = energy_N.double() * self.energy_scale
         energy_N = energy_N + self.reference[level_N, batch.species]
         charge_N = (hidden * self.charge[level_N]).sum(1)
         out = {"energy": sum_by_graph(energy_N, batch), "charges": charge_N}

@@ -37,3 +37,13 @@ def test_extensive_adds_up_and_intensive_does_not():
     assert torch.allclose(double["volume"], 2 * single["volume"], rtol=1e-12)
     assert torch.allclose(double["energy"], 2 * single["energy"], rtol=1e-12)
     assert torch.allclose(double["gap"], single["gap"], rtol=1e-12)
+
+
+def test_a_level_whose_units_are_all_off_still_gets_gradients():
+    """As after a step that was too large: silu has no gradient left there, the linear part of the energy has."""
+    net = small_network().double()
+    with torch.no_grad():
+        net.atom_head.trunk.bias.fill_(-1e4)
+    net(graphs_to_batch(net.config, morse_clusters(2)))["energy"].sum().backward()
+    assert net.atom_head.linear.grad.abs().max() > 1e-3
+    assert net.atom_head.energy.grad.abs().max() == 0.0

@@ -53,8 +53,10 @@ def network(
     torch.manual_seed(seed)
     net = AtomFieldNet(config)
     last = ("hidden_", "given_forces", "direct", "element_head", "state_head")  # the rest is as without them
-    for _, parameter in sorted(net.named_parameters(), key=lambda named: any(x in named[0] for x in last)):
-        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
+    for name, parameter in sorted(net.named_parameters(), key=lambda named: any(x in named[0] for x in last)):
+        linear = name == "atom_head.linear"
+        own = torch.Generator().manual_seed(seed + 1) if linear else generator
+        parameter.data += (0.02 if linear else 0.1) * torch.randn(parameter.shape, generator=own)
     for name, buffer in net.named_buffers():
         if name.rsplit(".", 1)[-1] in (
             "reference",
