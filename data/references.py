@@ -116,7 +116,8 @@ def fit_level(level: str, counts: np.ndarray, energies: np.ndarray) -> Reference
 
 def _undetermined(design: np.ndarray, elements: np.ndarray) -> tuple[int, ...]:
     """Elements that take part in a direction which no record shows."""
-    _, values, vectors = np.linalg.svd(design, full_matrices=True)
+    # of the triangular factor: the design itself would ask for a matrix of records times records
+    _, values, vectors = np.linalg.svd(np.linalg.qr(design, mode="r"), full_matrices=True)
     values = np.concatenate([values, np.zeros(len(elements) - len(values))])
     unseen = vectors[values < 1e-6 * max(float(values.max()), 1e-300)]
     taking_part = (np.abs(unseen) > 1e-6).any(axis=0) if len(unseen) else np.zeros(len(elements), dtype=bool)

@@ -100,7 +100,11 @@ class NetworkConfig(BaseModel):
     @classmethod
     def _of_its_version(cls, given: Any) -> Any:
         """A file of an earlier version describes the network of that version."""
-        if isinstance(given, dict) and isinstance(version := given.get("format_version"), int) and version < 3:
+        if (
+            isinstance(given, dict)
+            and isinstance(version := given.get("format_version"), int)
+            and version < 3
+        ):
             return {"linear_readout": False, **given, "format_version": FORMAT_VERSION}
         return given
 

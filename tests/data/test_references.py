@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 from atomfield.data.references import (
     Compositions,
+    fit_level,
     fit_references,
     isotropic_scales,
     reference_table,
@@ -49,6 +51,18 @@ def test_a_fit_recovers_the_elements() -> None:
     assert fit.energies == pytest.approx(TRUE, abs=0.3)
     assert fit.residual < 0.05 and not fit.isolated and not fit.undetermined
     assert "H -13.596, C -1030.009" in reference_table([fit])
+
+
+def test_many_records_ask_for_no_matrix_of_records_times_records() -> None:
+    graphs = molecules(count=50)
+    counts = np.stack([np.bincount(g.species.numpy(), minlength=119) for g in graphs] * 400).astype(float)
+    energies = np.array([float(g.quantities["energy"]) for g in graphs] * 400)
+    tracemalloc.start()
+    fit = fit_level("many", counts, energies)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * counts.nbytes  # 20,000 x 20,000 numbers would be 168 times as much
+    assert not fit.undetermined
 
 
 def test_isolated_atoms_are_the_references() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,8 @@ from atomfield.models.network import AtomFieldNet
 from atomfield.models.sizes import NetworkSize, Size
 
 CUTOFF = 4.0
+SEED = 14
+"""Of the random weights."""
 LEVELS = ("quantum", "quantum-2", "fluid", "fluid-2")
 AUXILIARY = ("direct", "elements", "given_forces", "states")
 
@@ -25,10 +28,24 @@ SIZES_TRIED = ("xs", "s", "m", "l")
 """The sizes of the dial with few channels: degree, layers and body order are theirs."""
 
 
+def _generator(name: str, seed: int) -> torch.Generator:
+    """One of its own for each tensor: what is added to the network leaves the other draws alone."""
+    return torch.Generator().manual_seed(zlib.crc32(name.encode()) + seed)
+
+
+def _drawn(name: str, parameter: Tensor, seed: int) -> Tensor:
+    """As wide as the initial weights, a constant among these kept, and moved by noise."""
+    generator = _generator(name, seed)
+    values = parameter.detach().double().flatten()
+    width = float(f"{float(values.std(correction=0)):.1g}") if len(values) > 1 else 0.0
+    start = width * torch.randn(parameter.shape, generator=generator) if width else parameter
+    return (start + 0.1 * torch.randn(parameter.shape, generator=generator)).detach()
+
+
 def network(
     size: Size,
     dtype: torch.dtype = torch.float64,
-    seed: int = 0,
+    seed: int = SEED,
     symmetry: Literal["O3", "none"] = "O3",
     priors: tuple[str, ...] = (),
 ) -> AtomFieldNet:
@@ -49,14 +66,10 @@ def network(
         symmetry=symmetry, levels=LEVELS, default_level_atoms="quantum", default_level_field="fluid",
         properties=tuple(properties), auxiliary=AUXILIARY, priors=priors, contains={"quantum": priors[1:]}, dispersion_cutoff=7.0,
     )  # fmt: skip
-    generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     net = AtomFieldNet(config)
-    last = ("hidden_", "given_forces", "direct", "element_head", "state_head")  # the rest is as without them
-    for name, parameter in sorted(net.named_parameters(), key=lambda named: any(x in named[0] for x in last)):
-        linear = name == "atom_head.linear"
-        own = torch.Generator().manual_seed(seed + 1) if linear else generator
-        parameter.data += (0.02 if linear else 0.1) * torch.randn(parameter.shape, generator=own)
+    for name, parameter in net.named_parameters():
+        parameter.data = _drawn(name, parameter, seed)
     for name, buffer in net.named_buffers():
         if name.rsplit(".", 1)[-1] in (
             "reference",
@@ -66,7 +79,7 @@ def network(
             "input_rms",
             "increment_rms",
         ):
-            buffer.uniform_(0.5, 2.0, generator=generator)
+            buffer.uniform_(0.5, 2.0, generator=_generator(name, seed))
     net.atom_head.reference.add_(2.0)  # like real ones, large enough that energies do not cancel to nothing
     net.property_head.shift[1] = 0.0  # a constant is not extensive, a sum over elements is not intensive
     net.property_head.reference[0] = 0.0
