@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .quickstart_tasks import Task
 
-FINETUNE_SECONDS = 40
+FINETUNE_SECONDS = 35
 AT_ONCE = 2
 
 
