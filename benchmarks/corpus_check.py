@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +20,7 @@ from ase.data import chemical_symbols
 from rdkit import Chem, RDLogger
 from rdkit.Chem import inchi
 
-from atomfield.data.checks.duplicates import duplicate_pairs
-from atomfield.data.checks.fingerprint import fingerprint
+from atomfield.data.checks.fingerprint import same_structure
 from atomfield.data.excluding import identity
 from atomfield.data.graph import Graph
 from atomfield.data.readers import ReadOptions
@@ -31,9 +29,17 @@ from atomfield.data.source import open_source
 BINS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 
-def key(smiles: str) -> str:
-    molecule = Chem.MolFromSmiles(smiles)
-    return "" if molecule is None else inchi.MolToInchiKey(molecule).split("-")[0]
+def key(molecule: Chem.Mol) -> str:
+    return inchi.MolToInchiKey(molecule).split("-")[0]
+
+
+def skeleton(molecule: Chem.Mol) -> str:
+    """The formula without hydrogens and charge: molecules of one InChIKey block have the same."""
+    return " ".join(sorted(atom.GetSymbol() for atom in molecule.GetAtoms() if atom.GetAtomicNum() > 1))
+
+
+def composition(graph: Graph) -> tuple[int, ...]:
+    return tuple(sorted(graph.species.tolist()))
 
 
 def smiles_of(path: Path) -> list[str]:
@@ -81,37 +87,45 @@ def sizes(graphs: list[Graph]) -> list[str]:
 
 
 def repeated(graphs: list[Graph]) -> str:
-    chosen = [g for g in graphs if g.num_nodes > 1]
-    pairs = duplicate_pairs(chosen, [fingerprint(g) for g in chosen])
-    return f"- {len(pairs)} records repeat the structure of another"
+    """Records of one composition whose energies agree to 1e-6 eV and whose structures are the same."""
+    alike: dict[tuple, list[Graph]] = {}
+    for g in graphs:
+        if g.num_nodes > 1:
+            alike.setdefault((composition(g), g.level, round(float(g.quantities["energy"]), 5)), []).append(g)
+    found = sum(
+        any(same_structure(first, second) for first in some[:k])
+        for some in alike.values()
+        for k, second in enumerate(some)
+    )
+    return f"- {found} records repeat the structure of another"
 
 
 def shared(graphs: list[Graph], sources: list[str]) -> list[str]:
-    parts = {part for g in graphs for part in g.group.split(".")}
-    ours = {part: key(part) for part in parts}
-    shapes = Counter(identity(g) for g in graphs if g.num_nodes > 1)
+    parts = {
+        part: Chem.MolFromSmiles(part)
+        for part in sorted({part for g in graphs for part in g.group.split(".")})
+    }
+    ours = {part: key(molecule) for part, molecule in parts.items() if molecule is not None}
+    skeletons = {skeleton(molecule) for molecule in parts.values() if molecule is not None}
     lines = []
     for source in sources:
         path = Path(source)
         if ".csv" in path.suffixes:
-            theirs = {key(smiles) for smiles in smiles_of(path)} - {""}
+            read = [m for smiles in smiles_of(path) if (m := Chem.MolFromSmiles(smiles)) is not None]
+            theirs = {key(m) for m in read if skeleton(m) in skeletons}
             found = sorted(part for part, name in ours.items() if name in theirs)
             whole = sum(g.group in found for g in graphs)
             lines.append(
-                f"- {path.name}: {len(theirs)} molecules; {whole} records are one of them; as a part of others: {found}"
+                f"- {path.name}: {len(read)} molecules; {whole} records are one of them; as a part of others: {found}"
             )
         else:
-            theirs = {
-                identity(g) for g in open_source(source, ReadOptions(on_bad="skip"), []) if g.num_nodes > 1
-            }
-            records = sum(number for name, number in shapes.items() if name in theirs)
-            groups = (
-                sorted({g.group for g in graphs if g.num_nodes > 1 and identity(g) in theirs})
-                if records
-                else []
-            )
+            records = [g for g in open_source(source, ReadOptions(on_bad="skip"), []) if g.num_nodes > 1]
+            compositions = {composition(g) for g in records}
+            names = {identity(g) for g in records}
+            same = [g for g in graphs if composition(g) in compositions and identity(g) in names]
+            listed = sorted({g.group for g in same})
             lines.append(
-                f"- {path.name}: {len(theirs)} bond graphs; {records} records have one of them {groups[:20]}"
+                f"- {path.name}: {len(names)} bond graphs; {len(same)} records have one of them {listed[:20]}"
             )
     return lines
 
