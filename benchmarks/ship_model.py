@@ -26,7 +26,7 @@ from atomfield.data.errors import InputError
 from atomfield.data.source import open_source
 from atomfield.inference.levels import unknown_to
 from atomfield.models import checkpoint, shipped
-from atomfield.models.grow import grown
+from atomfield.models.grow import PER_LEVEL
 from atomfield.models.network import AtomFieldNet
 
 LIMIT = 16_000_000
@@ -73,20 +73,28 @@ def ship(
 
 
 def without_extras(net: AtomFieldNet, molecules: str, crystals: tuple[str, ...], strip: bool) -> AtomFieldNet:
-    """The same weights with these default levels, and without an uncertainty, which belongs to a finetuning."""
+    """The same weights with these default levels, without the row of records that have no level, and without an uncertainty,
+    which belongs to a finetuning."""
     default = molecules or net.config.default_level_atoms
     for level in (default, *crystals):
         if level not in net.config.levels:
             raise InputError(
-                f"level {level!r} is unknown to this model, expected one of {', '.join(net.config.levels)}"
+                f"level {level!r} is unknown to this model, expected one of {', '.join(filter(None, net.config.levels))}"
             )
+    kept = [row for row, level in enumerate(net.config.levels) if level]  # records without labels have none
     update = {
+        "levels": tuple(net.config.levels[row] for row in kept),
         "default_level_atoms": default,
-        "crystal_levels": crystals or net.config.crystal_levels,
+        "crystal_levels": crystals or tuple(name for name in net.config.crystal_levels if name),
         "uncertainty": None,
         "auxiliary": () if strip else net.config.auxiliary,
     }
-    return grown(net, net.config.model_copy(update=update)).eval()
+    out = AtomFieldNet(net.config.model_copy(update=update))
+    old = net.state_dict()
+    with torch.no_grad():
+        for name, target in out.state_dict().items():
+            target.copy_(old[name][kept] if name in PER_LEVEL else old[name])
+    return out.eval()
 
 
 def element_pairs(corpus: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -94,7 +102,7 @@ def element_pairs(corpus: Sequence[str]) -> dict[str, tuple[str, ...]]:
     found: dict[str, set[tuple[int, ...]]] = {}
     for store in corpus:
         for graph in open_source(store):
-            if graph.world == "crystal":
+            if graph.world == "crystal" and graph.level:
                 present = torch.unique(graph.species).tolist()
                 systems = combinations(present, 2) if len(present) > 1 else [tuple(present)]
                 found.setdefault(graph.level, set()).update(systems)

@@ -3,8 +3,8 @@
 A molecule: the network's default. A periodic structure: where the network has levels for crystals, the one of them that knows it;
 the network's default if it is among them, an error with the names where there are several. A level knows a structure of elements
 that it has seen, and, where the network says which pairs of elements stood together in its training records, of pairs that
-it has seen: a potential of oxides that has seen silicon and oxygen knows quartz and no silicon. A finetuned network has no such
-list, and its own level answers for everything.
+it has seen: a potential of oxides that has seen silicon and oxygen knows quartz and no silicon. For a pure element it is enough
+that the level has seen some pure element. A finetuned network has no such list, and its own level answers for everything.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def unknown_to(net: AtomFieldNet, level: str, species: Tensor) -> str:
     if together is None:
         return ""
     symbols = _symbols(species)
-    if len(symbols) == 1:
-        return "" if symbols[0] in together else f"{symbols[0]} alone"
+    if len(symbols) == 1:  # a level with any pure element is asked about all of its elements
+        return "" if any("-" not in system for system in together) else f"{symbols[0]} alone"
     pairs = [f"{a}-{b}" for a, b in combinations(symbols, 2)]
     return ", ".join(pair for pair in pairs if pair not in together)
 

@@ -57,7 +57,7 @@ def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> Built:
                 average_neighbors=16.0,
                 default_level_atoms=next(iter(molecules or atoms), ""),
                 default_level_field=next(iter(fields), ""),
-                crystal_levels=tuple(crystals),
+                crystal_levels=tuple(name for name in crystals if name),
                 auxiliary=config.auxiliary,
             )
         )
@@ -77,7 +77,7 @@ def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> Built:
                 "levels": (*old.levels, *new),
                 "default_level_atoms": old.default_level_atoms or next(iter(molecules or atoms), ""),
                 "default_level_field": old.default_level_field or next(iter(fields), ""),
-                "crystal_levels": tuple(dict.fromkeys((*old.crystal_levels, *crystals))),
+                "crystal_levels": tuple(dict.fromkeys(n for n in (*old.crystal_levels, *crystals) if n)),
                 "auxiliary": tuple(dict.fromkeys(parts)),
                 "uncertainty": None,  # of other weights
             }

@@ -21,6 +21,7 @@ def models() -> None:
         marked = [
             name + "*" * (name == one.default_level) + "+" * (name in one.crystal_levels)
             for name in one.levels
+            if name
         ]
         print(f"{one.name}: {one.parameters:,} parameters, {one.num_bytes / 1e6:.2f} MB")
         print(textwrap.fill(", ".join(marked), 100, initial_indent="  levels  ", subsequent_indent=" " * 10))

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from ase.data import chemical_symbols
 
+from atomfield.data.errors import InputError
 from atomfield.models import checkpoint
 from atomfield.models.network import AtomFieldNet
 
@@ -21,6 +22,7 @@ from .tables import SECTIONS
 THEORY = {
     "gfn2-xtb": "GFN2-xTB by tblite, closed shells; contains D4 dispersion",
     "spgfn2-xtb": "spin-polarised GFN2-xTB by tblite, open shells (radicals, triplets, atoms)",
+    "qm7": "PBE0 heats of formation of small molecules",
     "emt": "effective medium theory of ASE: a cheap many-body potential of metals, not quantum chemistry",
     "gfn1-xtb-pbc": "periodic GFN1-xTB at the Gamma point; wide-gap insulators that pass a doubling test",
 }
@@ -75,15 +77,16 @@ def _levels(net: AtomFieldNet, corpus: Sequence[str]) -> list[str]:
             ", ".join(chemical_symbols[z] for z in seen) if len(seen) <= 24 else f"{len(seen)} elements"
         )
         records = f"{kinds[level]:,}" if level in kinds else ""
-        rows.append(
-            f"| `{level}` | {elements or 'no energies'} | {records} | {THEORY.get(level) or citation(level)} |"
-        )
+        what = THEORY.get(level) or citation(level) or ("" if seen else "solver of this project")
+        if not level:
+            level, what = "none", "structures without labels, for denoising"
+        rows.append(f"| `{level}` | {elements or 'no energies'} | {records} | {what} |")
     crystals = ", ".join(f"`{level}`" for level in config.crystal_levels) or "the same level"
     return [
         *head, *rows, "",
         f"Where none is named, molecules are answered at `{config.default_level_atoms}`, crystals at the one of "
         f"{crystals} that has seen "
-        "their elements; where several have, `level=` must be given. Open shells: `level=\"spgfn2-xtb\"`. "
+        "their elements together; where several have, `level=` must be given. Open shells: `level=\"spgfn2-xtb\"`. "
         "Energies of different levels have "
         "different zeros and are never to be compared.",
     ]  # fmt: skip
@@ -123,7 +126,10 @@ def _index(store: str) -> dict[str, Any]:
     from atomfield.data.source import store_folder
 
     folder = store_folder(store)
-    assert folder is not None, store
+    if folder is None:
+        raise InputError(
+            "found no store, expected one that `atomfield prepare` or the generators made", store
+        )
     return json.loads((folder / "index.json").read_text())
 
 

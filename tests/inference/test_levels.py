@@ -81,12 +81,13 @@ def test_pairs_of_elements_decide_where_they_are_known(net: AtomFieldNet) -> Non
     try:
         pairs = {"metals": ("Cu", "Au", "Cu-Au"), "salts": ("Na-Cl",)}
         net.config = config.model_copy(update={"element_pairs": tuple(pairs.items())})
-        assert answering(net, bulk("Au")) == "metals"  # salts know gold, but not alone
+        assert answering(net, bulk("Au")) == "metals"  # salts know gold, but nothing pure
+        assert answering(net, bulk("Na")) == "metals"  # which know other pure metals
         assert answering(net, salt()) == "salts"
         with pytest.raises(
-            InputError, match="crystal of Na: metals has not seen Na alone; salts has not seen Na alone"
+            InputError, match="crystal of Cl: metals has not seen Cl; salts has not seen Cl alone"
         ):
-            answering(net, bulk("Na"))
+            answering(net, bulk("Cl", "fcc", a=5))
         with pytest.raises(
             InputError, match="crystal of Na, Au: metals has not seen Na-Au; salts has not seen Na-Au"
         ):
