@@ -103,7 +103,8 @@ def pretrain(options: argparse.Namespace) -> dict[str, Any]:
         source = stream["source"]
         stream["source"] = put(source) if isinstance(source, str) else [put(s) for s in source]
     config |= {
-        "out": str(options.run), "network": options.size, "max_time": options.seconds, "clock": "processor",
+        "out": str(options.run.absolute()), "network": yaml.safe_load(options.size), "max_time": options.seconds,
+        "clock": "processor",
         "steps": 1_000_000, "seed": options.seed, "device": "cpu", "wandb": "disabled", "zero_stage": 0,
         "save_every": 1_000_000, "validate_every": 1_000_000, "resume": False,
     }  # fmt: skip
@@ -162,7 +163,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--corpus", type=Path, default=Path("corpus"))
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--size", default="s")
+    parser.add_argument("--size", default="s", help="a size, or a network as YAML")
     parser.add_argument("--share", type=int, choices=SHARES, default=1)
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--seed", type=int, default=0)

@@ -12,7 +12,7 @@ from markdown import table, wrapped
 from power_law import Point, PowerLaw, fit
 
 BEGIN, END = "<!-- scaling: begin -->", "<!-- scaling: end -->"
-UNITS = {"ethanol": "meV/Å", "phonons": "1/cm", "wake": "VRMSE"}
+UNITS = {"ethanol": "meV/Å", "phonons": "1/cm", "flows": "VRMSE"}
 BEYOND = ((4.0, 1.0), (1.0, 16.0), (4.0, 16.0), (100.0, 1000.0))
 """Times the largest network and the whole corpus."""
 Grid = dict[tuple[str, str], float]

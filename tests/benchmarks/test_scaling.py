@@ -89,7 +89,7 @@ def test_section_stands_between_its_marks(tmp_path):
     options = parser.parse_args(["--docs", str(tmp_path)])
     cells = definition.cells(options)
     assert len(cells) == 9 * (1 + 3 * 2)
-    sizes, shares = {"xs": 1e4, "s": 1e5, "m": 1e6}, {"1/16": 1e3, "1/4": 4e3, "all": 16e3}
+    sizes, shares = {"half s": 1e4, "s": 1e5, "m": 1e6}, {"1/16": 1e3, "1/4": 4e3, "all": 16e3}
     for cell in cells:
         share, what = cell.column.split(", ")
         n, d = sizes[cell.row], shares[share]
@@ -101,7 +101,7 @@ def test_section_stands_between_its_marks(tmp_path):
                 "valid/x/forces": 4.0 * n**-0.2,
                 "valid/x/energy": 9.0 * n**-0.2,
             }
-            values |= {} if cell.row == "xs" else {"valid/x/vorticity": 100.0}
+            values |= {} if cell.row == "half s" else {"valid/x/vorticity": 100.0}
         if cell.row != "m" or share != "all":
             cells_of.write(tmp_path, cell, {"values": values, "failure": "", "busy": False})
     file = tmp_path / "scaling.md"
@@ -112,7 +112,7 @@ def test_section_stands_between_its_marks(tmp_path):
     assert file.read_text() == once and once.startswith("# Scaling\n\nBefore.\n")
     assert "56 of 63 cells are finished" in once
     assert (
-        "| xs, 10,000 parameters | 0.9509 | 0.9509 | 0.9509 |" in once
+        "| half s, 10,000 parameters | 0.9509 | 0.9509 | 0.9509 |" in once
     )  # 6 x 1e4^-0.2, without the vorticity
     assert "| m, 1,000,000 parameters |" in once and "not run |" in once
     said = " ".join(once.split())
