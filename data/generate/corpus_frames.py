@@ -96,10 +96,10 @@ def labelled_sample(sample: Sample) -> tuple[list[tuple[Frame, int]], Counter[st
                     break
             else:
                 frames.append((Frame(numbers, positions, found, geometry.kind), geometry.unpaired))
+        if numbers is None:
+            dropped["not embedded"] += 1
     except NotConverged:
         dropped["not converged on the way"] += 1
-    if numbers is None:
-        dropped["not embedded"] += 1
     return frames, dropped
 
 
