@@ -133,7 +133,8 @@ class NumericsConfig(_Frozen):
     """When a step is skipped, when the run goes back and when it stops."""
 
     spike_sigma: float | None = Field(6.0, gt=0)
-    """A step is skipped whose loss or gradient norm is so many standard deviations above the mean of the window; None: never."""
+    """A step is skipped whose loss or gradient norm has a logarithm so many standard deviations above the window's mean; None:
+    never."""
     spike_window: int = Field(128, ge=4)
     """Steps; a spike is looked for once half of them are there."""
     spikes_before_rollback: int = Field(3, ge=1)

@@ -2,7 +2,10 @@
 
 Such a step is skipped on every rank alike: the weights stay as they were. Several in a row end the run; spikes that repeat take
 it back to the last checkpoint, from which it goes on with data that it has not seen. The window of 128 steps and the 6 standard
-deviations are those of OLMo-core's ``SkipStepOptimizer``.
+deviations are those of OLMo-core's ``SkipStepOptimizer``; two things differ, because our batches are small and unlike (one hard
+crystal beside ten easy ones), while a batch of text is the mean of millions of tokens: deviations are those of the logarithm, and
+a value further out enters the window as the limit that it broke. Otherwise hard records would be skipped again and again and
+never learnt.
 """
 
 from __future__ import annotations
@@ -39,28 +42,34 @@ class Guard:
             verdict = "loss"
         elif not math.isfinite(gradient_norm):
             verdict = "gradient"
-        elif self._is_spike(self.losses, loss) or self._is_spike(self.norms, gradient_norm):
-            verdict = "spike"
+        else:
+            for values, value in ((self.losses, loss), (self.norms, gradient_norm)):
+                low, high = self._limits(values)
+                verdict = "spike" if value > high else verdict
+                values.append(min(max(value, low), high))
+                while len(values) > self.config.spike_window:
+                    values.popleft()
         self.bad_in_a_row = self.bad_in_a_row + 1 if verdict else 0
         self.spikes = [s for s in self.spikes if s > step - self.config.spike_window]
         if verdict == "spike":
             self.spikes.append(step)
-        if not verdict:
-            for values, value in ((self.losses, loss), (self.norms, gradient_norm)):
-                values.append(value)
-                while len(values) > self.config.spike_window:
-                    values.popleft()
         return verdict
 
-    def _is_spike(self, values: deque[float], value: float) -> bool:
-        """More than ``spike_sigma`` standard deviations above the mean of the window, once that is half full."""
+    def _limits(self, values: deque[float]) -> tuple[float, float]:
+        """``spike_sigma`` standard deviations of the logarithm below and above its mean, once the window is half full.
+
+        Values below a thousandth of their mean, zero among them, count as that.
+        """
         count = len(values)
         if self.config.spike_sigma is None or count < max(self.config.spike_window // 2, 2):
-            return False
-        mean = math.fsum(values) / count
-        deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (count - 1))
+            return 0.0, math.inf
+        floor = max(1e-3 * math.fsum(values) / count, 1e-300)
+        logs = [math.log(max(v, floor)) for v in values]
+        mean = math.fsum(logs) / count
+        deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in logs) / (count - 1))
         # a window of equal numbers has no deviation, and rounding is no spike
-        return value > mean + self.config.spike_sigma * max(deviation, 1e-3 * abs(mean))
+        reach = self.config.spike_sigma * max(deviation, 1e-3)
+        return math.exp(mean - reach), math.exp(min(mean + reach, 700.0))
 
     @property
     def must_stop(self) -> bool:

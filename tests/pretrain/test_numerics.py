@@ -37,7 +37,34 @@ def test_a_spike_is_six_deviations_above_the_window():
     assert guard.judge(130, 2.9, 5.0, 0) == "spike"
     assert guard.judge(131, 2.0, 9.5, 0) == "spike"
     assert guard.judge(132, 0.0, 0.0, 0) == ""  # low is no spike
-    assert len(guard.losses) == 128 and max(guard.losses) < 2.6
+    # what is far off is remembered as the limit that it broke
+    assert len(guard.losses) == 128 and min(guard.losses) > 1.3 and max(guard.losses) < 2.8
+    assert guard.judge(133, 3.5, 5.0, 0) == "spike"  # neither it nor the zero hides the next one
+
+
+def test_hard_records_are_learnt_not_skipped_for_ever():
+    """A third of the steps is fifty times as large, and none of them comes before the detector begins."""
+    guard, rng, verdicts = Guard(NumericsConfig()), random.Random(0), []
+    for step in range(1, 400):
+        hard = step > 76 and rng.random() < 0.3
+        size = math.exp(rng.gauss(0.0, 0.5)) * (50.0 if hard else 1.0)
+        verdicts.append(guard.judge(step, size, 10 * size, 0))
+    assert 0 < verdicts.count("spike") <= 4
+
+
+def test_few_steps_of_a_heavy_tail_are_spikes():
+    guard, rng = Guard(NumericsConfig()), random.Random(0)
+    found = [guard.judge(k, rng.lognormvariate(0, 0.6), rng.lognormvariate(2, 0.6), 0) for k in range(3000)]
+    assert found.count("spike") == 0
+
+
+def test_a_run_that_explodes_is_caught():
+    guard = Guard(NumericsConfig())
+    rng = random.Random(0)
+    for step in range(1, 129):
+        assert guard.judge(step, rng.lognormvariate(0, 0.5), rng.lognormvariate(2, 0.5), 0) == ""
+    assert [guard.judge(129 + k, 1e3 * 10**k, 1e4 * 10**k, 0) for k in range(3)] == ["spike"] * 3
+    assert guard.must_go_back
 
 
 def test_before_half_a_window_nothing_is_a_spike_and_none_switches_it_off():
