@@ -20,15 +20,16 @@ class Ema:
         self, module: nn.Module, decay: float, weights: Callable[[], dict[str, Tensor]] | None = None
     ):
         self.module, self.decay, self.updates = module, decay, 0
-        self.weights = weights or (lambda: dict(module.named_parameters()))
-        self.average: dict[str, Tensor] = {k: p.detach().clone() for k, p in module.named_parameters()}
+        own: dict[str, Tensor] = dict(module.named_parameters())
+        self.weights = weights or (lambda: own)
+        self.average: dict[str, Tensor] = {k: p.detach().clone() for k, p in own.items()}
 
     @torch.no_grad()
     def update(self) -> None:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        named = self.weights()  # a restored average may be in another order
-        weights = [named[name].detach().to(average.dtype) for name, average in self.average.items()]
+        named = self.weights()
+        weights = [named[name].to(average.dtype) for name, average in self.average.items()]
         torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
 
     @contextmanager

@@ -14,6 +14,7 @@ from torch import nn
 
 from .clock import Clock
 from .config import OptimizerConfig
+from .flat import FlatWeights
 
 
 def decays(name: str, parameter: nn.Parameter) -> bool:
@@ -110,12 +111,8 @@ def prepare_environment(device: str) -> None:
 
 
 class DeepSpeedEngine:
-    """``deepspeed.initialize`` around the network, with torch's AdamW as a client optimiser."""
-
-    @property
-    def touch_all(self) -> bool:
-        """ZeRO 1 and 2 need every parameter every time; with ZeRO 3 a rank holds none whole."""
-        return self.zero_stage < 3
+    """``deepspeed.initialize`` with torch's AdamW as a client optimiser: at stages 0 and 1 around the network's weights as a few
+    long vectors (see ``flat.py``), at 2 and 3 around the network itself, since these stages do not keep a whole gradient."""
 
     def __init__(
         self,
@@ -130,30 +127,47 @@ class DeepSpeedEngine:
         import deepspeed
 
         world_size = int(os.environ["WORLD_SIZE"])
+        groups = parameter_groups(net, config.weight_decay)
+        self.flat = FlatWeights(net, groups) if zero_stage < 2 else None
+        managed = 1 if self.flat else accumulation
+        """Micro-batches that DeepSpeed knows of in a step."""
         settings = deepspeed_json(
             config,
             zero_stage=zero_stage,
-            accumulation=accumulation,
+            accumulation=managed,
             world_size=world_size,
             parameters=sum(p.numel() for p in net.parameters()),
         )
         if int(os.environ["RANK"]) == 0:
             (out / "deepspeed.json").write_text(json.dumps(settings, indent=2) + "\n")
-        groups = parameter_groups(net, config.weight_decay)
-        client = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99))
+        client = torch.optim.AdamW(
+            self.flat.groups if self.flat else groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True
+        )
         self.client, self.module, self.zero_stage, self.world_size = client, net, zero_stage, world_size
+        self.touch_all = zero_stage == 2
+        self.accumulation, self._collected = accumulation, 0
         self._stands_still = False
         client.step = self._gated(client.step)  # type: ignore[method-assign]
-        self.engine, self.optimizer, _, _ = deepspeed.initialize(model=net, optimizer=client, config=settings)
+        self.engine, self.optimizer, _, _ = deepspeed.initialize(
+            model=self.flat or net, optimizer=client, config=settings
+        )
+        if self.flat:
+            self.flat.bind()
         if clock is not None:
             clock.watch(deepspeed.comm.comm.cdb)
-        # DeepSpeed averages over ranks and over accumulated micro-batches; our losses are already means of the step
-        self.loss_factor = float(world_size * accumulation)
+        # DeepSpeed averages over ranks and over the micro-batches that it knows of; our losses are already means of the step
+        self.loss_factor = float(world_size * managed)
 
     def __call__(self, *inputs, **options):
-        return self.engine(*inputs, **options)
+        return self.module(*inputs, **options) if self.flat else self.engine(*inputs, **options)
 
     def backward(self, loss: torch.Tensor) -> None:
+        if self.flat:
+            loss.backward()
+            self._collected = (self._collected + 1) % self.accumulation
+            if not self._collected:
+                self.engine.backward(self.engine())
+            return
         self.engine.backward(loss)
         if not self.engine.is_gradient_accumulation_boundary():
             self.engine.step()  # counts a micro-batch, no more
@@ -161,7 +175,8 @@ class DeepSpeedEngine:
     def gradient_square(self) -> torch.Tensor:
         """This rank's share of the squared norm of the whole gradient, before clipping; the shares add up over the ranks."""
         if self.zero_stage == 0:  # every rank has all of it
-            return _square(p.grad for p in self.module.parameters() if p.grad is not None) / self.world_size
+            assert self.flat is not None
+            return _square(p.grad for p in self.flat.parts if p.grad is not None) / self.world_size
         parts = self.engine.optimizer.averaged_gradients
         own = [g for group in parts.values() for g in group or [] if not getattr(g, "_zero_padding", False)]
         return _square(own)
@@ -182,8 +197,10 @@ class DeepSpeedEngine:
         self._forget_gradients()
 
     def _forget_gradients(self) -> None:
-        """ZeRO 3 overwrites its buffer at the first micro-batch of a step and adds at the others: what has no gradient in the
-        first would be added to the gradient of the step before."""
+        """The vectors begin anew. ZeRO 3 overwrites its buffer at the first micro-batch of a step and adds at the others: what
+        has no gradient in the first would be added to the gradient of the step before."""
+        if self.flat:
+            self.flat.forget()
         if self.zero_stage == 3:
             self.engine.optimizer.grad_partitions_flat_buffer.zero_()
 

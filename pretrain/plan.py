@@ -79,12 +79,13 @@ class Prediction:
 
 
 def memory(parameters: int, stage: int, ranks: int) -> dict[str, float]:
-    """Bytes per rank that do not depend on the batch, float32 throughout: ``weights``, ``gradients``, ``optimizer`` (Adam's
-    two averages and, from stage 1 on, the partition it works on), ``average`` (the moving average, whole on every rank)."""
+    """Bytes per rank that do not depend on the batch, float32 throughout: ``weights``, ``gradients`` (at stages 0 and 1 as
+    collected and as DeepSpeed sends them), ``optimizer`` (Adam's two averages and, from stage 1 on, the partition it works on),
+    ``average`` (the moving average, whole on every rank)."""
     one = 4.0 * parameters
     return {
         "weights": one / ranks if stage == 3 else one,
-        "gradients": one / ranks if stage >= 2 else one,
+        "gradients": one / ranks if stage >= 2 else 2 * one,
         "optimizer": 2 * one if stage == 0 else 3 * one / ranks,
         "average": one,
     }

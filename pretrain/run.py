@@ -135,7 +135,9 @@ def _start(
         if config.streams[number].objective in ("supervised", "next_step")
         and any(len(valid_sets[name]) for name in config.streams[number].sources)
     ]
-    ema = Ema(bare, config.optimizer.ema_decay, lambda: whole_weights(engine))
+    ema = Ema(
+        bare, config.optimizer.ema_decay, (lambda: whole_weights(engine)) if config.zero_stage == 3 else None
+    )
     guard = Guard(config.numerics)
     return Run(config, net, engine, ema, streams, validation, rank, world_size, device, clock, guard, request)
 

