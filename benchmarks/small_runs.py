@@ -136,10 +136,12 @@ def outcome(out: Path) -> tuple[list[tuple[int, str]], bytes]:
     return losses, (out / "model" / "model.safetensors").read_bytes()
 
 
-def undisturbed(options: dict[str, Any], out: Path, ranks: int = 1) -> tuple[Any, float]:
-    """The outcome of a run that nothing disturbs, and its seconds."""
+def undisturbed(
+    options: dict[str, Any], out: Path, ranks: int = 1, patience: float = 600.0
+) -> tuple[Any, float]:
+    """The outcome of a run that nothing disturbs, and its seconds. ``patience``: seconds after which it counts as failed."""
     began = time.monotonic()
     child = start({**options, "out": str(out)}, out.with_suffix(".log"), ranks)
-    if not child.wait(600) or any(child.codes.values()):
+    if not child.wait(patience) or any(child.codes.values()):
         raise SystemExit(f"the undisturbed run failed: {child.codes}\n{child.said()}")
     return outcome(out), time.monotonic() - began

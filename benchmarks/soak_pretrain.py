@@ -106,6 +106,7 @@ def main() -> int:
             "validate_every": 50,
             "keep_last": 3,
             "timeout": 30,
+            "numerics": {"spike_sigma": None},
         }
         probe = {**options, "steps": 60}
         undisturbed(probe, folder / "first", given.ranks)  # compiles the kernels
@@ -113,7 +114,7 @@ def main() -> int:
         options["steps"] = max(60, int(60 * 60 * given.minutes / seconds))
         print(f"{options['steps']} steps", flush=True)
         began = time.monotonic()
-        expected, quiet = undisturbed(options, folder / "whole", given.ranks)
+        expected, quiet = undisturbed(options, folder / "whole", given.ranks, 600 + 300 * given.minutes)
         out, log, refused = folder / "run", folder / "run.log", None
         while True:
             counts["attempts"] += 1
