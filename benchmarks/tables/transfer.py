@@ -24,7 +24,11 @@ HERE = Path(__file__).parents[1]
 ROWS = ("scratch", "own world", "all worlds")
 TOO_FEW = {("silicon", 200)}
 """Tasks whose pool is smaller."""
-SETTINGS: dict[tuple[str, str], str] = {}
+SETTINGS: dict[tuple[str, str], str] = {
+    ("pretrained", "property"): "strategy=full,learning_rate=4e-3",
+    ("pretrained", "evolution"): "learning_rate=4e-3",
+    ("scratch", "evolution"): "learning_rate=8e-3",
+}
 """(``scratch`` or ``pretrained``, kind of task) -> settings of the finetuning; others are its defaults."""
 METRICS = {
     "error": "Test error",
