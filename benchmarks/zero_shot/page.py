@@ -52,8 +52,7 @@ def card(
         "## Data", "", *_data(corpus), "",
         "## Training", "", *_training(run, compute), "",
         "## Without finetuning", "",
-        "`python benchmarks/pretrained_card.py --model " + folder.name + "`, on one core. The molecules are held "
-        "out of all data.", "",
+        f"`python benchmarks/pretrained_card.py --model {folder.name}`, on one core.", "",
     ]  # fmt: skip
     for name, section in SECTIONS.items():
         if measured.get(name):

@@ -37,7 +37,7 @@ def geometry(r: dict[str, Any]) -> Lines:
 
 
 def dimers(r: dict[str, Any]) -> Lines:
-    head = ["### Pairs of molecules", "", "Rigid, along one distance, against GFN2-xTB.", "",
+    head = ["### Pairs of molecules", "", "Rigid, along one distance, against GFN2-xTB. Such pairs are in the corpus.", "",
             "| pair | minimum: model | GFN2-xTB | MAE along the curve |", "|---|---|---|---|"]  # fmt: skip
     for name, one in r.items():
         ours, theirs = one["model_minimum"], one["reference_minimum"]
@@ -63,7 +63,8 @@ def fields(r: dict[str, Any]) -> Lines:
 def lattices(r: dict[str, Any]) -> Lines:
     about = (
         "Atoms and cell relaxed from the measured lattice (angstrom; bulk modulus in GPa). A level is as good as its theory: "
-        "what it says itself stands beside where it is at hand."
+        "what it says itself stands beside where it is at hand. Many of these compositions were left out of the corpus "
+        "(`docs/corpus.md`)."
     )
     head = (
         "| crystal | level | model | the level itself | experiment | bulk modulus: model | the level itself |"
@@ -114,9 +115,12 @@ def laws(r: dict[str, Any]) -> Lines:
     )
     lines = ["### Laws", "", about, "",
              "| | float32 | float64 |", "|---|---|---|"]  # fmt: skip
-    return lines + [
-        f"| {text} | {r['float32'][key]:.1e} | {r['float64'][key]:.1e} |" for key, text in LAWS.items()
-    ]
+    for key, text in LAWS.items():
+        single = (
+            "" if key == "gradient_eV_per_A" else f"{r['float32'][key]:.1e}"
+        )  # differences of rounded energies say nothing
+        lines.append(f"| {text} | {single} | {r['float64'][key]:.1e} |")
+    return lines
 
 
 def dynamics(r: dict[str, Any]) -> Lines:
