@@ -52,17 +52,18 @@ def in_share(group: str, denominator: int) -> bool:
 
 
 def validation_of(graphs: Sequence[Graph], known: set[tuple[str, int]]) -> list[Graph]:
-    """One record of each of up to ``VALIDATION_GROUPS`` groups of the standing validation part whose (level, element) pairs are
+    """One record, drawn, of each of up to ``VALIDATION_GROUPS`` groups of the standing validation part whose (level, element) pairs are
     all in ``known``; by a hash, so always the same."""
     from atomfield.data.splits import fraction_of, split_of
 
-    held: dict[str, Graph] = {}
+    held: dict[str, list[Graph]] = {}
     for graph in graphs:
         pairs = {(graph.level, z) for z in graph.species.tolist()}
         if split_of(group_of(graph)) == "valid" and pairs <= known:
-            held.setdefault(group_of(graph), graph)
+            held.setdefault(group_of(graph), []).append(graph)
+    drawn = lambda name: held[name][int(fraction_of(name, SHARE_SEED + 2) * len(held[name]))]  # noqa: E731
     names = sorted(held, key=lambda name: fraction_of(name, SHARE_SEED + 1))
-    return [held[name] for name in names[:VALIDATION_GROUPS]]
+    return [drawn(name) for name in names[:VALIDATION_GROUPS]]  # the first of a group is often its minimum
 
 
 def make_data(options: argparse.Namespace) -> None:
