@@ -52,8 +52,8 @@ def in_share(group: str, denominator: int) -> bool:
 
 
 def validation_of(graphs: Sequence[Graph], known: set[tuple[str, int]]) -> list[Graph]:
-    """One record, drawn, of each of up to ``VALIDATION_GROUPS`` groups of the standing validation part whose (level, element) pairs are
-    all in ``known``; by a hash, so always the same."""
+    """A drawn record of each of up to ``VALIDATION_GROUPS`` groups of the standing validation part whose (level, element) pairs
+    are all in ``known``; by hashes, so always the same."""
     from atomfield.data.splits import fraction_of, split_of
 
     held: dict[str, list[Graph]] = {}
