@@ -18,8 +18,10 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import util
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -88,13 +90,24 @@ def build_store(
 
 
 # ---------------------------------------------------------------------- make
+def _one_thread() -> AbstractContextManager[object]:
+    """As in processes of their own: sums over several threads differ in their last bits, and then so would the store."""
+    if util.find_spec("threadpoolctl") is None:  # part of the extra that has the quantum chemistry
+        return nullcontext()
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1)
+
+
 def _entries(
     todo: list[tuple[int, Chunk]], make: Callable[[Chunk], Made], draft: Path, num_processes: int
 ) -> Iterator[Entry]:
     """The journal's entry of each chunk as it is done."""
     if num_processes < 1:
         for number, chunk in todo:
-            yield _draft_chunk(make, draft, number, chunk)
+            with _one_thread():
+                entry = _draft_chunk(make, draft, number, chunk)
+            yield entry
         return
     if not todo:
         return

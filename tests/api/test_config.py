@@ -143,12 +143,17 @@ def test_missing_file_lists_what_is_shipped(tmp_path):
 
 @pytest.mark.parametrize("name", shipped_configs())
 def test_shipped_configurations_are_found_by_name_and_say_how_to_run_them(name):
+    from atomfield.data.generate.corpus import config_path, read_yaml
     from atomfield.finetune.config import FinetuneConfig
     from atomfield.finetune.identify_config import IdentifyConfig
     from atomfield.pretrain.config import PretrainConfig
 
     file = shipped_configs()[name]
     text = file.read_text()
+    if name.startswith("corpus/"):  # read by the generators
+        assert config_path(name) == file and read_yaml(file)["make"] in name
+        assert text.startswith(f"# python -m atomfield.data.generate {name} ")
+        return
     kind: type[BaseModel] = PretrainConfig if "streams:" in text else FinetuneConfig
     if name.startswith("identify/"):
         kind = IdentifyConfig

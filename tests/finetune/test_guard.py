@@ -53,7 +53,7 @@ def test_a_wrong_law_is_switched_off(tmp_path, capsys):
 
 
 def test_a_law_that_holds_is_kept(tmp_path):
-    metrics, rows = run(tmp_path, diffusivity=1e-6, weight=0.01)
+    metrics, rows = run(tmp_path, diffusivity=1e-6, weight=0.003)
     trials = [row for row in rows if "trial/with_all" in row]
     assert len(trials) == 3 and not any(row["trial/off_advection_diffusion"] for row in trials)
     assert "physics/advection_diffusion" in rows[-1]

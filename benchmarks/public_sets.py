@@ -1,6 +1,6 @@
 """Every row of the tables in docs/datasets_atoms.md and docs/datasets_fields.md is made again: prepare, then inspect.
 
-Run: python benchmarks/datasets.py DATA [--only PART] [--out PAGE.md]
+Run: python benchmarks/public_sets.py DATA [--only PART] [--out PAGE.md]
 
 DATA is the folder with the public sets, one folder each, as named below; sets that are not there are left out and named. All
 runs are in one process, so that the seconds (of the processor, prepare with its checks) are without the loading of libraries.
