@@ -1,7 +1,7 @@
 """Does a penalty help? Asked by trial, and answered by switching off what does not.
 
 The rule. At 15, 40 and 70 % of the schedule the run is copied. One copy goes on with every penalty, and for each penalty one goes
-on without it: the same weights, optimiser state, batches and learning rate, for a twentieth of the steps done so far (10 to 200).
+on without it: the same weights, optimiser state, batches and learning rate, for a twentieth of the steps done so far (20 to 200).
 Each copy is judged on the validation records by the mean of its weights over the second half of the trial. Where leaving a
 penalty out is better by more than 1 % of the score, the penalty is off from there on, and this is said. The run continues from
 the best copy, so no training is lost but that of the other copies: with one penalty about a twentieth of the run.
@@ -33,7 +33,7 @@ from .report import Section, Table, number
 
 WHEN = (0.15, 0.4, 0.7)
 """Fractions of the schedule."""
-SHARE, SHORTEST, LONGEST = 0.05, 10, 200
+SHARE, SHORTEST, LONGEST = 0.05, 20, 200
 """Of the steps done, and steps, that a trial takes; its batches are kept in memory."""
 MARGIN = 0.01
 """Of the validation score: less is not worse."""
