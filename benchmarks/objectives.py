@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+from timed_pretraining import timed_pretraining
+from transfer_parts import first, samples_in
 
 WITHHELD_LEVEL = "spgfn2-xtb"
 TASK_SCALE = 2.5
@@ -103,18 +104,9 @@ def task_parts(world: str, folder: Path, samples: int, seed: int) -> dict[str, l
         test = [g for g in graphs if g.group in held]
         pool = [g for g in graphs if g.group not in held]
     pool = [pool[i] for i in np.random.default_rng(seed).permutation(len(pool))]
-    if world != "fields":
-        valid = max(5, samples // 10)
-        found = {"train": pool[valid : valid + samples], "valid": pool[:valid], "test": test}
-    else:
-        train, left = [], samples
-        for graph in pool[2:]:
-            pairs = min(left, graph.num_times - 1)
-            if pairs:
-                train.append(graph.window(0, pairs + 1))
-            left -= pairs
-        found = {"train": train, "valid": pool[:2], "test": test}
-    number = sum(g.num_times - 1 if world == "fields" else 1 for g in found["train"])
+    valid = max(5, samples // 10) if world != "fields" else 2
+    found = {"train": first(pool[valid:], samples), "valid": pool[:valid], "test": test}
+    number = sum(samples_in(g) for g in found["train"])
     if number < samples:
         raise SystemExit(f"{world}: {number} training samples, expected {samples}; raise TASK_SCALE")
     return found
@@ -143,19 +135,13 @@ def pretrain(options: argparse.Namespace) -> dict[str, float]:
             for s in MIXES[options.mix]
         ]
         config = {
-            "streams": streams, "steps": 1_000_000, "seed": options.seed, "device": "cpu", "wandb": "disabled",
-            "save_every": 1_000_000, "validate_every": 1_000_000, "zero_stage": 0,
-            "optimizer": {"learning_rate": 5e-3, "ema_decay": 0.99}, **stage,
+            "streams": streams, "seed": options.seed, "optimizer": {"learning_rate": 5e-3, "ema_decay": 0.99}, **stage,
         }  # fmt: skip
         if "start" not in stage:
             config["network"] = "s"
-        file = Path(stage["out"]) / "given.yaml"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(yaml.safe_dump(config, sort_keys=False))
-        subprocess.run([sys.executable, "-m", "atomfield", "pretrain", str(file)], check=True)
-        rows = [json.loads(line) for line in (Path(stage["out"]) / "metrics.jsonl").read_text().splitlines()]
-        values["steps"] = values.get("steps", 0.0) + rows[-1]["step"]
-        values["training_s"] = values.get("training_s", 0.0) + rows[-1]["seconds"]
+        last = timed_pretraining(config)
+        values["steps"] = values.get("steps", 0.0) + last["step"]
+        values["training_s"] = values.get("training_s", 0.0) + last["seconds"]
     return values
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import torch
+from ase import Atoms
 from machine import description
 from zero_shot import crystals, dimers, flows, geometry, motion, reference, symmetry
 from zero_shot.page import card
@@ -83,7 +84,7 @@ def measure(options: argparse.Namespace) -> Path:
     return folder
 
 
-def _crystal(net: AtomFieldNet):
+def _crystal(net: AtomFieldNet) -> Atoms | None:
     """The first crystal that the model knows, or None."""
     from atomfield.inference.levels import level_for
 

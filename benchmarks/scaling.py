@@ -13,14 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from timed_pretraining import timed_pretraining
 
 if TYPE_CHECKING:
     from atomfield.data.graph import Graph
@@ -105,17 +104,11 @@ def pretrain(options: argparse.Namespace) -> dict[str, Any]:
         stream["source"] = put(source) if isinstance(source, str) else [put(s) for s in source]
     config |= {
         "out": str(options.run.absolute()), "network": yaml.safe_load(options.size), "max_time": options.seconds,
-        "clock": "processor",
-        "steps": 1_000_000, "seed": options.seed, "device": "cpu", "wandb": "disabled", "zero_stage": 0,
-        "save_every": 1_000_000, "validate_every": 1_000_000, "resume": False,
+        "clock": "processor", "seed": options.seed, "resume": False,
     }  # fmt: skip
-    options.run.mkdir(parents=True, exist_ok=True)
-    file = options.run / "given.yaml"
-    file.write_text(yaml.safe_dump(config, sort_keys=False))
-    subprocess.run([sys.executable, "-m", "atomfield", "pretrain", str(file)], check=True)
-    rows = [json.loads(line) for line in (options.run / "metrics.jsonl").read_text().splitlines()]
+    last = timed_pretraining(config)
     return {
-        "steps": rows[-1]["step"], "training_processor_s": rows[-1]["seconds"],
+        "steps": last["step"], "training_processor_s": last["seconds"],
         **validated(options, config), **counts(options, config),
     }  # fmt: skip
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cells import Cell, read, state
-from markdown import table, wrapped
+from page_text import table, wrapped
 from power_law import Point, PowerLaw, fit
 
 BEGIN, END = "<!-- scaling: begin -->", "<!-- scaling: end -->"
@@ -62,8 +62,8 @@ def points_of(grid: Grid, parameters: Grid, records: Grid) -> list[Point]:
     return [(parameters[k], records[k], v) for k, v in grid.items() if k in parameters]
 
 
-def section(cells: Sequence[Cell], folder: Path) -> str:
-    """Markdown between the marks."""
+def section(cells: Sequence[Cell], folder: Path, pretraining: float, finetuning: float) -> str:
+    """Markdown between the marks; seconds of processor time of each cell."""
     found = collect(cells, folder)
     parameters, records = found.parameters, found.records
     lines = [
@@ -71,11 +71,12 @@ def section(cells: Sequence[Cell], folder: Path) -> str:
         "## Measured: loss and downstream error against size and data",
         "",
         "    python benchmarks/scaling.py data --config configs/pretrain_corpus.yaml --corpus DIR --cache runs/scaling/data",
-        "    python benchmarks/table.py scaling --config configs/pretrain_corpus.yaml",
+        "    python benchmarks/table.py scaling --config configs/pretrain_corpus.yaml "
+        f"--pretrain-seconds {pretraining:g} --seconds {finetuning:g}",
         "",
-        f"The second command makes this section. {found.finished} of {len(cells)} cells are finished. Every checkpoint had the "
-        "same processor time of pretraining on one thread, so a larger network made fewer steps. The loss is the "
-        "geometric mean of the validation errors of all streams, on records of the whole corpus that no share trains on. "
+        f"The second command makes this section. {found.finished} of {len(cells)} cells are finished. Every checkpoint had "
+        f"{pretraining:g} s of processor time of pretraining on one thread, so a larger network made fewer steps. The loss "
+        "is the geometric mean of the validation errors of all streams, on records of the whole corpus that no share trains on. "
         "Downstream: test errors after finetuning on 50 samples, medians of seeds.",
         "",
     ]  # fmt: skip
@@ -122,9 +123,11 @@ def law_text(law: PowerLaw | None, parameters: Grid, records: Grid) -> str:
     )
 
 
-def write_section(cells: Sequence[Cell], folder: Path, file: Path) -> None:
+def write_section(
+    cells: Sequence[Cell], folder: Path, file: Path, pretraining: float, finetuning: float
+) -> None:
     """Put the section between its marks, or at the end."""
-    text, new = file.read_text(), section(cells, folder)
+    text, new = file.read_text(), section(cells, folder, pretraining, finetuning)
     if BEGIN in text and END in text:
         before, rest = text.split(BEGIN, 1)
         text = before + new + rest.split(END, 1)[1]

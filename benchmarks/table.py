@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=1_000_000)
     parser.add_argument("--tables", type=Path, default=HERE / "tables", help="folder of the definitions")
     parser.add_argument("--results", type=Path, default=HERE / "results")
-    known, _ = parser.parse_known_args()
+    known, given = parser.parse_known_args()
     table = module(known.tables / f"{known.name}.py")
     table.options(parser)
     options = parser.parse_args()
@@ -183,7 +183,8 @@ def main() -> None:
         again |= {"busy"} if options.rerun_busy else set()
         again |= {"failed"} if options.rerun_failed else set()
         fill(chosen, folder, again, options.most)
-    text = page(options.name, cells, folder, table.METRICS)
+    command = " ".join(("python benchmarks/table.py", options.name, *shown(tuple(given))))
+    text = page(options.name, command, cells, folder, table.METRICS)
     (options.results / f"{options.name}.md").write_text(text)
     print(text)
     if hasattr(table, "finish"):

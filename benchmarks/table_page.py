@@ -6,16 +6,19 @@ import statistics
 from pathlib import Path
 
 from cells import Cell, read, state
+from page_text import table
 
 
-def page(name: str, cells: list[Cell], folder: Path, metrics: dict[str, str]) -> str:
-    """Markdown. Means over seeds; a cell says what is missing, failed or was measured on a busy machine (*)."""
+def page(name: str, command: str, cells: list[Cell], folder: Path, metrics: dict[str, str]) -> str:
+    """Markdown. ``command`` repeats the table.
+
+    Means over seeds; a cell says what is missing, failed or was measured on a busy machine (*)."""
     states = [state(read(folder, cell)) for cell in cells]
     finished = sum(x in ("done", "busy") for x in states)
     lines = [
         f"# {name}",
         "",
-        f"Made by `python benchmarks/table.py {name}`.",
+        f"Made by `{command}`.",
         "",
         f"{finished} of {len(cells)} cells",
     ]
@@ -25,16 +28,11 @@ def page(name: str, cells: list[Cell], folder: Path, metrics: dict[str, str]) ->
     rows = list(dict.fromkeys(cell.row for cell in cells))
     columns = list(dict.fromkeys(cell.column for cell in cells))
     for metric, heading in metrics.items():
-        lines += [
-            "",
-            f"## {heading}",
-            "",
-            "| | " + " | ".join(columns) + " |",
-            "|---" * (len(columns) + 1) + "|",
-        ]
+        body = []
         for row in rows:
             here = [[c for c in cells if (c.row, c.column) == (row, column)] for column in columns]
-            lines.append(f"| {row} | " + " | ".join(entry(group, folder, metric) for group in here) + " |")
+            body.append([row, *(entry(group, folder, metric) for group in here)])
+        lines += ["", f"## {heading}", "", *table(["", *columns], body)]
     return "\n".join(lines) + "\n"
 
 

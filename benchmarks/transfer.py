@@ -92,6 +92,7 @@ def cell(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def number_of(graphs: list[Any]) -> int:
+    """Samples of all records."""
     from transfer_parts import samples_in
 
     return sum(samples_in(g) for g in graphs)
@@ -107,9 +108,9 @@ def start_of(start: str) -> str:
     """``scratch``, or the first 16 digits of the sha256 of the weights."""
     if start == "scratch":
         return start
-    folder = Path(start)
-    file = folder if (folder / "model.safetensors").exists() else folder / "model"
-    return hashlib.sha256((file / "model.safetensors").read_bytes()).hexdigest()[:16]
+    from atomfield.models.checkpoint import find
+
+    return hashlib.sha256((find(start) / "model.safetensors").read_bytes()).hexdigest()[:16]
 
 
 def data(options: argparse.Namespace) -> None:

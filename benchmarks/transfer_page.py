@@ -5,12 +5,31 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from cells import Cell
-from markdown import table, wrapped
+from page_text import table, wrapped
 from transfer_results import EVERY, OWN, SCRATCH, Results, collect, median_ratio, summary, verdict
 from transfer_tasks import TASKS, WORLDS, TransferTask
+
+from atomfield.finetune.strategy import RATES
+
+
+@dataclass(frozen=True)
+class About:
+    """How the cells were made.
+
+    seconds: of training in a cell. samples: as written in the columns, the first of them with all seeds. settings: (``scratch``
+    or ``pretrained``, kind of task) -> those that differ from the defaults. trials: (the same, task) -> how many were compared.
+    notes: Markdown on these checkpoints and trials, a paragraph or list item a line.
+    """
+
+    seconds: float
+    samples: Sequence[str]
+    settings: Mapping[tuple[str, str], str]
+    trials: Mapping[tuple[str, str], int]
+    notes: str = ""
 
 
 # ---------------------------------------------------------------- tables
@@ -97,46 +116,64 @@ def costs(results: Results) -> str:
     )
 
 
+def settings_table(about: About) -> list[str]:
+    """A row per kind of task and start."""
+    defaults = {
+        "scratch": f"defaults (learning_rate={RATES['scratch']:g})",
+        "pretrained": f"defaults (strategy=full,learning_rate={RATES['full']:g})",
+    }
+    rows = []
+    for kind in dict.fromkeys(t.kind for t in TASKS):
+        names = [t.name for t in TASKS if t.kind == kind]
+        for start, default in defaults.items():
+            tried = [f"{about.trials[start, n]} on {n}" for n in names if (start, n) in about.trials]
+            text = about.settings.get((start, kind))
+            rows.append(
+                [", ".join(names), start, f"`{text}`" if text else default, ", ".join(tried) or "none"]
+            )
+    return table(("tasks", "start", "settings", "trials"), rows)
+
+
 def described(task: TransferTask) -> str:
     return f"- **{task.name}** ({task.world}, {task.unit}): {task.about}."
 
 
 # ---------------------------------------------------------------- page
-def write_page(
-    cells: Sequence[Cell],
-    folder: Path,
-    docs: Path,
-    samples: Sequence[str],
-    settings: Mapping[tuple[str, str], str],
-) -> None:
-    """``docs/transfer.md`` with its two pictures in ``docs/images``."""
+def write_page(cells: Sequence[Cell], folder: Path, docs: Path, about: About) -> None:
+    """``docs/transfer.md`` and its pictures in ``docs/images``: ratios to scratch; errors by the number of samples, where a task
+    has results at two numbers or more."""
     from transfer_plots import draw_curves, draw_ratios, save
 
     results = collect(cells, folder)
-    (docs / "transfer.md").write_text(page(results, samples, settings))
+    (docs / "transfer.md").write_text(page(results, about))
     if results.values:
         (docs / "images").mkdir(exist_ok=True)
-        save(draw_ratios(results, samples[0]), docs / "images" / "transfer_ratios.png")
-        save(draw_curves(results, samples), docs / "images" / "transfer_curves.png")
+        save(draw_ratios(results, about.samples[0]), docs / "images" / "transfer_ratios.png")
+    if has_curve(results, about.samples):
+        save(draw_curves(results, about.samples), docs / "images" / "transfer_curves.png")
 
 
-def page(results: Results, samples: Sequence[str], settings: Mapping[tuple[str, str], str]) -> str:
-    """Markdown; ``samples`` as written in the columns, the first of them with all seeds."""
+def has_curve(results: Results, samples: Sequence[str]) -> bool:
+    return any(sum(results.has(n, t.name) for n in samples) > 1 for t in TASKS)
+
+
+def page(results: Results, about: About) -> str:
+    """Markdown."""
     lines = [
-        *opening(results),
-        *first_sections(results, samples[0]),
-        *curve_section(results, samples),
-        *closing(results, settings),
+        *opening(results, about.seconds),
+        *first_sections(results, about.samples[0]),
+        *curve_section(results, about.samples),
+        *closing(results, about),
     ]
     return wrapped(lines).rstrip() + "\n"
 
 
-def opening(results: Results) -> list[str]:
+def opening(results: Results, seconds: float) -> list[str]:
     return [
         "# Does pretraining pay?",
         "",
         "    python benchmarks/transfer.py data --data DIR --cache runs/transfer/data",
-        "    python benchmarks/table.py transfer --checkpoints CKPTS",
+        f"    python benchmarks/table.py transfer --checkpoints CKPTS --seconds {seconds:g}",
         "",
         f"The second command makes this page. {results.finished} of {results.wanted} cells are finished, {results.failed} "
         f"failed; {results.busy} ran while others used the machine, too. Training is counted in processor time, so that "
@@ -185,20 +222,19 @@ def picture(results: Results, text: str, name: str) -> list[str]:
 
 
 def curve_section(results: Results, samples: Sequence[str]) -> list[str]:
-    lines = [
-        "",
-        "## More and fewer samples",
-        "",
-        *picture(results, "Errors by the number of samples", "transfer_curves.png"),
-    ]
+    """The picture and a table for each further number of samples, or which numbers are not run."""
+    lines = ["", "## More and fewer samples", ""]
+    if has_curve(results, samples):
+        lines += picture(results, "Errors by the number of samples", "transfer_curves.png")
     for n in samples[1:]:
-        if any(key[2] == n for key in results.values):
+        if results.has(n):
             lines += [f"### {n} samples", "", *errors_table(results, n), ""]
             lines += [f"All worlds against scratch: {summary(results, EVERY, n)}.", ""]
-    return lines
+    absent = [n for n in samples[1:] if not results.has(n)]
+    return [*lines, f"Not run: the tasks with {' or '.join(absent)} samples.", ""] if absent else lines
 
 
-def closing(results: Results, settings: Mapping[tuple[str, str], str]) -> list[str]:
+def closing(results: Results, about: About) -> list[str]:
     return [
         "## The tasks",
         "",
@@ -211,11 +247,16 @@ def closing(results: Results, settings: Mapping[tuple[str, str], str]) -> list[s
         "## Settings",
         "",
         "Defaults of `atomfield finetune`, except for what the table `transfer_settings` chose on records that are "
-        "neither trained on nor tested on, with as many trials from scratch as from a checkpoint:",
+        "neither trained on nor tested on. Both pretrained starts have the same settings. Trials: how many settings that "
+        "table compared.",
         "",
-        *(f"- {start}, {kind}: `{text}`" for (start, kind), text in settings.items()),
+        *settings_table(about),
         "",
-        "Checkpoints, by the first digits of the sha256 of their weights:",
+        "## The checkpoints",
+        "",
+        "By the first digits of the sha256 of their weights:",
         "",
         *starts_of(results),
+        "",
+        *about.notes.splitlines(),
     ]  # fmt: skip

@@ -45,9 +45,8 @@ def split(
     if wanted < 1 or wanted + size > total:
         return None
     train = first(order, wanted)
-    untouched = order[
-        len(train) :
-    ]  # a trajectory that training begins is not in both, even where samples are left in it
+    # a trajectory that training begins is not in both, even where samples are left in it
+    untouched = order[len(train) :]
     valid = first(untouched[::-1], size)
     if sum(samples_in(g) for g in valid) < min(size, 10):
         return None

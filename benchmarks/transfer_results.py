@@ -6,6 +6,7 @@ median over seeds of error / error from scratch.
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,10 @@ class Results:
     def errors(self, row: str, task: str, samples: str) -> list[float]:
         return [self.values[row, task, samples, s]["error"] for s in self.seeds(row, task, samples)]
 
+    def has(self, samples: str, task: str | None = None) -> bool:
+        """Whether a cell with so many samples is finished, of ``task`` or of any."""
+        return any(n == samples and task in (None, t) for _, t, n, _ in self.values)
+
     def ratios(self, row: str, task: str, samples: str, base: str = SCRATCH) -> list[float]:
         """Error over that of ``base``, seed by seed, where both are finished."""
         both = sorted(set(self.seeds(row, task, samples)) & set(self.seeds(base, task, samples)))
@@ -64,6 +69,17 @@ def collect(cells: Sequence[Cell], folder: Path) -> Results:
             task, samples = cell.column.rsplit(", ", 1)
             results.values[cell.row, task, samples, cell.seed] = record["values"]
     return results
+
+
+def trials(folder: Path) -> dict[tuple[str, str], int]:
+    """(``scratch`` or ``pretrained``, task) -> how many settings were tried: cells of ``transfer_settings`` in ``folder``."""
+    found: dict[tuple[str, str], int] = {}
+    for file in sorted(folder.glob("*.json")):
+        record = json.loads(file.read_text())
+        if state(record) != "failed":
+            key = record["row"].split(":")[0], record["column"]
+            found[key] = found.get(key, 0) + 1
+    return found
 
 
 # ---------------------------------------------------------------- arithmetic

@@ -18,6 +18,8 @@ from cells import Cell
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from scaling import SHARES
+from transfer_cell import chosen, finetuning
+from transfer_tasks import task_named
 
 HERE = Path(__file__).parents[1]
 SIZES = {"half s": "{size: s, channels: 16, channels_unnatural: 4}", "s": "s", "m": "m"}
@@ -61,17 +63,16 @@ def cells(options: argparse.Namespace) -> list[Cell]:
             out.append(Cell(size, f"{share_name(share)}, pretraining", 0, command, 1, limit))
             for task in TASKS:
                 for seed in range(options.seeds):
-                    command = (
-                        sys.executable, str(HERE / "transfer.py"), "cell", "--task", task, "--start", run, "--samples", "50",
-                        "--seconds", f"{options.seconds:g}", "--seed", str(seed), "--cache", str(options.tasks.absolute()),
-                        "--work", "{work}", "--result", "{result}",
+                    out.append(
+                        finetuning(
+                            size, f"{share_name(share)}, {task}", seed, task=task, start=run, samples=50,
+                            seconds=options.seconds, settings=chosen(run, task_named(task)), cache=options.tasks, stage=1,
+                        )
                     )  # fmt: skip
-                    limit = 10 * options.seconds + 600
-                    out.append(Cell(size, f"{share_name(share)}, {task}", seed, command, 1, limit, stage=1))
     return out
 
 
 def finish(cells: list[Cell], folder: Path, options: argparse.Namespace) -> None:
     from scaling_page import write_section
 
-    write_section(cells, folder, options.docs / "scaling.md")
+    write_section(cells, folder, options.docs / "scaling.md", options.pretrain_seconds, options.seconds)

@@ -5,8 +5,8 @@
 
 CKPTS holds checkpoints ``molecules``, ``crystals``, ``fields`` and ``all`` (folders with ``model/``), all of one size. Cells of
 the first number of samples come first, each with three seeds; the others have ``--curve-seeds``. Every cell is one thread. Tasks
-are in ``transfer_tasks.py``; the settings below were chosen by the table ``transfer_settings``. Writes ``docs/transfer.md`` and
-its pictures.
+are in ``transfer_tasks.py``, their settings, which the table ``transfer_settings`` chose, in ``transfer_cell.py``. Writes
+``docs/transfer.md`` and its pictures.
 """
 
 from __future__ import annotations
@@ -18,18 +18,14 @@ from pathlib import Path
 from cells import Cell
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from transfer_cell import SETTINGS, chosen, finetuning
+from transfer_results import EVERY, OWN, SCRATCH, trials
 from transfer_tasks import ALL, TASKS, TransferTask
 
 HERE = Path(__file__).parents[1]
-ROWS = ("scratch", "own world", "all worlds")
+ROWS = (SCRATCH, OWN, EVERY)
 TOO_FEW = {("silicon", 200)}
 """Tasks whose pool is smaller."""
-SETTINGS: dict[tuple[str, str], str] = {
-    ("pretrained", "property"): "strategy=full,learning_rate=4e-3",
-    ("pretrained", "evolution"): "learning_rate=4e-3",
-    ("scratch", "evolution"): "learning_rate=8e-3",
-}
-"""(``scratch`` or ``pretrained``, kind of task) -> settings of the finetuning; others are its defaults."""
 METRICS = {
     "error": "Test error",
     "trivial": "Test error of the trivial baseline",
@@ -52,13 +48,9 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def start_of(row: str, task: TransferTask, checkpoints: Path) -> str:
-    match row:
-        case "scratch":
-            return "scratch"
-        case "own world":
-            return str((checkpoints / task.world).absolute())
-        case _:
-            return str((checkpoints / "all").absolute())
+    if row == SCRATCH:
+        return "scratch"
+    return str((checkpoints / (task.world if row == OWN else "all")).absolute())
 
 
 def cells(options: argparse.Namespace) -> list[Cell]:
@@ -69,22 +61,27 @@ def cells(options: argparse.Namespace) -> list[Cell]:
             if (task.name, samples) in TOO_FEW:
                 continue
             for row in ROWS:
-                settings = SETTINGS.get(("scratch" if row == "scratch" else "pretrained", task.kind), "")
+                start = start_of(row, task, options.checkpoints)
                 for seed in range(options.seeds if stage == 0 else options.curve_seeds):
-                    command = (
-                        sys.executable, str(HERE / "transfer.py"), "cell", "--task", task.name,
-                        "--start", start_of(row, task, options.checkpoints), "--size", options.size,
-                        "--samples", str(samples), "--seconds", f"{options.seconds:g}", "--seed", str(seed),
-                        "--cache", str(options.cache.absolute()), "--set", settings, "--work", "{work}", "--result", "{result}",
-                    )  # fmt: skip
-                    limit = 10 * options.seconds + 600
                     out.append(
-                        Cell(row, f"{task.name}, {word}", seed, command, 1, limit, stage=min(stage, 1))
-                    )
+                        finetuning(
+                            row, f"{task.name}, {word}", seed, task=task.name, start=start, samples=samples,
+                            seconds=options.seconds, settings=chosen(start, task), cache=options.cache,
+                            stage=min(stage, 1), more=("--size", options.size),
+                        )
+                    )  # fmt: skip
     return out
 
 
 def finish(cells: list[Cell], folder: Path, options: argparse.Namespace) -> None:
-    from transfer_page import write_page
+    from transfer_page import About, write_page
 
-    write_page(cells, folder, options.docs, options.samples.split(","), SETTINGS)
+    notes = folder / "notes.md"
+    about = About(
+        options.seconds,
+        options.samples.split(","),
+        SETTINGS,
+        trials(folder.parent / "transfer_settings"),
+        notes.read_text() if notes.exists() else "",
+    )
+    write_page(cells, folder, options.docs, about)

@@ -4,7 +4,7 @@
     python benchmarks/table.py transfer_settings --checkpoints DIR [--seconds 60]
 
 Judged on 100 samples of the task's pool that neither train nor validate; test records are not touched. What was chosen stands in
-``tables/transfer.py``. DIR/all is the checkpoint.
+``transfer_cell.py``. DIR/all is the checkpoint.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import sys
 from pathlib import Path
 
 from cells import Cell
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from transfer_cell import finetuning
 
 COLUMNS = ("ethanol", "phonons", "flows")
 TRIALS = {
@@ -51,17 +54,16 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def cells(options: argparse.Namespace) -> list[Cell]:
     """The first trials of both come first."""
-    script = str(Path(__file__).parents[1] / "transfer.py")
     out = []
-    for start, trials in TRIALS.items():
-        folder = "scratch" if start == "scratch" else str((options.checkpoints / "all").absolute())
+    for kind, trials in TRIALS.items():
+        start = "scratch" if kind == "scratch" else str((options.checkpoints / "all").absolute())
         for stage, settings in enumerate(trials):
             for task in COLUMNS:
-                command = (
-                    sys.executable, script, "cell", "--task", task, "--start", folder, "--samples", str(options.samples),
-                    "--seconds", str(options.seconds), "--cache", str(options.cache.absolute()), "--set", settings,
-                    "--judge", "pool", "--work", "{work}", "--result", "{result}",
+                out.append(
+                    finetuning(
+                        f"{kind}: {settings}", task, 0, task=task, start=start, samples=options.samples,
+                        seconds=options.seconds, settings=settings, cache=options.cache, stage=stage,
+                        more=("--judge", "pool"),
+                    )
                 )  # fmt: skip
-                limit = 10 * options.seconds + 600
-                out.append(Cell(f"{start}: {settings}", task, 0, command, 1, limit, stage=stage))
     return out

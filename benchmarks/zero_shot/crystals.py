@@ -1,5 +1,5 @@
-"""Lattice constants and bulk moduli of simple crystals, at every level of theory that knows their "
-"elements, beside experiment."""
+"""Lattice constants and bulk moduli of simple crystals, at every level of theory that knows their elements, beside
+experiment."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def lattices(net: AtomFieldNet) -> dict[str, Any]:
 
 
 def at_rest(crystal: Crystal, calculator: Calculator) -> dict[str, Any]:
-    """Relax atoms and cell from the measured lattice; ``a_A``, ``bulk_modulus_GPa``, ``converged``, and "
-    "``failed`` with a reason."""
+    """Relax atoms and cell from the measured lattice; ``a_A``, ``bulk_modulus_GPa``, ``converged``, and
+    ``failed`` with a reason."""
     atoms = crystal.atoms()
     start = atoms.get_volume()
     atoms.calc = calculator

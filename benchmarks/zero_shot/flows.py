@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from atomfield.data.source import open_source
+from atomfield.finetune.field_errors import vrmse_curve
 from atomfield.inference.predict import predict_graphs
 from atomfield.inference.rollout import rollout
 from atomfield.models.network import AtomFieldNet
@@ -35,10 +36,8 @@ def flows(net: AtomFieldNet, count: int = 12) -> dict[str, Any] | None:
 
 
 def _error(found: np.ndarray, truth: np.ndarray) -> float:
-    """Mean over times of root mean square error over spatial standard deviation; ``[T, N, ...]``."""
-    centred = truth - truth.mean(axis=1, keepdims=True)
-    axes = tuple(range(1, truth.ndim))
-    return float(np.mean(np.sqrt(((found - truth) ** 2).sum(axes) / (centred**2).sum(axes))))
+    """VRMSE of ``[T, N, ...]``, mean over times."""
+    return float(vrmse_curve(found, truth).mean())
 
 
 def _mean(values: list[float]) -> float:

@@ -1,5 +1,5 @@
-"""Held-out molecules: minima of the model beside those of GFN2-xTB, errors of energies and forces, and "
-"whether relaxations end."""
+"""Held-out molecules: minima of the model beside those of GFN2-xTB, errors of energies and forces, and whether
+relaxations end."""
 
 from __future__ import annotations
 

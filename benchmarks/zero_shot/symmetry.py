@@ -1,5 +1,5 @@
-"""The laws of structure and symmetry, measured on the shipped weights: largest violations over a few "
-"molecules and a crystal."""
+"""The laws of structure and symmetry, measured on the shipped weights: largest violations over a few molecules
+and a crystal."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,11 +15,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 @pytest.fixture(scope="module")
 def priors():
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        yield importlib.import_module("priors")
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+    return importlib.import_module("priors")
 
 
 def test_cells(priors):

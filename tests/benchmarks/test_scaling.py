@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +14,6 @@ from atomfield.data.graph import Graph
 from atomfield.data.splits import split_of
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _path():
-    sys.path.insert(0, str(BENCHMARKS))
-    yield
-    sys.path.remove(str(BENCHMARKS))
 
 
 def grid(noise: float = 0.0, seed: int = 0) -> list[tuple[float, float, float]]:

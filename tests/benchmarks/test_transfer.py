@@ -6,7 +6,6 @@ import argparse
 import importlib
 import json
 import math
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,6 @@ from atomfield.data.graph import Graph
 from atomfield.finetune.config import FinetuneConfig
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _path():
-    sys.path.insert(0, str(BENCHMARKS))
-    yield
-    sys.path.remove(str(BENCHMARKS))
 
 
 def structures(count: int) -> list[Graph]:
@@ -194,24 +186,62 @@ def test_arithmetic(tmp_path):
     assert found.verdict([0.5]) == "one seed"
 
 
-def test_page_says_what_is_missing(tmp_path):
-    """Also that both pictures are drawn with most cells missing."""
-    cells = filled(tmp_path)
-    docs = tmp_path / "docs"
+def written(cells, folder: Path) -> tuple[str, Path]:
+    """The page and its folder."""
+    page = importlib.import_module("transfer_page")
+    docs = folder / "docs"
     docs.mkdir()
-    importlib.import_module("transfer_page").write_page(
-        cells, tmp_path, docs, ["50", "10"], {("scratch", "surface"): "learning_rate=8e-3"}
-    )
-    text = (docs / "transfer.md").read_text()
+    settings, trials = {("scratch", "surface"): "learning_rate=8e-3"}, {("scratch", "3BPA"): 3}
+    page.write_page(cells, folder, docs, page.About(30.0, ["50", "10"], settings, trials, "- A note."))
+    return (docs / "transfer.md").read_text(), docs
+
+
+def test_page_says_what_is_missing(tmp_path):
+    """Also that the picture of ratios is drawn with most cells missing, and that of one number of samples is not."""
+    text, docs = written(filled(tmp_path), tmp_path)
     assert "12 of 81 cells are finished" in text
     assert "2 of 9 tasks are measured" in text
     assert "| 3BPA, meV/Å | 4 | 1 (1 to 1) | 0.75 (0.5 to 1) | 2.5 (2 to 3) | 0.75 | 2.50 |" in text
     assert "| 3BPA | 60 | 60 | not reached |" in text
-    assert "- scratch, surface: `learning_rate=8e-3`" in text
-    for name in ("transfer_ratios.png", "transfer_curves.png"):
-        assert (docs / "images" / name).read_bytes().startswith(b"\x89PNG")
+    assert "| ethanol, 3BPA, silicon | scratch | `learning_rate=8e-3` | 3 on 3BPA |" in text
+    assert (
+        "| ethanol, 3BPA, silicon | pretrained | defaults (strategy=full,learning_rate=0.002) | none |"
+        in text
+    )
+    assert "python benchmarks/table.py transfer --checkpoints CKPTS --seconds 30\n" in text
+    assert "Not run: the tasks with 10 samples." in text and "transfer_curves" not in text
+    assert text.endswith("- A note.\n")
+    assert (docs / "images" / "transfer_ratios.png").read_bytes().startswith(b"\x89PNG")
+    assert not (docs / "images" / "transfer_curves.png").exists()
+
+
+def test_a_second_number_of_samples_makes_the_curve(tmp_path):
+    cells_of, cells = importlib.import_module("cells"), filled(tmp_path)
+    cell = next(c for c in cells if (c.row, c.column) == ("scratch", "ethanol, 10"))
+    values = result(3.0, [[30.0, 3.0]]) | {"samples": {"train": 10, "valid": 10, "test": 100}}
+    cells_of.write(tmp_path, cell, {"values": values, "failure": "", "busy": False})
+    text, docs = written(cells, tmp_path)
+    assert "### 10 samples" in text and "Not run: the tasks" not in text
+    assert "(images/transfer_curves.png)" in text
+    assert (docs / "images" / "transfer_curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_trials_are_those_that_have_results(tmp_path):
+    cells_of = importlib.import_module("cells")
+    for row, failure in (
+        ("scratch: a=1", ""),
+        ("scratch: a=2", ""),
+        ("pretrained: a=1", ""),
+        ("scratch: a=3", "ended"),
+    ):
+        cell = cells_of.Cell(row, "flows", 0, (), 1, 1.0)
+        record = {"row": row, "column": "flows", "values": {}, "failure": failure, "busy": True}
+        cells_of.write(tmp_path, cell, record)
+    found = importlib.import_module("transfer_results").trials(tmp_path)
+    assert found == {("scratch", "flows"): 2, ("pretrained", "flows"): 1}
 
 
 def test_page_of_no_results(tmp_path):
     results = importlib.import_module("transfer_results").Results(wanted=5)
-    assert "0 of 5 cells" in importlib.import_module("transfer_page").page(results, ["50"], {})
+    page = importlib.import_module("transfer_page")
+    assert "0 of 5 cells" in page.page(results, page.About(30.0, ["50"], {}, {}))

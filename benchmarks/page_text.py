@@ -9,8 +9,9 @@ WIDTH = 140
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(line) + " |" for line in lines]
+    """Lines of Markdown; all rows as long as ``header``."""
+    first, *rest = ["| " + " | ".join(line) + " |" for line in (header, *rows)]
+    return [first, "|" + "---|" * len(header), *rest]
 
 
 def wrapped(lines: Sequence[str]) -> str:
