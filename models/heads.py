@@ -199,6 +199,10 @@ class PseudoscalarPooling(nn.Module):
         weight = torch.exp(3 * torch.tanh(self.attention(scalars)))
         attended = sum_by_graph(weight * node, batch) / sum_by_graph(weight, batch)
         mean = total / batch.nodes_per_graph().to(node.dtype).unsqueeze(1)
-        is_sum = torch.tensor([p.pooling == "sum" for p in self.config.properties], device=node.device)
-        pooled = torch.cat([mean, attended], dim=1) @ self.mean_weight.T
-        return torch.where(is_sum, total @ self.sum_weight.T, pooled)
+        pooled = torch.cat([mean, attended], dim=1)
+        # one product for each property: in a matrix product the last bits of one depend on how many others there are
+        columns = [
+            total @ self.sum_weight[k] if p.pooling == "sum" else pooled @ self.mean_weight[k]
+            for k, p in enumerate(self.config.properties)
+        ]
+        return torch.stack(columns, dim=1)
