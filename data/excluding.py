@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from .checks.overlap import bonds_key, key_of_bonds
 from .errors import InputError
 from .graph import Graph
 from .readers.options import ReadOptions
+
+if TYPE_CHECKING:
+    from rdkit import Chem
 
 
 def identity(graph: Graph) -> str:
@@ -49,7 +53,7 @@ def identities_of(sources: Sequence[str]) -> dict[str, str]:
 
     found: dict[str, str] = {}
     for source in sources:
-        smiles = _smiles_of_table(Path(source))
+        smiles = smiles_of_table(Path(source))
         if smiles is not None:
             for text in smiles:
                 for name in _identities_of_smiles(text):
@@ -61,7 +65,7 @@ def identities_of(sources: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _smiles_of_table(path: Path) -> list[str] | None:
+def smiles_of_table(path: Path) -> list[str] | None:
     """The SMILES of a table that has a column of them, else None."""
     from .readers.table import read_rows, read_smi, structure_column
     from .readers.text import plain_suffix
@@ -88,12 +92,16 @@ def _identities_of_smiles(smiles: str) -> list[str]:
         kept = [p for p in parts if p.GetNumHeavyAtoms() > 1] if len(parts) > 1 else []
         names = []
         for molecule in (whole, *kept):
-            full = Chem.AddHs(molecule)
-            ends = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in full.GetBonds()]
-            pairs = np.array(ends, dtype=np.int64).reshape(-1, 2).T
-            species = np.array([atom.GetAtomicNum() for atom in full.GetAtoms()])
-            names.append(f"molecule {key_of_bonds(species, np.concatenate([pairs, pairs[::-1]], axis=1))}")
+            names.append(f"molecule {bonds_key_of_molecule(Chem.AddHs(molecule))}")
     return names
+
+
+def bonds_key_of_molecule(molecule: Chem.Mol) -> str:
+    """``bonds_key`` of a molecule of RDKit that has its hydrogens: no geometry is needed."""
+    ends = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in molecule.GetBonds()]
+    pairs = np.array(ends, dtype=np.int64).reshape(-1, 2).T
+    species = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()])
+    return key_of_bonds(species, np.concatenate([pairs, pairs[::-1]], axis=1))
 
 
 class Excluded:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .integrating_factor import runge_kutta_step
+from .integrating_factor import solve_to_times
 from .operators import Operators
 from .spectral import PeriodicGrid
 
@@ -44,13 +44,6 @@ class AdvectionDiffusion:
     def solve(self, concentration: Tensor, times: Tensor, courant: float = 0.4) -> Tensor:
         """``[T, *shape]`` at ``times`` from the state at ``times[0]``."""
         modes = self.grid.forward(concentration.double()) * self.mask
-        spacing = min(length / n for length, n in zip(self.grid.lengths, self.grid.shape, strict=True))
-        speed = float(self.flow.norm(dim=0).max())
+        fastest = float(self.flow.norm(dim=0).max())
         rates = self.diffusivity * self.grid.k_squared
-        out = [self.grid.inverse(modes)]
-        for before, after in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
-            count = max(1, int(-(-(after - before) * speed // (courant * spacing))))
-            for _ in range(count):
-                modes = runge_kutta_step(modes, (after - before) / count, rates, self._advection)
-            out.append(self.grid.inverse(modes))
-        return torch.stack(out)
+        return solve_to_times(self.grid, modes, times, rates, self._advection, lambda _: fastest, courant)

@@ -1,4 +1,4 @@
-"""Viscous Burgers equation on a periodic line.
+"""Viscous Burgers equation on a periodic line and, for a velocity, in a periodic plane.
 
     du/dt + d(u^2/2)/dx = nu d2u/dx2
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .integrating_factor import runge_kutta_step
+from .integrating_factor import solve_to_times
 from .operators import Operators, advect
 from .spectral import PeriodicGrid
 
@@ -51,16 +51,9 @@ class Burgers1D:
     def solve(self, velocity: Tensor, times: Tensor, courant: float = 0.3) -> Tensor:
         """``[T, n]`` at ``times`` from ``velocity [n]`` at ``times[0]``."""
         modes = self.grid.forward(velocity.double()) * self.mask
-        spacing = self.grid.lengths[0] / self.grid.shape[0]
-        speed = float(velocity.abs().max())
+        fastest = float(velocity.abs().max())  # viscosity only slows it down
         rates = self.viscosity * self.grid.k_squared
-        out = [self.grid.inverse(modes)]
-        for before, after in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
-            count = max(1, int(-(-(after - before) * speed // (courant * spacing))))
-            for _ in range(count):
-                modes = runge_kutta_step(modes, (after - before) / count, rates, self._flux)
-            out.append(self.grid.inverse(modes))
-        return torch.stack(out)
+        return solve_to_times(self.grid, modes, times, rates, self._flux, lambda _: fastest, courant)
 
 
 class Burgers2D:
@@ -79,15 +72,11 @@ class Burgers2D:
     def solve(self, velocity: Tensor, times: Tensor, courant: float = 0.3) -> Tensor:
         """``[T, 2, n, m]`` at ``times`` from ``velocity [2, n, m]`` at ``times[0]``."""
         modes = self.mask * self.grid.forward(velocity.double())
-        spacing = min(length / n for length, n in zip(self.grid.lengths, self.grid.shape, strict=True))
-        out = [self.grid.inverse(modes)]
-        for before, after in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
-            speed = float(out[-1].norm(dim=0).max())
-            count = max(1, int(-(-(after - before) * speed // (courant * spacing))))
-            for _ in range(count):
-                modes = runge_kutta_step(modes, (after - before) / count, self.rates, self._carried)
-            out.append(self.grid.inverse(modes))
-        return torch.stack(out)
+
+        def speed(velocity: Tensor) -> float:
+            return float(velocity.norm(dim=0).max())
+
+        return solve_to_times(self.grid, modes, times, self.rates, self._carried, speed, courant)
 
 
 def cole_hopf(velocity: Tensor, time: float, length: float, viscosity: float) -> Tensor:

@@ -89,6 +89,6 @@ class ReactionDiffusion:
         out = []
         for count in steps:
             for _ in range(count):
-                modes = runge_kutta_step(modes, dt, self.rates, self._reacted)  # type: ignore[arg-type]
+                modes = runge_kutta_step(modes, dt, self.rates, self._reacted)
             out.append(self.grid.inverse(modes))
         return torch.stack(out)

@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from .integrating_factor import runge_kutta_step
+from .integrating_factor import solve_to_times
 from .operators import Operators, advect
 from .spectral import PeriodicGrid
 
@@ -87,19 +87,16 @@ class ShallowWater2D:
         """(depth ``[T, *shape]``, velocity ``[T, d, *shape]``) at ``times`` from ``depth`` and ``velocity [d, *shape]`` at
         ``times[0]``; steps are limited by the Courant number of the fastest wave. ``ValueError`` where the bed falls dry."""
         modes = self.mask * self.grid.forward(torch.cat([depth[None], velocity]).double())
-        spacing = min(length / n for length, n in zip(self.grid.lengths, self.grid.shape, strict=True))
-        states = [self.grid.inverse(modes)]
-        for before, after in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
-            shallowest = float(states[-1][0].min())
-            if not shallowest > 0:
-                raise ValueError(f"the depth is {shallowest:.3g} somewhere, expected water everywhere")
-            fastest = states[-1][1:].norm(dim=0) + (self.gravity * states[-1][0]).sqrt()
-            count = max(1, int(-(-(after - before) * float(fastest.max()) // (courant * spacing))))
-            for _ in range(count):
-                modes = runge_kutta_step(modes, (after - before) / count, self.rates, self._tendency)
-            states.append(self.grid.inverse(modes))
-        stacked = torch.stack(states)
-        return stacked[:, 0], stacked[:, 1:]
+        states = solve_to_times(
+            self.grid, modes, times, self.rates, self._tendency, self._fastest_wave, courant
+        )
+        return states[:, 0], states[:, 1:]
+
+    def _fastest_wave(self, state: Tensor) -> float:
+        depth, velocity = state[0], state[1:]
+        if not float(depth.min()) > 0:
+            raise ValueError(f"the depth is {float(depth.min()):.3g} somewhere, expected water everywhere")
+        return float((velocity.norm(dim=0) + (self.gravity * depth).sqrt()).max())
 
 
 def energy(depth: Tensor, velocity: Tensor, gravity: float) -> Tensor:

@@ -33,8 +33,8 @@ from ..schema import decode
 from ..shards import Form, Shard, ShardWriter, write_synced
 from ..store import is_store, read_index, refuse_occupied, write_store
 from ..tally import Tally
-from .pace import Pace
 from .parallel import one_thread_each
+from .progress import ChunkProgress
 
 Chunk = TypeVar("Chunk", bound=Hashable)
 REPORT = "report.json"
@@ -77,11 +77,12 @@ def build_store(
     journal = Journal(out.parent / f".{out.name}.partial", made_from)
     try:
         todo = [number for number in range(len(chunks)) if (0, number) not in journal.chunks]
-        with Pace(source.rpartition("/")[2], len(chunks), len(chunks) - len(todo), shown=progress) as pace:
+        title, done = source.rpartition("/")[2], len(chunks) - len(todo)
+        with ChunkProgress(title, len(chunks), done, shown=progress) as shown:
             work = [(number, chunks[number]) for number in todo]
             for entry in _entries(work, make, journal.draft, num_processes):
                 journal.add(entry)
-                pace.advance(entry["tally"]["num_records"])
+                shown.advance(entry["tally"]["num_records"])
         _finish(out, journal, made_from, source, report or {}, form)
     finally:
         journal.close()

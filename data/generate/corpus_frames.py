@@ -10,17 +10,17 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
+from .distortions import bent, in_contact, packed, passed_on, stretched_bonds, turned
 from .frames import GRID, Frame, sound_label
-from .moves import bent, in_contact, packed, passed_on, stretched_bonds, turned
+from .potential_energy_surface import PotentialEnergySurface, relaxed, trajectory
 from .shapes import Shape, embed
 from .species import Species
 from .springs import spring_hessian, thermal_displacement
-from .surface import Surface, relaxed, trajectory
 from .xtb import NotConverged
 
 RELAX_STEPS, RELAX_STEPS_TOGETHER = 10, 8
@@ -137,13 +137,13 @@ def _walked(
     plan, numbers = sample.plan, shape.numbers
     if plan.embedded:
         yield Geometry("embedded", shape.positions, unpaired)
-    surface = Surface(numbers, shape.positions, "GFN2-xTB", charge, unpaired)
-    hessian = spring_hessian(numbers, shape.positions, shape.bonds)
+    surface = PotentialEnergySurface(numbers, shape.positions, "GFN2-xTB", charge, unpaired)
+    hessian = spring_hessian(shape)
     steps = RELAX_STEPS if len(sample.parts) == 1 else RELAX_STEPS_TOGETHER
     shape = shape._replace(positions=relaxed(surface, shape.positions, hessian, steps))
     if plan.relaxed:
         yield Geometry("relaxed", shape.positions, unpaired)
-    hessian = spring_hessian(numbers, shape.positions, shape.bonds)
+    hessian = spring_hessian(shape)
     for _ in range(plan.thermal):
         yield Geometry("thermal", shape.positions + thermal_displacement(hessian, _warm(rng), rng), unpaired)
     for _ in range(plan.noise):
@@ -183,13 +183,8 @@ def relaxed_part(species: Species) -> Shape | None:
     shape = embed(species, seed)
     if shape is None or len(shape.numbers) == 1:
         return shape
-    surface = Surface(shape.numbers, shape.positions, "GFN2-xTB", species.charge, species.unpaired)
-    hessian = spring_hessian(shape.numbers, shape.positions, shape.bonds)
+    surface = PotentialEnergySurface(
+        shape.numbers, shape.positions, "GFN2-xTB", species.charge, species.unpaired
+    )
+    hessian = spring_hessian(shape)
     return shape._replace(positions=relaxed(surface, shape.positions, hessian, 15))
-
-
-def cost(sample: Sample) -> float:
-    """About how long a sample takes, in arbitrary units, for chunks of like cost."""
-    size = sum(s.num_atoms for s in sample.parts)
-    counts: dict[str, Any] = sample.plan.model_dump()
-    return (4.0 + size**1.7 / 12) * (sum(counts.values()) + 4 + 8 * counts["dynamics"])

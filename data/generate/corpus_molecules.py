@@ -1,6 +1,7 @@
 """Molecules of the pretraining corpus, labelled by GFN2-xTB: ``corpus/molecules``.
 
-Species come from :mod:`.corpus_species`, who meets whom from :mod:`.company`, geometries from :mod:`.corpus_frames`; what a
+Species come from :mod:`.corpus_species`, which stand together from
+:mod:`.complexes`, geometries from :mod:`.corpus_frames`; what a
 source of ``--without`` has is left out before anything is computed. Closed shells: level ``gfn2-xtb``. Open shells, broken
 bonds as triplets and atoms: spin-polarised, level ``spgfn2-xtb``. Forces, dipoles and charges keep 16 significant bits,
 positions lie on a grid of 2^-12 angstrom.
@@ -13,19 +14,17 @@ from importlib import metadata
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 
-from ..errors import Provenance
 from ..graph import Graph
 from .chunked import Made, build_store
-from .company import companies
+from .complexes import complexes
 from .corpus import Order, shared
 from .corpus_frames import Plan, Sample, labelled_sample
 from .corpus_species import EVEN_POOLS, pool, radicals
 from .frames import GRID, MAX_FORCE, MIN_GAP, Frame
 from .left_out import LeftOut, left_out
-from .molecules import short
+from .molecules import molecule_graph
 from .species import ATOMS, TASK, Species
 from .xtb import require_tblite
 
@@ -107,22 +106,16 @@ def samples_of(config: MoleculesConfig, excluded: LeftOut, scale: float = 1.0) -
     """All samples in the order of the config: a smaller ``scale`` gives a prefix of each sort. No molecule is left that
     ``excluded`` has, alone or beside others."""
     out: list[Sample] = []
-    single: dict[str, list[Species]] = {}
     for number, (sort, wanted) in enumerate(config.sorts.items()):
         groups: list[tuple[Species, ...]]
         if sort in EVEN_POOLS:
-            listed = pool(
-                sort, wanted.molecules + wanted.molecules // 5, config.seed, wanted.most_atoms
-            ).species
-            single[sort] = excluded.kept(listed)[: wanted.molecules]
-            groups = [(s,) for s in single[sort]]
+            listed = pool(sort, wanted.molecules + wanted.molecules // 5, config.seed, wanted.most_atoms)
+            groups = [(s,) for s in excluded.kept(listed)[: wanted.molecules]]
         elif sort == "radicals":
-            listed = radicals(
-                wanted.molecules + wanted.molecules // 5, config.seed, wanted.most_atoms
-            ).species
+            listed = radicals(wanted.molecules + wanted.molecules // 5, config.seed, wanted.most_atoms)
             groups = [(s,) for s in excluded.kept(listed)[: wanted.molecules]]
         else:
-            groups = companies(sort, wanted.molecules, wanted.most_atoms, config.seed, excluded)
+            groups = complexes(sort, wanted.molecules, wanted.most_atoms, config.seed, excluded)
         groups = groups[: max(1, round(len(groups) * min(scale, 1.0)))]
         for k, parts in enumerate(groups):
             for conformer in range(wanted.conformers):
@@ -160,31 +153,12 @@ def make(chunk: Chunk) -> Made:
         for reason, number in dropped.items():
             count("dropped", reason, number)
         for frame, unpaired in frames:
-            graph = graph_of(sample, frame, unpaired, chunk.dataset)
+            level = "spgfn2-xtb" if unpaired else "gfn2-xtb"
+            graph = molecule_graph(sample.parts, frame, unpaired, level, chunk.dataset)
             graphs.append(graph)
             for heading, name in _described(sample, frame, graph):
                 count(heading, name)
     return Made(graphs, {heading: dict(names) for heading, names in counts.items()})
-
-
-def graph_of(sample: Sample, frame: Frame, unpaired: int, dataset: str) -> Graph:
-    """One record; its group is the canonical SMILES of its parts."""
-    return Graph(
-        positions=torch.from_numpy(frame.positions),
-        species=torch.from_numpy(frame.numbers),
-        world="molecule",
-        quantities={
-            "energy": torch.tensor(frame.label.energy, dtype=torch.float64),
-            "forces": short(frame.label.forces),
-            "dipole": short(frame.label.dipole),
-            "charges": short(frame.label.charges),
-        },
-        conditions={"charge": float(sum(s.charge for s in sample.parts)), "spin": float(unpaired)},
-        level="spgfn2-xtb" if unpaired else "gfn2-xtb",
-        dataset=dataset,
-        group=".".join(sorted(s.smiles for s in sample.parts)),
-        provenance=Provenance(),
-    )
 
 
 def _described(sample: Sample, frame: Frame, graph: Graph) -> list[tuple[str, str]]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -136,14 +135,6 @@ EVEN_POOLS = ("fragments", "elements", "heavy", "peptides", "bases", "sugars", "
 """Sorts of closed shells that :func:`pool` gives."""
 
 
-@dataclass(frozen=True)
-class Pool:
-    """Different molecules of one sort, in the order of preference: a smaller number is a prefix of a larger one."""
-
-    name: str
-    species: tuple[Species, ...]
-
-
 def _shifted(ring: str) -> str:
     """Ring numbers 1 and 2 as 3 and 4, for a ring inside another one."""
     return ring.replace("2", "4").replace("1", "3")
@@ -237,8 +228,9 @@ def candidates(sort: str, number: int, seed: int) -> Iterable[str]:
 
 
 @cache
-def pool(sort: str, number: int, seed: int, most_atoms: int) -> Pool:
-    """About ``number`` different closed-shell molecules of one sort (fewer where the templates give no more)."""
+def pool(sort: str, number: int, seed: int, most_atoms: int) -> tuple[Species, ...]:
+    """About ``number`` different closed-shell molecules of one sort, in the order of preference (fewer where the
+    templates give no more)."""
     found: dict[str, Species] = {}
     for smiles in dict.fromkeys(candidates(sort, number, seed)):
         species = species_of(smiles, most_atoms=most_atoms)
@@ -247,11 +239,11 @@ def pool(sort: str, number: int, seed: int, most_atoms: int) -> Pool:
         if species.num_atoms > 1 and (sort == "ions") <= (abs(species.charge) <= 2):
             found.setdefault(species.smiles, species)
     listed = list(found.values())
-    if sort in ("ions",):
+    if sort == "ions":
         listed = [s for s in listed if s.charge or "+" in s.smiles]
     elif sort not in ("small", "heavy"):
         listed = [s for s in listed if s.charge == 0]
-    return Pool(sort, tuple(_drawn(listed, number, np.random.default_rng([seed, number]), sort)))
+    return tuple(_drawn(listed, number, np.random.default_rng([seed, number]), sort))
 
 
 def _drawn(listed: list[Species], number: int, rng: np.random.Generator, sort: str) -> list[Species]:
@@ -264,7 +256,7 @@ def _drawn(listed: list[Species], number: int, rng: np.random.Generator, sort: s
     return [listed[i] for i in np.argsort(-keys, kind="stable")[:number]]
 
 
-def radicals(number: int, seed: int, most_atoms: int = 16) -> Pool:
+def radicals(number: int, seed: int, most_atoms: int = 16) -> tuple[Species, ...]:
     """Listed radicals and triplets, and small molecules that have lost one hydrogen."""
     from rdkit import Chem
 
@@ -275,8 +267,8 @@ def radicals(number: int, seed: int, most_atoms: int = 16) -> Pool:
             if species is not None and species.num_atoms > 1:
                 found.setdefault(species.smiles, species)
     rng = np.random.default_rng([seed, 5])
-    small = pool("small", 200, seed, 12).species
-    parents = (*small, *pool("fragments", 2 * number, seed, most_atoms).species)
+    small = pool("small", 200, seed, 12)
+    parents = (*small, *pool("fragments", 2 * number, seed, most_atoms))
     for parent in parents:
         if len(found) >= number:
             break
@@ -291,4 +283,4 @@ def radicals(number: int, seed: int, most_atoms: int = 16) -> Pool:
         species = species_of(Chem.MolToSmiles(molecule), 1)
         if species is not None:
             found.setdefault(species.smiles, species)
-    return Pool("radicals", tuple(list(found.values())[:number]))
+    return tuple(found.values())[:number]

@@ -35,12 +35,14 @@ from .fields import (
     LINE_POINTS,
     NUM_FRAMES,
     SOLVER_POINTS,
-    VISCOSITY,
-    VISCOSITY_GAP,
     along_x,
+    along_z,
+    in_plane,
     line_graph,
+    log_uniform,
     plane_graph,
     points_of,
+    pretraining_viscosity,
     random_field,
     rounded,
 )
@@ -139,22 +141,21 @@ def build_fields(config: FieldsConfig, order: Order) -> dict[str, Any]:
 # ---------------------------------------------------------------------- one trajectory of each kind
 def flow(rng: np.random.Generator, group: str, scattered: bool) -> Graph:
     """Navier-Stokes: velocity, vorticity, pressure; half of them drift."""
-    viscosity = _viscosity(rng)
+    viscosity = pretraining_viscosity(rng)
     solver = NavierStokes2D(SOLVER_POINTS, 1.0, viscosity)
     vorticity = random_field(rng, solver.grid, highest=int(rng.integers(2, 7)))
     velocity = solver.velocity(solver.grid.forward(vorticity))
-    factor = _log_uniform(rng, 0.4, 1.6) / velocity.square().sum(0).mean().sqrt()
+    factor = log_uniform(rng, 0.4, 1.6) / velocity.square().sum(0).mean().sqrt()
     drift = _drift(rng)
     side, points, put = _stored(rng, solver.grid, scattered)
     fastest = float((velocity * factor + drift[:, None, None]).norm(dim=0).max())
-    times = _times(_log_uniform(rng, 0.25, 1.0) / (fastest * side))
+    times = _times(log_uniform(rng, 0.25, 1.0) / (fastest * side))
     result = solver.solve(vorticity * factor, times)
     moved = lambda field: put(_moved(solver.grid, field, drift, times))  # noqa: E731
     flat = moved(result.velocity) + drift[:, None]
-    curl = moved(result.vorticity)
     quantities = {
-        "velocity": rounded(_in_plane(flat)),
-        "vorticity": rounded(torch.stack([torch.zeros_like(curl), torch.zeros_like(curl), curl], dim=-1)),
+        "velocity": rounded(in_plane(flat)),
+        "vorticity": rounded(along_z(moved(result.vorticity))),
         "pressure": rounded(moved(result.pressure)),
     }
     return plane_graph(
@@ -171,15 +172,15 @@ def advected_scalar(rng: np.random.Generator, group: str, scattered: bool) -> Gr
     eddies = eddies / eddies.square().sum(0).mean().sqrt()
     uniform = rng.random() < 0.15
     velocity = _drift(rng, always=uniform)[:, None, None] + eddies * (
-        0.0 if uniform else _log_uniform(rng, 0.4, 1.6)
+        0.0 if uniform else log_uniform(rng, 0.4, 1.6)
     )
-    diffusivity = _log_uniform(rng, 3e-4, 2e-2)
+    diffusivity = log_uniform(rng, 3e-4, 2e-2)
     start = random_field(rng, grid, highest=int(rng.integers(3, 8)))
     start = start / start.square().mean().sqrt() + float(rng.normal(scale=0.5))
     side, points, put = _stored(rng, grid, scattered)
-    times = _times(_log_uniform(rng, 0.25, 1.0) / (float(velocity.norm(dim=0).max()) * side))
+    times = _times(log_uniform(rng, 0.25, 1.0) / (float(velocity.norm(dim=0).max()) * side))
     result = AdvectionDiffusion(grid, velocity, diffusivity).solve(start, times)
-    quantities = {"velocity": rounded(_in_plane(put(velocity))), "concentration": rounded(put(result))}
+    quantities = {"velocity": rounded(in_plane(put(velocity))), "concentration": rounded(put(result))}
     return plane_graph(
         points, quantities, {"diffusivity": diffusivity}, "advection-diffusion-2d", DATASET, group, times, scattered
     )  # fmt: skip
@@ -187,11 +188,11 @@ def advected_scalar(rng: np.random.Generator, group: str, scattered: bool) -> Gr
 
 def burgers_line(rng: np.random.Generator, group: str, scattered: bool) -> Graph:
     """Burgers on a line; ``scattered`` is ignored."""
-    viscosity = _log_uniform(rng, 4e-3, 1e-1)
+    viscosity = log_uniform(rng, 4e-3, 1e-1)
     solver = Burgers1D(4 * LINE_POINTS, 1.0, viscosity)
     start = random_field(rng, solver.grid, highest=int(rng.integers(2, 7)))
-    start = _log_uniform(rng, 0.3, 2.0) * start / start.square().mean().sqrt() + float(rng.normal(scale=0.5))
-    times = _times(_log_uniform(rng, 0.4, 1.6) / (float(start.abs().max()) * LINE_POINTS))
+    start = log_uniform(rng, 0.3, 2.0) * start / start.square().mean().sqrt() + float(rng.normal(scale=0.5))
+    times = _times(log_uniform(rng, 0.4, 1.6) / (float(start.abs().max()) * LINE_POINTS))
     result = solver.grid.resample(solver.solve(start, times), (LINE_POINTS,))
     return line_graph(
         {"velocity": rounded(along_x(result))}, {"viscosity": viscosity}, "burgers-1d", DATASET, group, times
@@ -201,14 +202,14 @@ def burgers_line(rng: np.random.Generator, group: str, scattered: bool) -> Graph
 def burgers_plane(rng: np.random.Generator, group: str, scattered: bool) -> Graph:
     """Burgers in the plane: the velocity has divergence and curl."""
     grid = PeriodicGrid((SOLVER_POINTS, SOLVER_POINTS), (1.0, 1.0))
-    viscosity = _log_uniform(rng, 1e-2, 6e-2)
+    viscosity = log_uniform(rng, 1e-2, 6e-2)
     highest = int(rng.integers(2, 5))
     start = torch.stack([random_field(rng, grid, highest), random_field(rng, grid, highest)])
-    start = _log_uniform(rng, 0.3, 1.2) * start / start.square().sum(0).mean().sqrt()
+    start = log_uniform(rng, 0.3, 1.2) * start / start.square().sum(0).mean().sqrt()
     side, points, put = _stored(rng, grid, scattered)
-    times = _times(_log_uniform(rng, 0.25, 0.8) / (float(start.norm(dim=0).max()) * side))
+    times = _times(log_uniform(rng, 0.25, 0.8) / (float(start.norm(dim=0).max()) * side))
     result = Burgers2D(grid, viscosity).solve(start, times)
-    quantities = {"velocity": rounded(_in_plane(put(result)))}
+    quantities = {"velocity": rounded(in_plane(put(result)))}
     return plane_graph(
         points, quantities, {"viscosity": viscosity}, "burgers-2d", DATASET, group, times, scattered
     )
@@ -217,21 +218,21 @@ def burgers_plane(rng: np.random.Generator, group: str, scattered: bool) -> Grap
 def shallow_water(rng: np.random.Generator, group: str, scattered: bool) -> Graph:
     """Depth and velocity of shallow water of mean depth 1: waves, or waves and eddies."""
     grid = PeriodicGrid((SOLVER_POINTS, SOLVER_POINTS), (1.0, 1.0))
-    speed, viscosity = _log_uniform(rng, 0.5, 2.0), _log_uniform(rng, 2e-3, 1e-2)
+    speed, viscosity = log_uniform(rng, 0.5, 2.0), log_uniform(rng, 2e-3, 1e-2)
     height = random_field(rng, grid, highest=int(rng.integers(2, 5)))
-    depth = 1 + _log_uniform(rng, 0.02, 0.12) * height / height.square().mean().sqrt()
+    depth = 1 + log_uniform(rng, 0.02, 0.12) * height / height.square().mean().sqrt()
     velocity = torch.zeros(2, *grid.shape, dtype=torch.float64)
     if rng.random() < 0.7:
         highest = int(rng.integers(2, 5))
         velocity = torch.stack([random_field(rng, grid, highest), random_field(rng, grid, highest)])
         if rng.random() < 0.5:
             velocity = grid.project(velocity)
-        velocity = speed * _log_uniform(rng, 0.03, 0.3) * velocity / velocity.square().sum(0).mean().sqrt()
+        velocity = speed * log_uniform(rng, 0.03, 0.3) * velocity / velocity.square().sum(0).mean().sqrt()
     side, points, put = _stored(rng, grid, scattered)
     fastest = float((velocity.norm(dim=0) + speed * depth.sqrt()).max())
-    times = _times(_log_uniform(rng, 0.3, 0.9) / (fastest * side))
+    times = _times(log_uniform(rng, 0.3, 0.9) / (fastest * side))
     depths, velocities = ShallowWater2D(grid, speed**2, viscosity).solve(depth, velocity, times)
-    quantities = {"depth": rounded(put(depths)), "velocity": rounded(_in_plane(put(velocities)))}
+    quantities = {"depth": rounded(put(depths)), "velocity": rounded(in_plane(put(velocities)))}
     conditions = {"viscosity": viscosity, "wave_speed": speed}
     return plane_graph(points, quantities, conditions, "shallow-water-2d", DATASET, group, times, scattered)
 
@@ -239,16 +240,16 @@ def shallow_water(rng: np.random.Generator, group: str, scattered: bool) -> Grap
 def acoustic_plane(rng: np.random.Generator, group: str, scattered: bool) -> Graph:
     """Pressure and velocity of linear sound in the plane."""
     grid = PeriodicGrid((SOLVER_POINTS, SOLVER_POINTS), (1.0, 1.0))
-    speed, highest = _log_uniform(rng, 0.4, 2.5), int(rng.integers(2, 6))
+    speed, highest = log_uniform(rng, 0.4, 2.5), int(rng.integers(2, 6))
     pressure = random_field(rng, grid, highest)
     pressure = speed * pressure / pressure.square().mean().sqrt()
     velocity = torch.stack([random_field(rng, grid, highest), random_field(rng, grid, highest)])
     velocity = velocity - (grid.project(velocity) if rng.random() < 0.7 else 0.0)
     velocity = rng.uniform(0, 1.4) * velocity / velocity.square().sum(0).mean().sqrt()
     side, points, put = _stored(rng, grid, scattered)
-    times = _times(_log_uniform(rng, 0.3, 1.2) / (speed * side))
+    times = _times(log_uniform(rng, 0.3, 1.2) / (speed * side))
     pressures, velocities = acoustic_waves(grid, pressure, velocity, times, speed)
-    quantities = {"pressure": rounded(put(pressures)), "velocity": rounded(_in_plane(put(velocities)))}
+    quantities = {"pressure": rounded(put(pressures)), "velocity": rounded(in_plane(put(velocities)))}
     return plane_graph(
         points, quantities, {"wave_speed": speed}, "acoustics-2d", DATASET, group, times, scattered
     )
@@ -257,11 +258,11 @@ def acoustic_plane(rng: np.random.Generator, group: str, scattered: bool) -> Gra
 def acoustic_line(rng: np.random.Generator, group: str, scattered: bool) -> Graph:
     """Linear sound on a line; ``scattered`` is ignored."""
     grid = PeriodicGrid((LINE_POINTS,), (1.0,))
-    speed, highest = _log_uniform(rng, 0.4, 2.5), int(rng.integers(2, 8))
+    speed, highest = log_uniform(rng, 0.4, 2.5), int(rng.integers(2, 8))
     pressure, velocity = random_field(rng, grid, highest), random_field(rng, grid, highest)
     pressure = speed * pressure / pressure.square().mean().sqrt()
     velocity = rng.uniform(0, 1.2) * velocity / velocity.square().mean().sqrt()
-    times = _times(_log_uniform(rng, 0.4, 1.6) / (speed * LINE_POINTS))
+    times = _times(log_uniform(rng, 0.4, 1.6) / (speed * LINE_POINTS))
     pressures, velocities = acoustic_waves(grid, pressure, velocity[None], times, speed)
     quantities = {"pressure": rounded(pressures), "velocity": rounded(along_x(velocities[:, 0]))}
     return line_graph(quantities, {"wave_speed": speed}, "acoustics-1d", DATASET, group, times)
@@ -271,7 +272,7 @@ def reactions(chunk: Chunk, rng: np.random.Generator) -> Iterator[Graph]:
     """Two species that react, all of a chunk solved together; states are taken after the first patterns have formed."""
     count = chunk.count
     grid = PeriodicGrid((SOLVER_POINTS, SOLVER_POINTS), (1.0, 1.0))
-    draw = lambda low, high: torch.tensor([_log_uniform(rng, low, high) for _ in range(count)])[:, None, None]  # noqa: E731
+    draw = lambda low, high: torch.tensor([log_uniform(rng, low, high) for _ in range(count)])[:, None, None]  # noqa: E731
     noise = torch.stack([random_field(rng, grid, int(rng.integers(3, 7))) for _ in range(2 * count)])
     noise = (noise / noise.square().mean((1, 2), keepdim=True).sqrt()).reshape(2, count, *grid.shape)
     if chunk.level == "gray-scott-2d":
@@ -311,17 +312,6 @@ def reactions(chunk: Chunk, rng: np.random.Generator) -> Iterator[Graph]:
 
 
 # ---------------------------------------------------------------------- what they share
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    return math.exp(rng.uniform(math.log(low), math.log(high)))
-
-
-def _viscosity(rng: np.random.Generator) -> float:
-    while True:
-        value = _log_uniform(rng, *VISCOSITY)
-        if not VISCOSITY_GAP[0] <= value <= VISCOSITY_GAP[1]:
-            return value
-
-
 def _drift(rng: np.random.Generator, always: bool = False) -> Tensor:
     """``[2]`` a uniform velocity of any direction, or none."""
     speed = rng.uniform(0.2, 1.2) if always or rng.random() < 0.5 else 0.0
@@ -342,12 +332,6 @@ def _moved(grid: PeriodicGrid, fields: Tensor, drift: Tensor, times: Tensor) -> 
 
 def _times(dt: float) -> Tensor:
     return torch.arange(NUM_FRAMES, dtype=torch.float64) * dt
-
-
-def _in_plane(flat: Tensor) -> Tensor:
-    """Vectors ``[..., N, 3]`` of the components ``[..., 2, N]``."""
-    x, y = flat.unbind(-2)
-    return torch.stack([x, y, torch.zeros_like(x)], dim=-1)
 
 
 def _stored(

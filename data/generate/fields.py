@@ -1,8 +1,8 @@
 """Field trajectories from the project's own solvers: 2D Navier-Stokes, scalar advection-diffusion and 1D Burgers.
 
-Everything is non-dimensional: box of side 1, root-mean-square speed 1 at the start. The flow is solved
-on a finer grid, cut spectrally to
-the stored one, and a part is sampled at scattered points instead (the trigonometric polynomial itself, no interpolation error).
+Everything is non-dimensional: box of side 1, root-mean-square speed 1 at the start. The flow is solved on a finer grid, cut
+spectrally to the stored one, and a part is sampled at scattered points instead
+(the trigonometric polynomial itself, no interpolation error).
 Values keep 12 significant bits (relative rounding 1e-4), so that the corpus compresses.
 """
 
@@ -38,7 +38,7 @@ def fields(scale: float = 1.0, seed: int = 2) -> Iterator[Graph]:
     sampled at scattered points."""
     rng = np.random.default_rng([seed, 0])
     for number in range(max(1, round(120 * scale))):
-        yield flow(rng, _viscosity(rng), f"ns-{number}", NUM_FRAMES, scattered=number % 6 == 5)
+        yield flow(rng, pretraining_viscosity(rng), f"ns-{number}", NUM_FRAMES, scattered=number % 6 == 5)
     rng = np.random.default_rng([seed, 1])
     for number in range(max(1, round(110 * scale))):
         yield advected_scalar(rng, f"ad-{number}", scattered=number % 6 == 5)
@@ -53,10 +53,10 @@ def task_fields(scale: float = 1.0, seed: int = 12) -> Iterator[Graph]:
     rng = np.random.default_rng([seed, 0])
     for number in range(max(2, round(20 * scale))):
         group = f"ns-task-train-{number}"
-        yield flow(rng, _viscosity(rng), group, 13, dataset="starter/task_fields", dt=TASK_STEP)
+        yield flow(rng, pretraining_viscosity(rng), group, 13, dataset="starter/task_fields", dt=TASK_STEP)
     for number in range(max(2, round(12 * scale))):
         low, high = VISCOSITY_GAP if number % 3 else (VISCOSITY[1] * 1.1, VISCOSITY[1] * 2)
-        viscosity = math.exp(rng.uniform(math.log(low), math.log(high)))
+        viscosity = log_uniform(rng, low, high)
         group = f"ns-task-test-{number}"
         yield flow(rng, viscosity, group, 13, dataset="starter/task_fields", dt=TASK_STEP)
 
@@ -76,15 +76,13 @@ def flow(
     vorticity = random_field(rng, solver.grid, highest=4)
     velocity = solver.velocity(solver.grid.forward(vorticity))
     vorticity = vorticity / velocity.square().sum(0).mean().sqrt()
-    dt = dt or math.exp(rng.uniform(math.log(0.009), math.log(0.016)))
+    dt = dt or log_uniform(rng, 0.009, 0.016)
     times = torch.arange(num_frames, dtype=torch.float64) * dt
     result = solver.solve(vorticity, times)
     points, put = points_of(rng, solver.grid, scattered)
-    flat = put(result.velocity)
-    zero = torch.zeros_like(flat[:, 0])
     quantities = {
-        "velocity": rounded(torch.stack([flat[:, 0], flat[:, 1], zero], dim=-1)),
-        "vorticity": rounded(torch.stack([zero, zero, put(result.vorticity)], dim=-1)),
+        "velocity": rounded(in_plane(put(result.velocity))),
+        "vorticity": rounded(along_z(put(result.vorticity))),
         "pressure": rounded(put(result.pressure)),
     }
     return plane_graph(
@@ -98,18 +96,15 @@ def advected_scalar(rng: np.random.Generator, group: str, *, scattered: bool = F
     flow_solver = NavierStokes2D(SOLVER_POINTS, 1.0, 0.0)
     velocity = flow_solver.velocity(grid.forward(random_field(rng, grid, highest=3)))
     velocity = velocity / velocity.square().sum(0).mean().sqrt()
-    diffusivity = math.exp(rng.uniform(math.log(5e-4), math.log(1e-2)))
+    diffusivity = log_uniform(rng, 5e-4, 1e-2)
     start = random_field(rng, grid, highest=5)
-    times = torch.arange(NUM_FRAMES, dtype=torch.float64) * math.exp(
-        rng.uniform(math.log(0.009), math.log(0.016))
-    )
+    times = torch.arange(NUM_FRAMES, dtype=torch.float64) * log_uniform(rng, 0.009, 0.016)
     result = AdvectionDiffusion(grid, velocity, diffusivity).solve(
         start / start.square().mean().sqrt(), times
     )
     points, put = points_of(rng, grid, scattered)
-    flat = put(velocity)
     quantities = {
-        "velocity": rounded(torch.stack([flat[0], flat[1], torch.zeros_like(flat[0])], dim=-1)),
+        "velocity": rounded(in_plane(put(velocity))),
         "concentration": rounded(put(result)),
     }
     return plane_graph(
@@ -127,7 +122,7 @@ def advected_scalar(rng: np.random.Generator, group: str, *, scattered: bool = F
 def burgers_line(rng: np.random.Generator, group: str) -> Graph:
     """One Burgers trajectory on a line along x."""
     fine = 4 * LINE_POINTS
-    viscosity = math.exp(rng.uniform(math.log(5e-3), math.log(3e-2)))
+    viscosity = log_uniform(rng, 5e-3, 3e-2)
     solver = Burgers1D(fine, 1.0, viscosity)
     start = random_field(rng, solver.grid, highest=4)
     times = torch.arange(NUM_FRAMES, dtype=torch.float64) * 0.01
@@ -143,6 +138,18 @@ def along_x(component: Tensor) -> Tensor:
     return torch.stack([component, zero, zero], dim=-1)
 
 
+def along_z(component: Tensor) -> Tensor:
+    """Vectors ``[..., 3]`` along z of ``component [...]``."""
+    zero = torch.zeros_like(component)
+    return torch.stack([zero, zero, component], dim=-1)
+
+
+def in_plane(components: Tensor) -> Tensor:
+    """Vectors ``[..., N, 3]`` in the plane of x and y of the ``components [..., 2, N]``."""
+    x, y = components.unbind(-2)
+    return torch.stack([x, y, torch.zeros_like(x)], dim=-1)
+
+
 def line_graph(
     quantities: dict[str, Tensor],
     conditions: dict[str, float],
@@ -152,25 +159,8 @@ def line_graph(
     times: Tensor,
 ) -> Graph:
     """One trajectory on ``LINE_POINTS`` points of a periodic unit line along x."""
-    positions = torch.zeros(LINE_POINTS, 3, dtype=torch.float64)
-    positions[:, 0] = torch.arange(LINE_POINTS) / LINE_POINTS
-    return Graph(
-        positions,
-        torch.zeros(LINE_POINTS),
-        "field",
-        cell=torch.eye(3),
-        pbc=torch.tensor([True, False, False]),
-        edges={"grid": grid_edges((LINE_POINTS,), (True,))},
-        grid_shape=(LINE_POINTS,),
-        volume=torch.full((LINE_POINTS,), 1 / LINE_POINTS),
-        quantities=quantities,
-        conditions=conditions,
-        level=level,
-        dataset=dataset,
-        group=group,
-        times=times,
-        spacing=1 / LINE_POINTS,
-    )
+    points = (torch.arange(LINE_POINTS) / LINE_POINTS)[:, None].double()
+    return _unit_graph(points, (LINE_POINTS,), quantities, conditions, level, dataset, group, times)
 
 
 def rounded(values: Tensor, bits: int = 12) -> Tensor:
@@ -179,9 +169,15 @@ def rounded(values: Tensor, bits: int = 12) -> Tensor:
     return torch.ldexp(torch.round(mantissa * 2**bits), exponent - bits)
 
 
-def _viscosity(rng: np.random.Generator) -> float:
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """A number whose logarithm is uniform."""
+    return math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
+def pretraining_viscosity(rng: np.random.Generator) -> float:
+    """In the range of the pretraining flows and outside the gap."""
     while True:
-        value = math.exp(rng.uniform(math.log(VISCOSITY[0]), math.log(VISCOSITY[1])))
+        value = log_uniform(rng, *VISCOSITY)
         if not VISCOSITY_GAP[0] <= value <= VISCOSITY_GAP[1]:
             return value
 
@@ -221,18 +217,32 @@ def plane_graph(
     scattered: bool,
 ) -> Graph:
     """One trajectory in the periodic unit square at ``points [N, 2]``."""
-    num = len(points)
-    positions = torch.cat([points, torch.zeros(num, 1)], dim=1)
-    n = math.isqrt(num)
-    edges = {} if scattered else {"grid": grid_edges((n, n), (True, True))}
+    n = math.isqrt(len(points))
+    shape = None if scattered else (n, n)
+    return _unit_graph(points, shape, quantities, conditions, level, dataset, group, times)
+
+
+def _unit_graph(
+    points: Tensor,
+    shape: tuple[int, ...] | None,
+    quantities: dict[str, Tensor],
+    conditions: dict[str, float],
+    level: str,
+    dataset: str,
+    group: str,
+    times: Tensor,
+) -> Graph:
+    """One trajectory in a periodic unit box at ``points [N, d]``, those of a grid of ``shape`` or scattered."""
+    num, axes = points.shape
+    positions = torch.cat([points, torch.zeros(num, 3 - axes)], dim=1)
     return Graph(
         positions,
         torch.zeros(num),
         "field",
         cell=torch.eye(3),
-        pbc=torch.tensor([True, True, False]),
-        edges=edges,  # type: ignore[arg-type]
-        grid_shape=None if scattered else (n, n),
+        pbc=torch.arange(3) < axes,
+        edges={} if shape is None else {"grid": grid_edges(shape, (True,) * axes)},
+        grid_shape=shape,
         volume=torch.full((num,), 1 / num),
         quantities=quantities,
         conditions=conditions,
@@ -240,5 +250,5 @@ def plane_graph(
         dataset=dataset,
         group=group,
         times=times,
-        spacing=1 / math.sqrt(num),
+        spacing=1 / num ** (1 / axes),
     )

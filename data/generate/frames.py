@@ -99,6 +99,7 @@ def _geometries(
 def sound_label(
     numbers: np.ndarray, positions: np.ndarray, method: Method, charge: int, unpaired: int
 ) -> tuple[str, Label | None]:
+    """The label of a geometry, positions ``[N, 3]`` in angstrom, or why it has none that is sound."""
     if len(numbers) > 1:
         apart = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
         if apart[np.triu_indices(len(numbers), 1)].min() < MIN_APART:

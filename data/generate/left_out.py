@@ -21,14 +21,11 @@ import numpy as np
 
 from ..checks.overlap import bonded_pairs, key_of_bonds
 from ..errors import InputError
+from ..excluding import bonds_key_of_molecule, smiles_of_table
 from ..graph import Graph
 from ..readers.options import ReadOptions
-from ..readers.table import read_rows, read_smi, structure_column
-from ..readers.text import plain_suffix
 from ..source import open_source, store_folder
 from .species import Species
-
-_TABLES = (".csv", ".tsv", ".smi", ".smiles")
 
 
 @dataclass
@@ -73,7 +70,7 @@ def left_out(sources: Sequence[str], smiles: Sequence[str], most_atoms: int) -> 
     """
     out = LeftOut()
     for source, names in (
-        ("task", map(_allowed(most_atoms), smiles)),
+        ("task", (names_of_smiles(text, most_atoms) for text in smiles)),
         *((s, _names(s, most_atoms)) for s in sources),
     ):
         seen = Counter({"records": 0, "not read": 0})
@@ -90,17 +87,10 @@ def left_out(sources: Sequence[str], smiles: Sequence[str], most_atoms: int) -> 
 
 def _names(source: str, most_atoms: int) -> Iterator[list[str] | None]:
     """The names of each record, None for one that cannot be read."""
-    path = Path(source)
-    if path.is_file() and plain_suffix(path) in _TABLES:
-        if plain_suffix(path) in (".smi", ".smiles"):
-            lines, header = read_smi(path), ["smiles", "name"]
-        else:
-            lines, header = read_rows(path)
-        column, kind = structure_column(header, ReadOptions(), path)
-        if kind == "smiles":
-            names = _allowed(most_atoms)
-            yield from (names(line.cells[column]) for line in lines)
-            return
+    smiles = smiles_of_table(Path(source))
+    if smiles is not None:
+        yield from (names_of_smiles(text, most_atoms) for text in smiles)
+        return
     known: dict[str, list[str]] = {}
     for graph in open_source(source, ReadOptions(on_bad="skip"), []):
         if graph.world != "molecule" or graph.num_nodes > 2 * most_atoms:
@@ -114,14 +104,9 @@ def _names(source: str, most_atoms: int) -> Iterator[list[str] | None]:
             yield found
 
 
-def _allowed(most_atoms: int):
-    return lambda smiles: names_of_smiles(smiles, most_atoms)
-
-
 def names_of_graph(graph: Graph) -> list[str]:
     """The bond graph of a record and of each of its separate molecules of two or more heavy atoms."""
-    pairs, species = bonded_pairs(graph), graph.species.numpy()
-    return _names_of_bonds(species, pairs)
+    return _names_of_bonds(graph.species.numpy(), bonded_pairs(graph))
 
 
 def names_of_smiles(smiles: str, most_atoms: int | None = None) -> list[str] | None:
@@ -149,15 +134,12 @@ def names_of_smiles(smiles: str, most_atoms: int | None = None) -> list[str] | N
                 continue
             if key := inchi.MolToInchiKey(molecule):
                 names.append("inchikey " + key.split("-")[0])
-            pairs = (
-                np.array([(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in full.GetBonds()]).reshape(-1, 2).T
-            )
-            species = np.array([a.GetAtomicNum() for a in full.GetAtoms()])
-            names.append("bonds " + key_of_bonds(species, np.concatenate([pairs, pairs[::-1]], axis=1)))
+            names.append("bonds " + bonds_key_of_molecule(full))
     return names
 
 
 def _names_of_bonds(species: np.ndarray, pairs: np.ndarray) -> list[str]:
+    """species ``[N]``; pairs ``[2, B]`` in both directions."""
     label = np.arange(len(species))
     for _ in label:  # the smallest number spreads through each molecule
         new = label.copy()

@@ -142,13 +142,19 @@ def _label_all(
 
 
 def _graph(recipe: Recipe, frame: Frame, dataset: str) -> Graph:
-    charge = sum(s.charge for s in recipe.parts)
     unpaired = sum(s.unpaired for s in recipe.parts)
+    level = "gfn1-xtb" if recipe.method == "GFN1-xTB" else "spgfn2-xtb" if unpaired else "gfn2-xtb"
+    return molecule_graph(recipe.parts, frame, unpaired, level, dataset)
+
+
+def molecule_graph(parts: Sequence[Species], frame: Frame, unpaired: int, level: str, dataset: str) -> Graph:
+    """One record: energy in eV, forces ``[N, 3]`` in eV/angstrom; at the levels of GFN2 also dipole ``[3]`` in e*angstrom and
+    charges ``[N]`` in e. Its group is the canonical SMILES of its ``parts``; ``unpaired`` may differ from theirs where a bond is
+    broken."""
     quantities = {
         "energy": torch.tensor(frame.label.energy, dtype=torch.float64),
         "forces": short(frame.label.forces),
     }
-    level = "gfn1-xtb" if recipe.method == "GFN1-xTB" else "spgfn2-xtb" if unpaired else "gfn2-xtb"
     if level != "gfn1-xtb":
         quantities["dipole"] = short(frame.label.dipole)
         quantities["charges"] = short(frame.label.charges)
@@ -157,10 +163,10 @@ def _graph(recipe: Recipe, frame: Frame, dataset: str) -> Graph:
         species=torch.from_numpy(frame.numbers),
         world="molecule",
         quantities=quantities,
-        conditions={"charge": float(charge), "spin": float(unpaired)},
+        conditions={"charge": float(sum(s.charge for s in parts)), "spin": float(unpaired)},
         level=level,
         dataset=dataset,
-        group=".".join(sorted(s.smiles for s in recipe.parts)),
+        group=".".join(sorted(s.smiles for s in parts)),
         provenance=Provenance(),
     )
 

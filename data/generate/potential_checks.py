@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .crystals import GPA
 from .oxides import build as build_oxide
 from .potentials import Potential, label_all, potential, relax
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 LENGTH, ENERGY = 0.025, 0.10
-GPA = 160.21766208
 EV_PER_KJ = 1 / 96.48533212
 
 

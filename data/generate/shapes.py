@@ -10,7 +10,7 @@ from .species import Species
 
 
 class Shape(NamedTuple):
-    """Atoms of one species with its bonds (pairs of atom indices)."""
+    """Atomic numbers ``[N]``, positions ``[N, 3]`` in angstrom and bonds (pairs of atom indices) of a molecule or a cluster."""
 
     numbers: np.ndarray
     positions: np.ndarray
@@ -43,15 +43,12 @@ def embed(species: Species, seed: int) -> Shape | None:
 
 
 def stretched(shape: Shape, factor: float, rng: np.random.Generator) -> np.ndarray:
-    """One random bond made ``factor`` times as long; the smaller side moves, or one end if
+    """Positions ``[N, 3]`` with one random bond made ``factor`` times as long; the smaller side moves, or one end if
     the bond is in a ring. Slightly rattled."""
     i, j = shape.bonds[rng.integers(len(shape.bonds))]
-    moved = side(shape, j, i)
-    if i in moved:
-        moved = {j}
-    elif 2 * len(moved) > len(shape.numbers):
+    moved = smaller_side(shape, i, j)
+    if j not in moved:
         i, j = j, i
-        moved = side(shape, j, i)
     positions = shape.positions + 0.02 * rng.standard_normal(shape.positions.shape)
     positions[sorted(moved)] += (factor - 1) * (shape.positions[j] - shape.positions[i])
     return positions
@@ -72,9 +69,26 @@ def side(shape: Shape, start: int, cut: int) -> set[int]:
     return seen
 
 
+def smaller_side(shape: Shape, i: int, j: int) -> set[int]:
+    """Atoms on the side of the bond that has fewer; of a ring's bond the end ``j`` alone."""
+    moved = side(shape, j, i)
+    if i in moved:
+        return {j}
+    return moved if 2 * len(moved) <= len(shape.numbers) else side(shape, i, j)
+
+
+def neighbours(shape: Shape) -> list[list[int]]:
+    """The atoms bonded to each atom."""
+    near: list[list[int]] = [[] for _ in shape.numbers]
+    for i, j in shape.bonds:
+        near[i].append(j)
+        near[j].append(i)
+    return near
+
+
 def contact(first: Shape, second: Shape, factor: float, rng: np.random.Generator) -> np.ndarray:
-    """Two molecules, randomly turned, whose closest contact is ``factor`` times the sum of the van der
-    Waals radii (Alvarez 2013)."""
+    """Positions ``[N1 + N2, 3]`` of two molecules, randomly turned, whose closest contact is ``factor`` times
+    the sum of the van der Waals radii (Alvarez 2013)."""
     from ase.data.vdw_alvarez import vdw_radii
 
     a = first.positions - first.positions.mean(axis=0)

@@ -11,24 +11,21 @@ from __future__ import annotations
 import numpy as np
 from ase.units import kB
 
+from .shapes import Shape, neighbours
+
 BOND, ANGLE, TURN, GROUND = 32.0, 5.0, 2.0, 0.3
 """eV/angstrom^2: along a bond; between atoms with a common neighbour; across a bond; each atom to its place."""
 
 
-def spring_hessian(
-    numbers: np.ndarray, positions: np.ndarray, bonds: tuple[tuple[int, int], ...]
-) -> np.ndarray:
-    """``[3N, 3N]`` eV/angstrom^2, positive definite. ``positions [N, 3]`` angstrom."""
-    count = len(numbers)
+def spring_hessian(shape: Shape) -> np.ndarray:
+    """``[3N, 3N]`` eV/angstrom^2, positive definite."""
+    count, near = len(shape.numbers), neighbours(shape)
     blocks = np.zeros((count, count, 3, 3))
-    neighbours: list[set[int]] = [set() for _ in range(count)]
-    for i, j in bonds:
-        neighbours[i].add(j)
-        neighbours[j].add(i)
-        _add(blocks, positions, i, j, BOND, TURN)
-    angles = {(a, b) for near in neighbours for a in near for b in near if a < b and b not in neighbours[a]}
+    for i, j in shape.bonds:
+        _add(blocks, shape.positions, i, j, BOND, TURN)
+    angles = {(a, b) for around in near for a in around for b in around if a < b and b not in near[a]}
     for a, b in sorted(angles):
-        _add(blocks, positions, a, b, ANGLE, 0.0)
+        _add(blocks, shape.positions, a, b, ANGLE, 0.0)
     for i in range(count):
         blocks[i, i] += GROUND * np.eye(3)
     return blocks.transpose(0, 2, 1, 3).reshape(3 * count, 3 * count)

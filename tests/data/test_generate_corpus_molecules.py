@@ -16,13 +16,13 @@ from ase.units import kB
 from atomfield.data.errors import InputError
 from atomfield.data.excluding import identity
 from atomfield.data.generate import __main__ as command
-from atomfield.data.generate.company import companies
+from atomfield.data.generate.complexes import complexes
 from atomfield.data.generate.corpus import Order, build_corpus, checked, config_path, read_yaml, shared
 from atomfield.data.generate.corpus_frames import Plan, Sample, labelled_sample
 from atomfield.data.generate.corpus_molecules import MoleculesConfig, chunks_of, samples_of
 from atomfield.data.generate.corpus_species import EVEN_POOLS, pool, radicals
+from atomfield.data.generate.distortions import bent, in_contact, packed, passed_on, stretched_bonds, turned
 from atomfield.data.generate.left_out import LeftOut, left_out, names_of_smiles
-from atomfield.data.generate.moves import bent, in_contact, packed, passed_on, stretched_bonds, turned
 from atomfield.data.generate.shapes import Shape, embed
 from atomfield.data.generate.species import Species, species_of
 from atomfield.data.generate.springs import spring_hessian, thermal_displacement
@@ -64,24 +64,24 @@ def tiny(**changes: object) -> MoleculesConfig:
 # ---------------------------------------------------------------------- species
 @pytest.mark.parametrize("sort", EVEN_POOLS)
 def test_pools_hold_different_whole_molecules(sort: str) -> None:
-    species = pool(sort, 30, 3, 26).species
+    species = pool(sort, 30, 3, 26)
     assert len(species) == 30 == len({s.smiles for s in species})
     assert all(s.unpaired == 0 and 1 < s.num_atoms <= 26 and "." not in s.smiles for s in species)
     assert (sort == "ions") <= all(s.charge or "+" in s.smiles for s in species)
-    assert species == pool.__wrapped__(sort, 30, 3, 26).species
-    assert species != pool(sort, 30, 4, 26).species
+    assert species == pool.__wrapped__(sort, 30, 3, 26)
+    assert species != pool(sort, 30, 4, 26)
 
 
 def test_radicals_have_one_or_two_unpaired_electrons() -> None:
-    species = radicals(150, 3, 12).species
+    species = radicals(150, 3, 12)
     assert len(species) == 150 == len({s.smiles for s in species})
     assert {s.unpaired for s in species} == {1, 2}
     assert sum("." in s.smiles for s in species) == 0
 
 
 @pytest.mark.parametrize("sort", ["clusters", "metals", "transfers"])
-def test_companies_are_different_and_small_enough(sort: str) -> None:
-    groups = companies(sort, 25, 20, 1, NOTHING)
+def test_complexes_are_different_and_small_enough(sort: str) -> None:
+    groups = complexes(sort, 25, 20, 1, NOTHING)
     assert len(groups) == 25 == len(set(groups))
     for group in groups:
         assert 2 <= len(group) <= 5 and sum(s.num_atoms for s in group) <= 20
@@ -131,7 +131,7 @@ def test_water_is_left_out_alone_and_allowed_beside_others(tmp_path: Path) -> No
     out = left_out([str(tmp_path / "drugs.smi")], [], 20)
     assert out.has(known("O")) and not out.has(known("O"), beside=True)
     assert out.has(known("C"), beside=True)
-    groups = companies("transfers", 10, 12, 1, out)
+    groups = complexes("transfers", 10, 12, 1, out)
     assert groups and all(s.smiles != "C" for group in groups for s in group)
 
 
@@ -155,7 +155,7 @@ def test_source_that_is_no_molecules_is_refused(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- geometry
 def test_springs_hold_and_give_the_thermal_spread() -> None:
     shape = shape_of("CCO")
-    hessian = spring_hessian(shape.numbers, shape.positions, shape.bonds)
+    hessian = spring_hessian(shape)
     np.testing.assert_allclose(hessian, hessian.T)
     assert np.linalg.eigvalsh(hessian).min() > 0.2
     rng = np.random.default_rng(0)

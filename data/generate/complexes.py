@@ -1,4 +1,4 @@
-"""Who meets whom in the pretraining corpus: pairs at many distances, clusters, metal ions with ligands, hydrogen passed on."""
+"""Which molecules stand together in the pretraining corpus: dimers, clusters, metal ions with ligands, proton transfers."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ TAKERS = """
     O N CO CN C=O NC=O O=C[O-] [OH-] [F-] [Cl-] [SH-] COC CNC c1ccncc1 c1c[nH]cn1 CN(C)C C=N CC(=O)[O-] C[O-] C[S-] S CSC
     [C-]#N [NH2-] P CP NN NO N#CC O=S=O O=P(O)(O)[O-] [Br-] C1CO1 C1CCN1 C1COC1 CS OCCO NCCO C=NC NC(N)=N O=N C1CCNC1
 """.split()
-Group = tuple[Species, ...]
+Complex = tuple[Species, ...]
+"""The molecules and ions of one record."""
 
 
-def companies(sort: str, number: int, most_atoms: int, seed: int, excluded: LeftOut) -> list[Group]:
-    """``number`` different groups of at most ``most_atoms`` of one sort; none with a molecule that ``excluded`` has."""
+def complexes(sort: str, number: int, most_atoms: int, seed: int, excluded: LeftOut) -> list[Complex]:
+    """``number`` different complexes of at most ``most_atoms`` of one sort; none with a molecule that ``excluded`` has."""
     rng = np.random.default_rng([seed, 77, len(sort)])
 
     def known(listed: list[str]) -> list[Species]:
@@ -53,10 +54,10 @@ def companies(sort: str, number: int, most_atoms: int, seed: int, excluded: Left
         return listed[rng.integers(len(listed))]
 
     def others(name: str, count: int, most: int) -> list[Species]:
-        return excluded.kept(pool(name, count, seed, most).species, beside=True)
+        return excluded.kept(pool(name, count, seed, most), beside=True)
 
     common, common_ions = known(COMMON), known(COMMON_IONS)
-    draw: Callable[[], Group]
+    draw: Callable[[], Complex]
     match sort:
         case "dimers":
             organic = [
@@ -68,7 +69,7 @@ def companies(sort: str, number: int, most_atoms: int, seed: int, excluded: Left
             organic += others("heavy", 80, 12)
             charged = [*common_ions, *others("ions", 200, 14)]
 
-            def draw() -> Group:
+            def draw() -> Complex:
                 first = drawn(common) if rng.random() < 0.5 else drawn(organic)
                 second = (
                     drawn(charged)
@@ -84,7 +85,7 @@ def companies(sort: str, number: int, most_atoms: int, seed: int, excluded: Left
             organic = [*others("fragments", 500, 12), *others("small", 200, 10), *others("sugars", 40, 16)]
             water = known(["O"])
 
-            def draw() -> Group:
+            def draw() -> Complex:
                 count = int(rng.choice([2, 3, 4, 5], p=[0.25, 0.35, 0.25, 0.15]))
                 of = water if water and rng.random() < 0.12 else common
                 parts = [drawn(of) for _ in range(count)]
@@ -96,7 +97,7 @@ def companies(sort: str, number: int, most_atoms: int, seed: int, excluded: Left
         case "metals":
             ligands, anions, metals = known(LIGANDS), known(LIGAND_IONS), known(list(METAL_IONS))
 
-            def draw() -> Group:
+            def draw() -> Complex:
                 metal = drawn(metals)
                 parts = [metal, *(drawn(ligands) for _ in range(int(rng.integers(1, 4))))]
                 for k in range(1, len(parts)):
@@ -107,11 +108,11 @@ def companies(sort: str, number: int, most_atoms: int, seed: int, excluded: Left
             donors, takers = known(DONORS), known(TAKERS)
             donors += [s for s in others("fragments", 200, 12) if "O" in s.smiles or "N" in s.smiles]
 
-            def draw() -> Group:
+            def draw() -> Complex:
                 return drawn(donors), drawn(takers)
         case _:
             raise AssertionError(sort)
-    found: dict[tuple[str, ...], Group] = {}
+    found: dict[tuple[str, ...], Complex] = {}
     for _ in range(40 * number):
         if len(found) >= number:
             break

@@ -1,6 +1,6 @@
 """A potential energy surface that is walked in small steps: loose and quick, for relaxation and dynamics, never for labels.
 
-The calculator is kept, and each self-consistency starts from the charges of the last: a third of the time of a fresh single
+The calculator is kept, and each self-consistency starts from the charges of the last, which is quicker than a fresh single
 point.
 """
 
@@ -24,7 +24,7 @@ TIME_STEP = 1.0 * fs
 FRICTION = 0.02 / fs
 
 
-class Surface:
+class PotentialEnergySurface:
     """GFN of one set of atoms with a charge and unpaired electrons (spin-polarised where there are any)."""
 
     def __init__(
@@ -60,7 +60,7 @@ class Surface:
 
 
 def relaxed(
-    surface: Surface, positions: np.ndarray, hessian: np.ndarray, steps: int, calm: float = 0.1
+    surface: PotentialEnergySurface, positions: np.ndarray, hessian: np.ndarray, steps: int, calm: float = 0.1
 ) -> np.ndarray:
     """``[N, 3]`` after at most ``steps`` quasi-Newton steps (BFGS from ``hessian``), less where no force exceeds ``calm``.
 
@@ -84,7 +84,7 @@ def relaxed(
 
 
 def trajectory(
-    surface: Surface,
+    surface: PotentialEnergySurface,
     positions: np.ndarray,
     masses: np.ndarray,
     temperature: float,

@@ -14,7 +14,7 @@ _EVERY = 30.0
 """Seconds between two lines where there is no terminal."""
 
 
-class Pace:
+class ChunkProgress:
     """Chunks of like cost that are done one by one. ``title``, ``done`` of ``total`` chunks were done before."""
 
     def __init__(self, title: str, total: int, done: int = 0, *, shown: bool = True):
@@ -23,7 +23,7 @@ class Pace:
         self._stack = ExitStack()
         self._bar: Progress | None = None
 
-    def __enter__(self) -> Pace:
+    def __enter__(self) -> ChunkProgress:
         if self._shown and sys.stderr.isatty():
             columns = (TextColumn("{task.description}"), BarColumn())
             self._bar = self._stack.enter_context(Progress(*columns, console=Console(stderr=True)))

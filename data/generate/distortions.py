@@ -1,4 +1,4 @@
-"""Molecules moved by hand: bonds stretched, angles bent, torsions turned, two in contact, several packed, a hydrogen passed
+"""Geometries distorted by hand: bonds stretched, angles bent, torsions turned, two in contact, several packed, a hydrogen passed
 on.
 """
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .shapes import Shape, contact, rotation, side
+from .shapes import Shape, contact, neighbours, rotation, side, smaller_side
 
 CONTACTS = (0.65, 0.72, 0.8, 0.88, 0.96, 1.06, 1.2, 1.45, 1.9, 3.0)
 """Closest contacts, as multiples of the sum of van der Waals radii."""
@@ -29,7 +29,7 @@ def stretched_bonds(shape: Shape, number: int, rng: np.random.Generator) -> tupl
         else:
             factor = rng.uniform(1.3, 2.0) if far else rng.uniform(0.85, 1.3)
         i, j = shape.bonds[k]
-        moved = _smaller_side(shape, i, j)
+        moved = smaller_side(shape, i, j)
         if j not in moved:
             i, j = j, i
         positions[sorted(moved)] += (factor - 1) * (positions[j] - positions[i])
@@ -39,7 +39,7 @@ def stretched_bonds(shape: Shape, number: int, rng: np.random.Generator) -> tupl
 
 def bent(shape: Shape, rng: np.random.Generator) -> np.ndarray | None:
     """Positions with one angle changed by 10 to 40 degrees; None where no angle can be."""
-    near = _neighbours(shape)
+    near = neighbours(shape)
     corners = [(i, j, k) for j, around in enumerate(near) for i in around for k in around if i != k]
     for place in rng.permutation(len(corners))[:6]:
         i, j, k = corners[place]
@@ -56,7 +56,7 @@ def bent(shape: Shape, rng: np.random.Generator) -> np.ndarray | None:
 
 def turned(shape: Shape, rng: np.random.Generator) -> np.ndarray | None:
     """Positions with one torsion turned by any angle; None where nothing can turn."""
-    near = _neighbours(shape)
+    near = neighbours(shape)
     bonds = [(i, j) for i, j in shape.bonds if len(near[i]) > 1 and len(near[j]) > 1]
     for place in rng.permutation(len(bonds))[:6]:
         i, j = bonds[place]
@@ -69,7 +69,7 @@ def turned(shape: Shape, rng: np.random.Generator) -> np.ndarray | None:
 
 
 def in_contact(first: Shape, second: Shape, number: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Two molecules, turned anew for each of ``number`` distances."""
+    """Positions ``[N1 + N2, 3]`` of two molecules, turned anew for each of ``number`` distances."""
     for place in rng.permutation(len(CONTACTS))[:number]:
         factor = CONTACTS[place] * rng.uniform(0.95, 1.05)
         if _metal(first) or _metal(second):
@@ -91,7 +91,7 @@ def packed(parts: Sequence[Shape], rng: np.random.Generator) -> Shape:
 
 def passed_on(first: Shape, second: Shape, number: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """A hydrogen on the line from its atom in ``first`` to an atom of ``second``, at ``number`` places from end to end."""
-    near = _neighbours(first)
+    near = neighbours(first)
     hydrogens = [h for h, z in enumerate(first.numbers) if z == 1 and near[h]]
     hydrogens = [h for h in hydrogens if first.numbers[near[h][0]] in DONORS] or hydrogens
     acceptors = [a for a, z in enumerate(second.numbers) if z in ACCEPTORS]
@@ -117,22 +117,6 @@ def passed_on(first: Shape, second: Shape, number: int, rng: np.random.Generator
 
 
 # ---------------------------------------------------------------------- pieces
-def _neighbours(shape: Shape) -> list[list[int]]:
-    near: list[list[int]] = [[] for _ in shape.numbers]
-    for i, j in shape.bonds:
-        near[i].append(j)
-        near[j].append(i)
-    return near
-
-
-def _smaller_side(shape: Shape, i: int, j: int) -> set[int]:
-    """Atoms on the side of the bond that has fewer; of a ring's bond the end ``j`` alone."""
-    moved = side(shape, j, i)
-    if i in moved:
-        return {j}
-    return moved if 2 * len(moved) <= len(shape.numbers) else side(shape, i, j)
-
-
 def _about(
     positions: np.ndarray, moved: set[int], centre: np.ndarray, axis: np.ndarray, angle: float
 ) -> np.ndarray:
