@@ -11,7 +11,7 @@ import torch
 from atomfield.data.errors import InputError
 from atomfield.data.generate import field_corpus as corpus
 from atomfield.data.generate.corpus import Order, checked, config_path, read_yaml
-from atomfield.data.generate.fields import VISCOSITY_GAP, fields, task_fields
+from atomfield.data.generate.fields import VISCOSITY_GAP, fields, pretraining_viscosity, task_fields
 from atomfield.data.graph import Graph
 from atomfield.data.quantities import CONDITIONS, FIELD_STATES
 from atomfield.physics_priors.spectral import PeriodicGrid
@@ -75,7 +75,7 @@ def test_at_least_two_thousand_trajectories_in_chunks_of_their_own_seed():
 def test_viscosities_of_the_task_stay_unseen(some):
     low, high = VISCOSITY_GAP
     rng = np.random.default_rng(3)
-    found = [corpus._viscosity(rng) for _ in range(300)]
+    found = [pretraining_viscosity(rng) for _ in range(300)]
     assert not any(low <= v <= high for v in found)
     assert all(not low <= g.conditions["viscosity"] <= high for g in some["navier-stokes-2d"])
     starts = [g.quantities["velocity"][0].flatten()[:6] for g in some["navier-stokes-2d"]]
