@@ -12,6 +12,8 @@ SCRIPT = Path(__file__).with_name("transfer.py")
 SETTINGS: dict[tuple[str, str], str] = {
     ("pretrained", "property"): "strategy=full,learning_rate=4e-3",
     ("pretrained", "evolution"): "learning_rate=4e-3",
+    ("scratch", "surface"): "learning_rate=8e-3",
+    ("scratch", "property"): "learning_rate=8e-3",
     ("scratch", "evolution"): "learning_rate=8e-3",
 }
 """(``scratch`` or ``pretrained``, kind of task) -> what the table ``transfer_settings`` chose; others are the defaults."""
