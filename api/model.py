@@ -11,13 +11,13 @@ import torch
 
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
-from atomfield.inference.levels import settled
+from atomfield.inference.levels import with_level
 from atomfield.inference.predict import Prediction, embed_graphs, predict_graphs, probabilities, to_graphs
 from atomfield.inference.rollout import rollout
 from atomfield.inference.unseen import refuse_unseen
 from atomfield.models import checkpoint
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
-from atomfield.models.shipped import Shipped, folders, known_names, shipped
+from atomfield.models.shipped import Shipped, folder_of, known_names, shipped
 
 if TYPE_CHECKING:
     from atomfield.inference.calculator import AtomFieldCalculator
@@ -90,7 +90,7 @@ class Model:
         of the conformers of SMILES strings.
 
         Raises ``InputError`` for items that cannot be read and for elements that training never showed."""
-        graphs = [settled(self.net, g, n) for n, g in enumerate(to_graphs(items, self.net.config, seed))]
+        graphs = [with_level(self.net, g, n) for n, g in enumerate(to_graphs(items, self.net.config, seed))]
         for number, graph in enumerate(graphs):
             if graph.world != "field":
                 where = graph.provenance if graph.provenance.file else Provenance("<input>", number)
@@ -156,7 +156,7 @@ def load(
     from atomfield.inference.calculator import as_dtype
 
     kind = as_dtype(dtype)
-    if not hub and not Path(path).exists() and str(path) not in folders():
+    if not hub and not Path(path).exists() and folder_of(path) is None:
         hint = (
             "; for a repository on the Hugging Face Hub say hub=True"
             if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path))

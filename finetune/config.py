@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from atomfield.models.sizes import NetworkSize
-from atomfield.pretrain.config import LossWeights
+from atomfield.pretrain.config import ClockName, LossWeights
 
 Strategy = Literal["full", "heads", "frozen", "lora", "scratch"]
 
@@ -82,7 +82,7 @@ class FinetuneConfig(BaseModel):
     valid_fraction: float = Field(0.1, gt=0, lt=0.9)
     max_time: float | None = None
     """Seconds of training; the schedule fits into them."""
-    clock: Literal["wall", "processor"] = "wall"
+    clock: ClockName = "wall"
     """What ``max_time`` counts: time that passes, or processor time of all threads of this process, which does not depend on what
     else the machine does."""
     steps: int | None = Field(None, ge=1)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from atomfield.data.errors import InputError
+from atomfield.models.grow import PER_LEVEL
 from atomfield.models.network import AtomFieldNet
 from atomfield.pretrain.engine import decays
 
@@ -15,8 +16,13 @@ from .config import FinetuneConfig, Strategy
 from .lora import adapt, adapter_weights, rank_for
 from .tasks import Task
 
-LEVEL_ROWS = ("level_scale", "level_shift", "energy", "linear", "charge", "softness", "dipole")
-"""Tensors of the atom head with a row per level, of which only the row in use gets gradients."""
+LEVEL_ROWS = tuple(
+    name.removeprefix("atom_head.")
+    for name in PER_LEVEL
+    if name.startswith("atom_head.") and name not in ("atom_head.direct", "atom_head.reference")
+)
+"""Weights of the atom head with a row per level, of which only the row in use gets gradients; direct forces are no task of
+finetuning, and references are fitted."""
 RATES: dict[str, float] = {"full": 2e-3, "heads": 1e-2, "lora": 4e-3, "scratch": 4e-3}
 """Learning rates where none is given."""
 FEW_FOR_PROPERTIES = 200

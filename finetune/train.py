@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from atomfield.data.graph import GraphBatch
 from atomfield.models.network import AtomFieldNet
-from atomfield.pretrain.config import LossWeights
+from atomfield.pretrain.config import ClockName, LossWeights
 from atomfield.pretrain.ema import Ema
 from atomfield.pretrain.engine import TorchEngine, set_learning_rate
 from atomfield.pretrain.record import Record
@@ -36,7 +35,7 @@ class Schedule:
     steps: int
     max_time: float | None
     learning_rate: float
-    clock: Literal["wall", "processor"] = "wall"
+    clock: ClockName = "wall"
     warmup_fraction: float = 0.05
     final_fraction: float = 0.005
 

@@ -125,7 +125,7 @@ class AtomFieldCalculator(Calculator):
         assert structure is not None
         self.results = {}
         self._stated = stated(structure)
-        self._refuse_unseen(structure)
+        self._choose_level(structure)
         batch = self._batch(structure)
         solid = bool(structure.pbc.all())
         with torch.no_grad(), _threads_for(batch.num_edges), explained(self.net, batch, solid, WHERE):
@@ -158,7 +158,7 @@ class AtomFieldCalculator(Calculator):
     def hessian(self, atoms: Atoms) -> np.ndarray:
         """``[3N, 3N]`` eV/angstrom^2, exact second derivatives with respect to x, y, z of atom 0, of atom 1, ...
         Costs 3N passes."""
-        self._refuse_unseen(atoms)
+        self._choose_level(atoms)
         batch = self._batch(atoms)
         positions = batch.positions.clone().requires_grad_(True)
         with torch.enable_grad(), _threads_for(batch.num_edges):
@@ -175,8 +175,8 @@ class AtomFieldCalculator(Calculator):
         batch = self.pairs.batch(atoms, self.answering_level)
         return batch if self.net.device.type == "cpu" else batch.to(self.net.device)
 
-    def _refuse_unseen(self, atoms: Atoms) -> None:
-        """Choose the level and check the elements, once for each composition."""
+    def _choose_level(self, atoms: Atoms) -> None:
+        """Set ``answering_level`` and refuse elements that it has not seen, anew only where elements or periodicity changed."""
         periodic = bool(atoms.pbc.any())
         if (
             self._checked is not None

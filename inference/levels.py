@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 def level_for(
     net: AtomFieldNet, species: Tensor, periodic: bool, where: Provenance | str | None = None
 ) -> str:
-    """The name of the level for atoms of ``species [N]``, with periodic directions or without; "" where the network has none.
+    """The name of the level for atoms of ``species [N]`` (atomic numbers), with periodic directions or without; "" where the
+    network has none.
 
     Raises ``InputError`` naming the levels where several know a periodic structure, and where none does.
     """
@@ -67,16 +68,19 @@ def unknown_to(net: AtomFieldNet, level: str, species: Tensor) -> str:
     return ", ".join(pair for pair in pairs if pair not in together)
 
 
-def settled(net: AtomFieldNet, graph: Graph, number: int = 0) -> Graph:
-    """``graph`` with the level of :func:`level_for` where it is periodic and names none; fields and others as they are."""
+def with_level(net: AtomFieldNet, graph: Graph, number: int = 0) -> Graph:
+    """``graph`` with the level of :func:`level_for` where it is periodic and names none; fields and others as they are.
+
+    number: of the record, for messages about a graph that came from no file. Raises ``InputError`` as :func:`level_for` does.
+    """
     if graph.level or graph.world == "field" or not net.config.crystal_levels or not bool(graph.pbc.any()):
         return graph
     where = graph.provenance if graph.provenance.file else Provenance("<input>", number)
     return graph.changed(level=level_for(net, graph.species, True, where))
 
 
-def settled_for_features(net: AtomFieldNet, graph: Graph) -> Graph:
-    """As :func:`settled`, but features need no energies: the first level that knows the structure, or else the default."""
+def with_level_for_features(net: AtomFieldNet, graph: Graph) -> Graph:
+    """As :func:`with_level`, but features need no energies: the first level that knows the structure, or else the default."""
     if graph.level or graph.world == "field" or not bool(graph.pbc.any()):
         return graph
     knowing = [name for name in _with_energies(net) if not unknown_to(net, name, graph.species)]

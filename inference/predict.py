@@ -18,7 +18,7 @@ from atomfield.data.steady import unsolved
 
 from .convert import to_graphs
 from .intervals import base_of, support_of, with_intervals
-from .levels import settled, settled_for_features
+from .levels import with_level, with_level_for_features
 from .memory import explained
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def predict_graphs(
     """
     if device is not None:
         net.to(device)
-    graphs = [settled(net, g, number) for number, g in enumerate(graphs)]
+    graphs = [with_level(net, g, number) for number, g in enumerate(graphs)]
     sure = net.uncertainty if coverage is not None else None
     results: list[Prediction] = [{}] * len(graphs)
     steps: dict[int, list[Prediction]] = {}
@@ -121,7 +121,7 @@ def evaluating(net: AtomFieldNet) -> Iterator[None]:
 def embed_graphs(net: AtomFieldNet, graphs: Sequence[Graph], *, max_edges: int = 60_000) -> list[Prediction]:
     """Features of each graph: ``invariant [C]`` and, for lmax > 0, ``vector [3, C]``; of a trajectory those of its first
     state."""
-    first = [settled_for_features(net, g if g.times is None else g.snapshot(0)) for g in graphs]
+    first = [with_level_for_features(net, g if g.times is None else g.snapshot(0)) for g in graphs]
     results: list[Prediction] = [{}] * len(graphs)
     with evaluating(net):
         for items in packs(net.config, first, max_edges, False):

@@ -28,7 +28,7 @@ from atomfield.data.readers import BadRecord
 from atomfield.data.store import Store, is_store, write_store
 from atomfield.data.workers import lost_worker
 
-from .levels import settled
+from .levels import with_level
 from .parts import Parts
 from .predict import Prediction, described, predict_graphs, probabilities
 from .progress import counted
@@ -122,7 +122,7 @@ def do_part(work: Work, net: AtomFieldNet, number: int) -> None:
     for record in work.parts.records(number):
         graph = work.source[record]
         try:
-            graph = settled(net, graph, record)
+            graph = with_level(net, graph, record)
             if graph.world != "field":
                 where = graph.provenance if graph.provenance.file else Provenance("<input>", record)
                 refuse_unseen(net, graph.species, graph.level, where)

@@ -19,7 +19,7 @@ from atomfield.data.errors import InputError
 from atomfield.data.graph import MIN_DISTANCE, Graph, GraphBatch, collate
 from atomfield.data.radius import radius_pairs
 
-from .levels import settled
+from .levels import with_level
 from .memory import explained
 from .predict import evaluating
 from .run import positive
@@ -47,7 +47,7 @@ class Bunch:
     def __init__(self, net: AtomFieldNet, graphs: Sequence[Graph], skin: float = 0.5):
         self.net, self.skin = net, skin
         bare = [
-            replace(settled(net, g, n), edges={}, quantities={}, next_quantities={})
+            replace(with_level(net, g, n), edges={}, quantities={}, next_quantities={})
             for n, g in enumerate(graphs)
         ]
         self._batch: GraphBatch = collate(bare).to(net.device)
@@ -141,7 +141,7 @@ def packs(net: AtomFieldNet, graphs: Sequence[Graph], max_edges: int) -> list[li
     for number, graph in enumerate(graphs):
         if graph.world == "field":
             raise InputError("found a field, expected atoms", graph.provenance)
-        level = settled(net, graph, number).level
+        level = with_level(net, graph, number).level
         refuse_unseen(net, graph.species, level, graph.provenance)
         n = graph.num_nodes
         pairs = (

@@ -59,11 +59,11 @@ def find(path: str | Path) -> Path:
     for folder in (path, path / "model"):
         if (folder / "config.json").is_file():
             return folder
-    named = shipped.folders().get(str(path))
-    if named is not None and not path.exists():
+    if (named := shipped.folder_of(path)) is not None:
         return named
     found = "a folder without config.json" if path.is_dir() else "a file" if path.exists() else "nothing"
-    hidden = f"; it hides the shipped model {path}, give another folder its name" if named is not None else ""
+    is_hidden = str(path) in shipped.folders()
+    hidden = f"; it hides the shipped model {path}, give another folder its name" if is_hidden else ""
     raise InputError(
         f"found {found}, expected a checkpoint: a folder with config.json and model.safetensors (or one "
         f"whose model/ has them), or a shipped model: {shipped.known_names()}{hidden}",

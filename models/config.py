@@ -95,19 +95,6 @@ class NetworkConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     format_version: int = FORMAT_VERSION
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_its_version(cls, given: Any) -> Any:
-        """A file of an earlier version describes the network of that version."""
-        if (
-            isinstance(given, dict)
-            and isinstance(version := given.get("format_version"), int)
-            and version < 3
-        ):
-            return {"linear_readout": False, **given, "format_version": FORMAT_VERSION}
-        return given
-
     symmetry: Literal["O3", "none"] = "O3"
     """``none``: the control without the symmetry (``control.py``), with lmax 0 and natural channels only."""
     channels: int = Field(32, ge=4)
@@ -138,7 +125,8 @@ class NetworkConfig(BaseModel):
     """Bounds of their widths, in the unit of ``cutoff``; the smallest sets the mesh."""
     long_range_largest: float = Field(12.0, gt=0)
     linear_readout: bool = True
-    """Energies of atoms have a linear part beside the silu; files of versions 1 and 2 are without it."""
+    """Energies of atoms have a part that is linear in the invariant features, one row ``[channels]`` for each level, beside the
+    one behind the silu; files of versions 1 and 2 are without it."""
     fourier: bool = False
     """Fields on grids: messages through Fourier space in every layer (``fourier.py``)."""
     electrostatics: bool = False
@@ -172,6 +160,18 @@ class NetworkConfig(BaseModel):
     uncertainty: UncertaintyConfig | None = None
     """None: the network gives no intervals."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_its_version(cls, given: Any) -> Any:
+        """A file of an earlier version describes the network of that version."""
+        if (
+            isinstance(given, dict)
+            and isinstance(version := given.get("format_version"), int)
+            and version < 3
+        ):
+            return {"linear_readout": False, **given, "format_version": FORMAT_VERSION}
+        return given
+
     @model_validator(mode="after")
     def _consistent(self) -> NetworkConfig:
         if self.channels_unnatural > self.channels:
@@ -194,7 +194,9 @@ class NetworkConfig(BaseModel):
             )
         for name in (self.default_level_atoms, self.default_level_field, *self.crystal_levels):
             if name and name not in self.levels:
-                raise ValueError(f"default level {name!r} is not among the levels {list(self.levels)}")
+                raise ValueError(
+                    f"level {name!r} has a role, but is not among the levels {list(self.levels)}"
+                )
         for term in self.priors:
             if term != "zbl" and not (term.startswith("d3:") and len(term) > 3):
                 raise ValueError(

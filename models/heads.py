@@ -44,7 +44,7 @@ class AtomHead(nn.Module):
         self.level_shift = nn.Parameter(torch.zeros(num_levels, hidden))
         self.energy = nn.Parameter(torch.zeros(num_levels, hidden))
         self.charge = nn.Parameter(torch.zeros(num_levels, hidden))
-        # units of the silu can be driven to where they have no gradient; this part cannot
+        # [L, C], in units of energy_scale per feature: hidden units can be driven to where silu has no gradient, this part cannot
         self.linear = nn.Parameter(torch.zeros(num_levels, c)) if config.linear_readout else None
         if config.electrostatics:
             self.softness = nn.Parameter(torch.zeros(num_levels, hidden))

@@ -15,10 +15,9 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 
 from atomfield.data.graph import GraphBatch
 
-from .checkpoint import find
 from .config import NetworkConfig
 from .network import AtomFieldNet
-from .shipped import folders
+from .shipped import folder_of
 
 
 class AtomFieldConfig(PreTrainedConfig):
@@ -41,15 +40,14 @@ class AtomFieldModel(PreTrainedModel):
         self.post_init()
 
     @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """As in transformers, with every weight moved from the mapped file into memory of torch's own.
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers, of shipped models by name too; weights move from the mapped file into memory of torch's own.
 
         safetensors packs tensors without gaps, so mapped weights start at any multiple of 8 bytes; matrix products then take
         other kernels than on aligned memory, and their last bits differ.
         """
-        if args and str(args[0]) in folders():
-            args = (str(find(args[0])), *args[1:])
-        loaded = super().from_pretrained(*args, **kwargs)
+        path = folder_of(str(pretrained_model_name_or_path)) or pretrained_model_name_or_path
+        loaded = super().from_pretrained(path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # output_loading_info=True gives a pair
         for tensor in (*model.parameters(), *model.buffers()):
             tensor.data = tensor.data.clone()

@@ -20,22 +20,27 @@ class Shipped:
     name: str
     folder: Path
     parameters: int
-    """Numbers that training moved."""
+    """How many numbers training moves; constants are not among them."""
     num_bytes: int
-    """Of its weights file."""
+    """Size of its weights file in bytes."""
     sha256: str
-    """Of its weights file; the model card states it too."""
+    """Of its weights file, hexadecimal; the model card states it too."""
     levels: tuple[str, ...]
     """Levels of theory and solvers that it was trained on."""
     default_level: str
     """Of molecules where nobody names one."""
     crystal_levels: tuple[str, ...]
-    """Of periodic structures where nobody names one: that which knows their elements."""
+    """Those that periodic structures choose from where nobody names one (``inference/levels.py``)."""
 
 
 def folders() -> dict[str, Path]:
     """Name -> folder of every model in the package."""
     return {f.parent.name: f.parent for f in sorted(FOLDER.glob("*/config.json"))}
+
+
+def folder_of(path: str | Path) -> Path | None:
+    """The folder of the shipped model named ``path``; None where there is none, or where something lies at that path."""
+    return None if Path(path).exists() else folders().get(str(path))
 
 
 def shipped() -> dict[str, Shipped]:

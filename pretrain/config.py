@@ -24,6 +24,8 @@ Objective = Literal["supervised", "denoise", "denoise_forces", "masked_atoms", "
 """``supervised``: every label of atoms. ``denoise``: noise on structures near equilibrium. ``denoise_forces``: noise on any
 structure, its forces given. ``masked_atoms``: hidden species. ``masked_patches``: hidden parts of a field. ``next_step``: the
 state one step on."""
+ClockName = Literal["wall", "processor"]
+"""What a limit of time counts: time that passes, or processor time of all threads of a process."""
 FRACTIONS = {"denoise_forces": 0.25, "masked_atoms": 0.15, "masked_patches": 0.25}
 """Default share of the nodes of a graph that are disturbed or hidden."""
 
@@ -187,7 +189,7 @@ class PretrainConfig(_Frozen):
     steps: int = Field(1000, ge=1)
     max_time: float | None = None
     """Seconds; the schedule is stretched or cut to end in time. None: exactly ``steps``."""
-    clock: Literal["wall", "processor"] = "wall"
+    clock: ClockName = "wall"
     """What ``max_time`` counts: time that passes, or processor time of rank 0, which does not depend on what else the machine
     does."""
     forces: Literal["conservative", "direct"] = "conservative"

@@ -144,6 +144,7 @@ class DeepSpeedEngine:
             self.flat.groups if self.flat else groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True
         )
         self.client, self.module, self.zero_stage, self.world_size = client, net, zero_stage, world_size
+        # stage 2 needs all parameters in one order; stage 3 holds none whole, and views of vectors have gradients already
         self.touch_all = zero_stage == 2
         self.accumulation, self._collected = accumulation, 0
         self._stands_still = False

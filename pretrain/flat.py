@@ -26,13 +26,14 @@ class FlatWeights(nn.Module):
     def __init__(self, net: nn.Module, groups: list[dict[str, Any]]):
         super().__init__()
         names = {id(p): name for name, p in net.named_parameters()}
-        kept = [[p for p in group["params"] if p.numel()] for group in groups]
-        self.members = [{names[id(p)]: p for p in members} for members in kept if members]
+        kept = [group for group in groups if any(p.numel() for p in group["params"])]
+        self.members = [{names[id(p)]: p for p in group["params"] if p.numel()} for group in kept]
+        """Of each vector: the parameters that it consists of, by name, in their order."""
         self.parts = nn.ParameterList(nn.Parameter(_joined(m.values())) for m in self.members)
+        """The vectors of weights, ``[numbers of the group]`` each."""
         self.gradients = [torch.zeros_like(part) for part in self.parts]
-        rest = [{k: v for k, v in group.items() if k != "params"} for group in groups]
-        full = [options for options, members in zip(rest, kept, strict=True) if members]
-        self.groups = [{"params": [part], **options} for part, options in zip(self.parts, full, strict=True)]
+        """What backward passes have added so far, in the shapes of ``parts``."""
+        self.groups = [{**group, "params": [part]} for group, part in zip(kept, self.parts, strict=True)]
         """The groups for the optimiser."""
 
     def bind(self) -> None:
@@ -45,7 +46,7 @@ class FlatWeights(nn.Module):
                 parameter.grad = own.view(parameter.shape)
 
     def forward(self) -> Tensor:
-        """Zero, with the collected gradients."""
+        """A zero ``[]`` whose gradient with respect to ``parts`` is ``gradients``."""
         return _Collected.apply(self.gradients, *self.parts)
 
     def forget(self) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Literal
 
-from .config import OptimizerConfig
+from .config import ClockName, OptimizerConfig
 
 
 def learning_rate_factor(progress: float, warmup_fraction: float, final_fraction: float) -> float:
@@ -43,7 +42,7 @@ def plateau_factor(
     return final_fraction + (1 - final_fraction) * (1 - math.sqrt(min(max(x, 0.0), 1.0)))
 
 
-def seconds_of(clock: Literal["wall", "processor"]) -> Callable[[], float]:
+def seconds_of(clock: ClockName) -> Callable[[], float]:
     """Time that passes, or the processor time of all threads of this process."""
     return time.process_time if clock == "processor" else time.monotonic
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atomfield.data.errors import InputError
-from atomfield.models.shipped import folders
+from atomfield.models.shipped import folder_of
 
 from .options import (
     Conformers,
@@ -88,7 +88,7 @@ def inspect(
     folder = Path(what)
     is_run = any((folder / name).is_file() for name in ("metrics.jsonl", "metrics.json"))
     is_checkpoint = any((folder / name / "config.json").is_file() for name in (".", "model"))
-    is_checkpoint |= what in folders() and not folder.exists()
+    is_checkpoint |= folder_of(what) is not None
     if is_run:
         _show_run(folder, console)
     if is_checkpoint:

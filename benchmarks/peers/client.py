@@ -20,7 +20,7 @@ SETTINGS = {
     "mace": {
         "PYTHONWARNINGS": "ignore",
         "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1",
-    },  # its e3nn 0.4.4 unpickles a slice
+    },  # its e3nn 0.4.4 loads constants of its own, a pickle with a slice in it, which torch refuses otherwise
     "nequip": {"PYTHONWARNINGS": "ignore"},
 }
 """Environment variables that a package needs."""

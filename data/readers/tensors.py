@@ -51,6 +51,7 @@ def _load(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, about old storages and about sharing memory
+            # a pickle: weights_only lets it make tensors and plain containers, and refuses whatever else it asks for
             return torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError:
         raise InputError("asks for more memory than there is; is it whole?", str(path)) from None

@@ -55,11 +55,12 @@ def test_commands_and_configurations_take_names(one: Path) -> None:
     assert main(["predict", "atomfield-t", "c.xyz", "--out", "c.csv"]) == 0
     assert main(["simulate", "atomfield-t", "c.xyz", "--steps", "1", "--out", "relaxed"]) == 0
     Path("run.yaml").write_text("from: atomfield-t\ntarget: [energy, forces]\ntrain: [train.extxyz]\n")
+    from atomfield.config import load_config
     from atomfield.finetune.config import FinetuneConfig
     from atomfield.finetune.run import prepare_network
     from atomfield.finetune.tasks import task_of
 
-    config = FinetuneConfig(**{"from": "atomfield-t", "target": ("energy", "forces"), "train": ("x",)})
+    config = load_config(FinetuneConfig, "run.yaml")
     graphs = morse_clusters(12, level="mine")
     net, _ = prepare_network(
         config, checkpoint.load(config.start), task_of(config.target, graphs), "mine", graphs
@@ -76,6 +77,7 @@ def test_transformers_take_the_folder_and_our_class_the_name(one: Path) -> None:
     for theirs in (
         AutoModel.from_pretrained(atomfield.pretrained()["atomfield-t"].folder),
         AtomFieldModel.from_pretrained("atomfield-t"),
+        AtomFieldModel.from_pretrained(pretrained_model_name_or_path="atomfield-t"),
     ):
         assert all(torch.equal(value, ours[key]) for key, value in theirs.net.state_dict().items())
 
