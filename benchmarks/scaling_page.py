@@ -62,8 +62,8 @@ def points_of(grid: Grid, parameters: Grid, records: Grid) -> list[Point]:
     return [(parameters[k], records[k], v) for k, v in grid.items() if k in parameters]
 
 
-def section(cells: Sequence[Cell], folder: Path, pretraining: float, finetuning: float) -> str:
-    """Markdown between the marks; seconds of processor time of each cell."""
+def section(cells: Sequence[Cell], folder: Path, pretraining: float, finetuning: int) -> str:
+    """Markdown between the marks; ``pretraining``: seconds of processor time of a cell, ``finetuning``: steps."""
     found = collect(cells, folder)
     parameters, records = found.parameters, found.records
     lines = [
@@ -72,7 +72,7 @@ def section(cells: Sequence[Cell], folder: Path, pretraining: float, finetuning:
         "",
         "    python benchmarks/scaling.py data --config configs/pretrain_corpus.yaml --corpus DIR --cache runs/scaling/data",
         "    python benchmarks/table.py scaling --config configs/pretrain_corpus.yaml "
-        f"--pretrain-seconds {pretraining:g} --seconds {finetuning:g}",
+        f"--pretrain-seconds {pretraining:g} --steps {finetuning}",
         "",
         f"The second command makes this section. {found.finished} of {len(cells)} cells are finished. Every checkpoint had "
         f"{pretraining:g} s of processor time of pretraining on one thread, so a larger network made fewer steps. The loss "
@@ -124,7 +124,7 @@ def law_text(law: PowerLaw | None, parameters: Grid, records: Grid) -> str:
 
 
 def write_section(
-    cells: Sequence[Cell], folder: Path, file: Path, pretraining: float, finetuning: float
+    cells: Sequence[Cell], folder: Path, file: Path, pretraining: float, finetuning: int
 ) -> None:
     """Put the section between its marks, or at the end."""
     text, new = file.read_text(), section(cells, folder, pretraining, finetuning)

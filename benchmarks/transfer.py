@@ -1,13 +1,13 @@
 """One cell of the table ``transfer``: finetune a start on so many samples of a task, and measure it on the task's test records.
 
     python benchmarks/transfer.py data --data DIR --cache runs/transfer/data
-    python benchmarks/transfer.py cell --task ethanol --start CHECKPOINT --samples 50 --seed 0 --seconds 60 --cache DIR \
+    python benchmarks/transfer.py cell --task ethanol --start CHECKPOINT --samples 50 --seed 0 --steps 400 --cache DIR \
         --work W --result FILE
 
 ``data`` reads the public files in DIR once and keeps each task as stores (minutes). ``--start`` is the folder of a checkpoint, or
-``scratch``: a network of ``--size`` from random weights. ``--samples 0`` takes all. Every start gets the same processor time of
-training, validation included (``clock: processor``), whatever else the machine does. ``--set KEY=VALUE,...`` changes settings of
-the finetuning; to choose them, ``--judge pool`` measures on records of the pool that take no part, and leaves the test alone.
+``scratch``: a network of ``--size`` from random weights. ``--samples 0`` takes all. Every start gets the same number of steps of
+the same network on the same records, which is the same compute on any machine. ``--set KEY=VALUE,...`` changes settings of the
+finetuning; to choose them, ``--judge pool`` measures on records of the pool that take no part, and leaves the test alone.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def cell(options: argparse.Namespace) -> dict[str, Any]:
     config = FinetuneConfig.model_validate(
         {
             "from": options.start, "train": (str(folder / "pool"),), "target": task.target, "out": options.work / "run",
-            "max_time": options.seconds, "clock": "processor", "least_records": 1, "seed": options.seed, "device": "cpu",
+            "steps": options.steps, "clock": "processor", "least_records": 1, "seed": options.seed, "device": "cpu",
             **({"network": options.size} if options.start == "scratch" else {}), **settings,
         }
     )  # fmt: skip
@@ -70,11 +70,11 @@ def cell(options: argparse.Namespace) -> dict[str, Any]:
     ready = time.monotonic()
     done = trained(config, Parts(train, valid, test), console)
     found_s = time.monotonic()
-    curve = [(row["seconds"], row[task.valid]) for row in done.history if task.valid in row]
+    curve = [(row["step"], row[task.valid]) for row in done.history if task.valid in row]
     steps, seconds = done.history[-1]["step"], done.history[-1]["seconds"]
     values: dict[str, Any] = {
         "valid_error": task.scale * min(error for _, error in curve),
-        "curve": [[round(t, 2), task.scale * error] for t, error in curve],
+        "curve": [[step, task.scale * error] for step, error in curve],
         "steps": steps, "training_processor_s": seconds, "settings": settings, "start": start_of(options.start),
         "parameters": sum(p.numel() for p in done.net.parameters()),
         "samples": {"train": number_of(train), "valid": number_of(valid), "test": number_of(test)},
@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--start", default="scratch")
     parser.add_argument("--size", default="s")
     parser.add_argument("--samples", type=int, default=50)
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", default="")
     parser.add_argument("--judge", choices=["test", "pool"], default="test")

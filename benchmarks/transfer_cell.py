@@ -32,17 +32,17 @@ def finetuning(
     task: str,
     start: str,
     samples: int,
-    seconds: float,
+    steps: int,
     settings: str,
     cache: Path,
     stage: int,
     more: tuple[str, ...] = (),
 ) -> Cell:
-    """A command of ``transfer.py``. start: folder of a checkpoint, or ``scratch``. seconds: of processor time. cache: the
+    """A command of ``transfer.py``. start: folder of a checkpoint, or ``scratch``. cache: the
     stores of the tasks. more: further words of the command."""
     command = (
         sys.executable, str(SCRIPT), "cell", "--task", task, "--start", start, "--samples", str(samples),
-        "--seconds", f"{seconds:g}", "--seed", str(seed), "--cache", str(cache.absolute()), "--set", settings, *more,
+        "--steps", str(steps), "--seed", str(seed), "--cache", str(cache.absolute()), "--set", settings, *more,
         "--work", "{work}", "--result", "{result}",
     )  # fmt: skip
-    return Cell(row, column, seed, command, 1, limit_s=10 * seconds + 600, stage=stage)
+    return Cell(row, column, seed, command, 1, limit_s=2 * steps + 600, stage=stage)

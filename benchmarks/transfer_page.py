@@ -20,12 +20,12 @@ from atomfield.finetune.strategy import RATES
 class About:
     """How the cells were made.
 
-    seconds: of training in a cell. samples: as written in the columns, the first of them with all seeds. settings: (``scratch``
+    steps: of training in a cell. samples: as written in the columns, the first of them with all seeds. settings: (``scratch``
     or ``pretrained``, kind of task) -> those that differ from the defaults. trials: (the same, task) -> how many were compared.
     notes: Markdown on these checkpoints and trials, a paragraph or list item a line.
     """
 
-    seconds: float
+    steps: int
     samples: Sequence[str]
     settings: Mapping[tuple[str, str], str]
     trials: Mapping[tuple[str, str], int]
@@ -45,7 +45,7 @@ def spread(values: Sequence[float]) -> str:
     return text if len(values) < 2 else f"{text} ({number(min(values))} to {number(max(values))})"
 
 
-def seconds_text(times: Sequence[float]) -> str:
+def steps_text(times: Sequence[float]) -> str:
     """Median; how many seeds never get there."""
     if not times:
         return ""
@@ -74,7 +74,7 @@ def errors_table(results: Results, samples: str) -> list[str]:
 
 def times_table(results: Results, samples: str) -> list[str]:
     rows = [
-        [t.name, *(seconds_text(results.times(r, t.name, samples)) for r in (SCRATCH, OWN, EVERY))]
+        [t.name, *(steps_text(results.times(r, t.name, samples)) for r in (SCRATCH, OWN, EVERY))]
         for t in TASKS
     ]
     return table(("task", "scratch", "own world", "all worlds"), rows)
@@ -103,16 +103,14 @@ def starts_of(results: Results) -> list[str]:
 
 
 def costs(results: Results) -> str:
-    """Processor seconds of a command beside its training, and steps."""
+    """Processor seconds of the training and of a command's rest."""
     if not results.values:
         return ""
     training = [v["training_processor_s"] for v in results.values.values()]
     rest = [v["processor_s"] - v["training_processor_s"] for v in results.values.values()]
-    steps = [v["steps"] for v in results.values.values()]
     return (
-        f"A cell trained for {statistics.median(training):.0f} s of processor time on one thread, {min(steps):.0f} to "
-        f"{max(steps):.0f} steps by the task; imports, reading and the test took {statistics.median(rest):.0f} s more in "
-        "the median."
+        f"It took {min(training):.0f} to {max(training):.0f} s of one thread by task and machine, {statistics.median(training):.0f} "
+        f"s in the median; imports, reading and the test took {statistics.median(rest):.0f} s more."
     )
 
 
@@ -160,7 +158,7 @@ def has_curve(results: Results, samples: Sequence[str]) -> bool:
 def page(results: Results, about: About) -> str:
     """Markdown."""
     lines = [
-        *opening(results, about.seconds),
+        *opening(results, about.steps),
         *first_sections(results, about.samples[0]),
         *curve_section(results, about.samples),
         *closing(results, about),
@@ -168,18 +166,17 @@ def page(results: Results, about: About) -> str:
     return wrapped(lines).rstrip() + "\n"
 
 
-def opening(results: Results, seconds: float) -> list[str]:
+def opening(results: Results, steps: int) -> list[str]:
     return [
         "# Does pretraining pay?",
         "",
         "    python benchmarks/transfer.py data --data DIR --cache runs/transfer/data",
-        f"    python benchmarks/table.py transfer --checkpoints CKPTS --seconds {seconds:g}",
+        f"    python benchmarks/table.py transfer --checkpoints CKPTS --steps {steps}",
         "",
         f"The second command makes this page. {results.finished} of {results.wanted} cells are finished, {results.failed} "
-        f"failed; {results.busy} ran while others used the machine, too. Training is counted in processor time, so that "
-        "costs a cell little.",
+        "failed.",
         "",
-        "Three starts of the same network are finetuned on the same records for the same processor time: random weights "
+        f"Three starts of the same network are finetuned on the same records for {steps} steps, the same compute: random weights "
         "(scratch), a checkpoint pretrained on the task's own world (molecules, crystals or fields), and one pretrained "
         "on all three. No record of a task was in pretraining, not even one to train on. Test records never train and "
         "are the same for all; validation records (a fifth of the training samples, ten at least) are those of the seed. "
@@ -202,9 +199,9 @@ def first_sections(results: Results, samples: str) -> list[str]:
         f"- Own world against scratch: {summary(results, OWN, samples)}.",
         "",
         *picture(results, "Errors relative to training from scratch", "transfer_ratios.png"),
-        "## Time to the scratch error",
+        "## Steps to the scratch error",
         "",
-        "Seconds of training until the validation error is first at or below the least that the run from scratch reached.",
+        "Steps of training until the validation error is first at or below the least that the run from scratch reached.",
         "",
         *times_table(results, samples),
         "",

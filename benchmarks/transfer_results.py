@@ -1,4 +1,4 @@
-"""What the table ``transfer`` says: ratios to scratch, seeds, time to the scratch error, one world against all.
+"""What the table ``transfer`` says: ratios to scratch, seeds, steps to the scratch error, one world against all.
 
 Everything is paired by seed: the starts of one seed have the same records to train and validate on. The ratio of a task is the
 median over seeds of error / error from scratch.
@@ -29,7 +29,6 @@ class Results:
     wanted: int = 0
     finished: int = 0
     failed: int = 0
-    busy: int = 0
 
     def seeds(self, row: str, task: str, samples: str) -> list[int]:
         return sorted(s for r, t, n, s in self.values if (r, t, n) == (row, task, samples))
@@ -48,7 +47,7 @@ class Results:
         return [get(row, s) / get(base, s) for s in both]
 
     def times(self, row: str, task: str, samples: str) -> list[float]:
-        """Seconds to the scratch error, seed by seed; infinite where it is not reached."""
+        """Steps to the scratch error, seed by seed; infinite where it is not reached."""
         both = sorted(set(self.seeds(row, task, samples)) & set(self.seeds(SCRATCH, task, samples)))
         found = []
         for seed in both:
@@ -63,7 +62,6 @@ def collect(cells: Sequence[Cell], folder: Path) -> Results:
         record = read(folder, cell)
         here = state(record)
         results.failed += here == "failed"
-        results.busy += here == "busy"
         if record is not None and here in ("done", "busy"):
             results.finished += 1
             task, samples = cell.column.rsplit(", ", 1)
@@ -89,8 +87,8 @@ def least(curve: Sequence[Sequence[float]]) -> float:
 
 
 def time_to(curve: Sequence[Sequence[float]], error: float) -> float:
-    """Seconds of the first validation at or below ``error``; infinite where none is."""
-    return next((seconds for seconds, value in curve if value <= error), math.inf)
+    """Steps of the first validation at or below ``error``; infinite where none is."""
+    return next((steps for steps, value in curve if value <= error), math.inf)
 
 
 def median_ratio(results: Results, row: str, task: str, samples: str, base: str = SCRATCH) -> float | None:

@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py data --config configs/pretrain_corpus.yaml --corpus DIR --cache runs/scaling/data
     python benchmarks/transfer.py data --data DIR --cache runs/transfer/data
-    python benchmarks/table.py scaling --config configs/pretrain_corpus.yaml [--pretrain-seconds 600] [--seconds 60]
+    python benchmarks/table.py scaling --config configs/pretrain_corpus.yaml [--pretrain-seconds 600] [--steps 400]
 
 Sizes s with half its channels, s and m; 1/16, 1/4 and all of the corpus. Each checkpoint is finetuned on 50 samples of one
 task of each world, as in the table ``transfer``. Writes a section of ``docs/scaling.md``.
@@ -39,7 +39,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/scaling"))
     parser.add_argument("--tasks", type=Path, default=Path("runs/transfer/data"), help="cache of the tasks")
     parser.add_argument("--pretrain-seconds", type=float, default=600.0)
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, default=2, help="of finetuning")
     parser.add_argument("--docs", type=Path, default=HERE.parent / "docs")
 
@@ -66,7 +66,7 @@ def cells(options: argparse.Namespace) -> list[Cell]:
                     out.append(
                         finetuning(
                             size, f"{share_name(share)}, {task}", seed, task=task, start=run, samples=50,
-                            seconds=options.seconds, settings=chosen(run, task_named(task)), cache=options.tasks, stage=1,
+                            steps=options.steps, settings=chosen(run, task_named(task)), cache=options.tasks, stage=1,
                         )
                     )  # fmt: skip
     return out
@@ -75,4 +75,4 @@ def cells(options: argparse.Namespace) -> list[Cell]:
 def finish(cells: list[Cell], folder: Path, options: argparse.Namespace) -> None:
     from scaling_page import write_section
 
-    write_section(cells, folder, options.docs / "scaling.md", options.pretrain_seconds, options.seconds)
+    write_section(cells, folder, options.docs / "scaling.md", options.pretrain_seconds, options.steps)

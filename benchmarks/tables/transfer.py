@@ -1,7 +1,7 @@
 """Does pretraining pay? Nine downstream tasks from scratch, from a checkpoint of the task's world, and from one of all worlds.
 
     python benchmarks/transfer.py data --data DIR --cache runs/transfer/data
-    python benchmarks/table.py transfer --checkpoints CKPTS [--cache runs/transfer/data] [--seconds 60] [--samples 50,10,200,all]
+    python benchmarks/table.py transfer --checkpoints CKPTS [--cache runs/transfer/data] [--steps 400] [--samples 50,10,200,all]
 
 CKPTS holds checkpoints ``molecules``, ``crystals``, ``fields`` and ``all`` (folders with ``model/``), all of one size. Cells of
 the first number of samples come first, each with three seeds; the others have ``--curve-seeds``. Every cell is one thread. Tasks
@@ -39,7 +39,7 @@ METRICS = {
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoints", type=Path, default=Path("runs/transfer/checkpoints"))
     parser.add_argument("--cache", type=Path, default=Path("runs/transfer/data"))
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--samples", default="50,10,200,all")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--curve-seeds", type=int, default=1)
@@ -66,7 +66,7 @@ def cells(options: argparse.Namespace) -> list[Cell]:
                     out.append(
                         finetuning(
                             row, f"{task.name}, {word}", seed, task=task.name, start=start, samples=samples,
-                            seconds=options.seconds, settings=chosen(start, task), cache=options.cache,
+                            steps=options.steps, settings=chosen(start, task), cache=options.cache,
                             stage=min(stage, 1), more=("--size", options.size),
                         )
                     )  # fmt: skip
@@ -78,7 +78,7 @@ def finish(cells: list[Cell], folder: Path, options: argparse.Namespace) -> None
 
     notes = folder / "notes.md"
     about = About(
-        options.seconds,
+        options.steps,
         options.samples.split(","),
         SETTINGS,
         trials(folder.parent / "transfer_settings"),

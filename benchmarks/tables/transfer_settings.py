@@ -1,7 +1,8 @@
-"""Which settings of finetuning serve at 50 samples: as many trials from scratch as from a checkpoint, on one task of each world.
+"""Which settings of finetuning serve at 50 samples: as many trials from scratch as from a checkpoint, on two tasks
+of surfaces, one of properties and one of evolution.
 
     python benchmarks/transfer.py data --data DIR --cache runs/transfer/data
-    python benchmarks/table.py transfer_settings --checkpoints DIR [--seconds 60]
+    python benchmarks/table.py transfer_settings --checkpoints DIR [--steps 400]
 
 Judged on 100 samples of the task's pool that neither train nor validate; test records are not touched. What was chosen stands in
 ``transfer_cell.py``. DIR/all is the checkpoint.
@@ -18,27 +19,21 @@ from cells import Cell
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from transfer_cell import finetuning
 
-COLUMNS = ("ethanol", "phonons", "flows")
+COLUMNS = ("ethanol", "silicon", "phonons", "flows")
 TRIALS = {
     "scratch": (
         "learning_rate=4e-3",
         "learning_rate=8e-3",
         "learning_rate=2e-3",
-        "learning_rate=1.6e-2",
-        "learning_rate=8e-3,ema_decay=0.98",
-        "learning_rate=4e-3,ema_decay=0.98",
     ),
     "pretrained": (
         "strategy=full,learning_rate=2e-3",
         "strategy=full,learning_rate=4e-3",
         "strategy=lora,learning_rate=4e-3",
-        "strategy=full,learning_rate=8e-3",
-        "strategy=full,learning_rate=4e-3,layer_decay=1",
-        "strategy=full,learning_rate=1e-3",
     ),
 }
 METRICS = {
-    "error": "Error on 100 other samples (ethanol meV/A, phonons 1/cm, flows VRMSE)",
+    "error": "Error on 100 other samples (ethanol and silicon meV/A, phonons 1/cm, flows VRMSE)",
     "valid_error": "Least validation error",
     "trivial": "Trivial baseline",
     "steps": "Steps",
@@ -48,7 +43,7 @@ METRICS = {
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoints", type=Path, required=True)
     parser.add_argument("--cache", type=Path, default=Path("runs/transfer/data"))
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--samples", type=int, default=50)
 
 
@@ -62,7 +57,7 @@ def cells(options: argparse.Namespace) -> list[Cell]:
                 out.append(
                     finetuning(
                         f"{kind}: {settings}", task, 0, task=task, start=start, samples=options.samples,
-                        seconds=options.seconds, settings=settings, cache=options.cache, stage=stage,
+                        steps=options.steps, settings=settings, cache=options.cache, stage=stage,
                         more=("--judge", "pool"),
                     )
                 )  # fmt: skip

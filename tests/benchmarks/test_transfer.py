@@ -192,7 +192,7 @@ def written(cells, folder: Path) -> tuple[str, Path]:
     docs = folder / "docs"
     docs.mkdir()
     settings, trials = {("scratch", "surface"): "learning_rate=8e-3"}, {("scratch", "3BPA"): 3}
-    page.write_page(cells, folder, docs, page.About(30.0, ["50", "10"], settings, trials, "- A note."))
+    page.write_page(cells, folder, docs, page.About(400, ["50", "10"], settings, trials, "- A note."))
     return (docs / "transfer.md").read_text(), docs
 
 
@@ -208,7 +208,7 @@ def test_page_says_what_is_missing(tmp_path):
         "| ethanol, 3BPA, silicon | pretrained | defaults (strategy=full,learning_rate=0.002) | none |"
         in text
     )
-    assert "python benchmarks/table.py transfer --checkpoints CKPTS --seconds 30\n" in text
+    assert "python benchmarks/table.py transfer --checkpoints CKPTS --steps 400\n" in text
     assert "Not run: the tasks with 10 samples." in text and "transfer_curves" not in text
     assert text.endswith("- A note.\n")
     assert (docs / "images" / "transfer_ratios.png").read_bytes().startswith(b"\x89PNG")
@@ -244,4 +244,4 @@ def test_trials_are_those_that_have_results(tmp_path):
 def test_page_of_no_results(tmp_path):
     results = importlib.import_module("transfer_results").Results(wanted=5)
     page = importlib.import_module("transfer_page")
-    assert "0 of 5 cells" in page.page(results, page.About(30.0, ["50"], {}, {}))
+    assert "0 of 5 cells" in page.page(results, page.About(400, ["50"], {}, {}))
