@@ -127,7 +127,7 @@ def plain_loop(options: dict[str, Any]) -> None:
 
     config = PretrainConfig(**options)
     sets = {s.sources[0]: select(open_source(s.sources[0]), "train") for s in config.streams}
-    net, _, factors = build(config, list(sets.values()))
+    net, _, factors, _ = build(config, list(sets.values()))
     net.backbone.prepare()
     streams = [_stream(config, n, sets, net.config.cutoff, factors) for n in range(len(config.streams))]
     keys = (

@@ -26,7 +26,7 @@ from atomfield.data.errors import InputError
 from atomfield.data.source import open_source
 from atomfield.inference.levels import unknown_to
 from atomfield.models import checkpoint, shipped
-from atomfield.models.grow import PER_LEVEL
+from atomfield.models.grow import PER_LEVEL, grown
 from atomfield.models.network import AtomFieldNet
 
 LIMIT = 16_000_000
@@ -47,7 +47,8 @@ def ship(
 
     molecules: the level that answers for molecules where none is named ("": as in the checkpoint); crystals: the levels among
     which a periodic structure chooses (empty: as in the checkpoint). corpus: stores of crystals for the pairs of elements.
-    strip: without the parts that only objectives of pretraining need. Raises ``InputError`` for a level without energies, weights
+    strip: without the parts that only objectives of pretraining need, and without rows for the corpus's properties: what these
+    share stays and is what a property of the user's begins with. Raises ``InputError`` for a level without energies, weights
     that are no numbers, and too many bytes.
     """
     net = without_extras(checkpoint.load(source, dtype=torch.float32), molecules, crystals, strip)
@@ -81,6 +82,8 @@ def without_extras(net: AtomFieldNet, molecules: str, crystals: tuple[str, ...],
             raise InputError(
                 f"level {level!r} is unknown to this model, expected one of {', '.join(filter(None, net.config.levels))}"
             )
+    if strip and net.config.properties:
+        net = grown(net, net.config.model_copy(update={"properties": ()}))
     kept = [row for row, level in enumerate(net.config.levels) if level]  # records without labels have none
     update = {
         "levels": tuple(net.config.levels[row] for row in kept),

@@ -109,8 +109,9 @@ def costs(results: Results) -> str:
     training = [v["training_processor_s"] for v in results.values.values()]
     rest = [v["processor_s"] - v["training_processor_s"] for v in results.values.values()]
     return (
-        f"It took {min(training):.0f} to {max(training):.0f} s of one thread by task and machine, {statistics.median(training):.0f} "
-        f"s in the median; imports, reading and the test took {statistics.median(rest):.0f} s more."
+        f"It took {min(training):.0f} to {max(training):.0f} s of one thread by task and machine, "
+        f"{statistics.median(training):.0f} s in the median; imports, reading and the test took "
+        f"{statistics.median(rest):.0f} s more."
     )
 
 

@@ -18,9 +18,11 @@ from atomfield.models.grow import grown
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
 from atomfield.models.sizes import NetworkSize
 from atomfield.pretrain.normalize import Statistics, apply_energy_scale, apply_field_scales
+from atomfield.pretrain.property_fits import apply_property_scales
+from atomfield.pretrain.ridge import PropertyFit
 
 from .references import set_references
-from .tasks import PropertyFit, Task
+from .tasks import Task
 
 TRIAL_RECORDS = 16
 
@@ -167,16 +169,7 @@ def fit_scales(
         if scratch and task.world == "atoms":
             apply_energy_scale(net, statistics)
         apply_field_scales(net, statistics)
-        offset = len(net.config.properties) - len(fits)
-        for k, fit in enumerate(fits, start=offset):
-            net.property_head.scale[k] = fit.scale
-            net.property_head.shift[k] = fit.shift
-            net.property_head.reference[k] = torch.from_numpy(fit.reference)
-            if fit.shifts is not None and fit.references is not None:
-                assert net.property_head.tensors is not None
-                rows = net.property_head.tensors.scalar_rows(fit.config.name)
-                net.property_head.tensors.shift[rows] = torch.from_numpy(fit.shifts)
-                net.property_head.tensors.reference[rows] = torch.from_numpy(fit.references)
+        apply_property_scales(net, fits)
     return references
 
 

@@ -22,7 +22,9 @@ from atomfield.pretrain.config import OptimizerConfig
 from atomfield.pretrain.ema import Ema
 from atomfield.pretrain.engine import TorchEngine
 from atomfield.pretrain.normalize import Statistics
+from atomfield.pretrain.property_fits import fit_property
 from atomfield.pretrain.record import Record
+from atomfield.pretrain.ridge import PropertyFit
 from atomfield.pretrain.run import pick_device
 from atomfield.pretrain.streams import Batches, Stream
 from atomfield.pretrain.validate import errors
@@ -37,7 +39,7 @@ from .mistakes import check_records
 from .parts import Parts, check_overlap, read_parts
 from .replay import forgotten, remembered, replay_streams
 from .strategy import RATES, apply_strategy, choose, groups_of, relative_rates
-from .tasks import PropertyFit, Task, fit_property, task_of
+from .tasks import Task, task_of
 from .train import VALIDATION_BATCHES, Schedule, score, train
 from .uncertainty import fit_uncertainty, without_uncertainty
 

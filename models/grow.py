@@ -39,7 +39,8 @@ def grown(
     """A network of ``config`` with the weights of ``net``.
 
     config: that of ``net`` with more levels after its own, with other properties, with more or fewer auxiliary parts. A new
-    level starts as a copy of the row ``copy_from``, or with fresh weights. New parts are fresh, and so are new properties.
+    level starts as a copy of the row ``copy_from``, or with fresh weights. New parts are fresh, and so are the rows of new
+    properties, which read what the old ones shared.
     fresh_heads: weights of all heads start again; scales and references (buffers) carry over all the same.
     """
     old = net.config.levels
@@ -67,10 +68,9 @@ def grown(
 def _copy_properties(
     name: str, value: Tensor, target: Tensor, old: NetworkConfig, config: NetworkConfig
 ) -> None:
-    """Part ``name`` of the property head, in place: what both networks have under the same definition is carried over."""
+    """Part ``name`` of the property head, in place: rows of what both networks have under the same definition, and all that
+    properties share."""
     kept = [p for p in config.properties if p in old.properties]
-    if not kept:
-        return
     part = name.removeprefix("property_head.")
     if part.startswith("tensors."):
         if config.open_properties == old.open_properties:

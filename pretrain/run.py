@@ -58,7 +58,9 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
     sources = {name: open_source(name) for s in config.streams for name in s.sources}
     train_sets = {name: select(graphs, "train") for name, graphs in sources.items()}
     valid_sets = {name: select(graphs, "valid") for name, graphs in sources.items()}
-    net, fits, factors = build(config, list(train_sets.values()))
+    taught = {name for s in config.streams if s.objective == "supervised" for name in s.sources}
+    labelled = [number for number, name in enumerate(train_sets) if name in taught]
+    net, fits, factors, properties = build(config, list(train_sets.values()), labelled)
     net.backbone.recompute = config.recompute
     streams = [
         _stream(config, number, train_sets, net.config.cutoff, factors)
@@ -69,6 +71,8 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
         for line in balance_lines(config, factors):
             console.print(line, highlight=False)
         console.print("Reference energies\n" + reference_table(fits), highlight=False)
+        for found in properties:
+            console.print(f"property {found.config.name}: {found.reason}", highlight=False)
         atoms = [fit.level for fit in fits]
         for line in explain(net.config, atoms):
             console.print(line, highlight=False)

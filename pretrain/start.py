@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,8 @@ from atomfield.models.network import AtomFieldNet
 from .balance import level_factors
 from .config import PretrainConfig
 from .normalize import ReferenceFit, Statistics, normalize
+from .property_fits import apply_property_scales, fit_property, properties_in
+from .ridge import PropertyFit
 
 
 class Built(NamedTuple):
@@ -27,10 +29,17 @@ class Built(NamedTuple):
     references: list[ReferenceFit]
     factors: tuple[tuple[str, float], ...]
     """Of the loss, per level: :func:`balance.level_factors`."""
+    properties: tuple[PropertyFit, ...] = ()
+    """Those that the head got for this run."""
 
 
-def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> Built:
-    """The network with every scale that it lacks fitted on the training records."""
+def build(
+    config: PretrainConfig, train_sets: list[Sequence[Graph]], labelled: Collection[int] | None = None
+) -> Built:
+    """The network with every scale that it lacks fitted on the training records.
+
+    labelled: numbers of the sets whose labels are trained on, so that their properties get rows in the head; None: all.
+    """
     start = None if config.start is None else checkpoint.load(config.start)
     if start is not None:
         _check_size(config, start.config)
@@ -41,13 +50,21 @@ def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> Built:
     atoms: dict[str, None] = {}
     fields: dict[str, None] = {}
     grids = False
-    for graphs in train_sets:
+    holders: dict[str, list[Graph]] = {}
+    for number, graphs in enumerate(train_sets):
         statistics.add(graphs)
         for g in graphs:
+            for name in properties_in(g) if labelled is None or number in labelled else ():
+                holders.setdefault(name, []).append(g)
             (fields if g.world == "field" else atoms).setdefault(g.level)
             if g.world != "field":
                 (crystals if g.world == "crystal" else molecules).setdefault(g.level)
             grids = grids or g.is_periodic_grid
+    known = () if start is None else start.config.properties
+    properties = tuple(
+        fit_property(name, holders[name], "auto", "auto")
+        for name in sorted(holders.keys() - {p.name for p in known})
+    )
     torch.manual_seed(config.seed)
     if start is None:
         net = AtomFieldNet(
@@ -59,10 +76,13 @@ def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> Built:
                 default_level_field=next(iter(fields), ""),
                 crystal_levels=tuple(name for name in crystals if name),
                 auxiliary=config.auxiliary,
+                properties=tuple(fit.config for fit in properties),
             )
         )
         fits = normalize(net, statistics)
-        return Built(net, fits, level_factors(config.balance, net, statistics))
+        with torch.no_grad():
+            apply_property_scales(net, properties)
+        return Built(net, fits, level_factors(config.balance, net, statistics), properties)
     old = start.config
     new = [level for level in (*atoms, *fields) if level not in old.levels]
     parts = [
@@ -79,6 +99,7 @@ def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> Built:
                 "default_level_field": old.default_level_field or next(iter(fields), ""),
                 "crystal_levels": tuple(dict.fromkeys(n for n in (*old.crystal_levels, *crystals) if n)),
                 "auxiliary": tuple(dict.fromkeys(parts)),
+                "properties": (*known, *(fit.config for fit in properties)),
                 "uncertainty": None,  # of other weights
             }
         ),
@@ -86,7 +107,9 @@ def build(config: PretrainConfig, train_sets: list[Sequence[Graph]]) -> Built:
     )
     _check_elements(net, statistics, old.levels)
     fits = normalize(net, statistics, known=old.levels)
-    return Built(net, fits, level_factors(config.balance, net, statistics))
+    with torch.no_grad():
+        apply_property_scales(net, properties)
+    return Built(net, fits, level_factors(config.balance, net, statistics), properties)
 
 
 def _check_elements(net: AtomFieldNet, statistics: Statistics, levels: Sequence[str]) -> None:

@@ -15,9 +15,10 @@ from atomfield.finetune.config import FinetuneConfig
 from atomfield.finetune.extend import extended
 from atomfield.finetune.parts import Parts, split_in_time
 from atomfield.finetune.run import finetune, prepare_network
-from atomfield.finetune.tasks import fit_property, task_of
+from atomfield.finetune.tasks import task_of
 from atomfield.models import checkpoint
 from atomfield.models.network import graphs_to_batch
+from atomfield.pretrain.property_fits import fit_property
 from tests.small import morse_clusters, small_network, waves
 
 SMALL = {"channels": 8, "channels_unnatural": 4, "lmax": 1, "radial_hidden": 8, "head_hidden": 8}

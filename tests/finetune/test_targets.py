@@ -14,10 +14,11 @@ from atomfield.data.quantities import declared_property
 from atomfield.finetune.config import FinetuneConfig
 from atomfield.finetune.parts import Parts
 from atomfield.finetune.run import finetune
-from atomfield.finetune.tasks import fit_property, task_of
+from atomfield.finetune.tasks import task_of
 from atomfield.inference.predict import described
 from atomfield.inference.write import write_predictions
 from atomfield.model import load
+from atomfield.pretrain.property_fits import fit_property
 from tests.small import morse_clusters, waves
 
 SMALL = {"channels": 8, "channels_unnatural": 4, "lmax": 2, "layers": 1, "radial_hidden": 8, "head_hidden": 8}

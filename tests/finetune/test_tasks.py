@@ -12,10 +12,11 @@ from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 from atomfield.data.quantities import scalar_property
 from atomfield.finetune.extend import fit_scales, fresh
-from atomfield.finetune.tasks import fit_property, task_of
+from atomfield.finetune.tasks import task_of
 from atomfield.models.network import graphs_to_batch
 from atomfield.models.sizes import NetworkSize
 from atomfield.pretrain.normalize import Statistics
+from atomfield.pretrain.property_fits import fit_property
 from tests.small import morse_clusters
 
 

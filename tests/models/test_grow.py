@@ -48,3 +48,17 @@ def test_a_property_that_is_defined_anew_starts_anew():
     more = grown(net, net.config.model_copy(update={"properties": (other, PORES)})).eval()
     assert more.property_head.mean_weight[0].abs().max() == 0
     assert torch.equal(more.property_head.sum_weight[1], net.property_head.sum_weight[1])
+
+
+@pytest.mark.parametrize("old", [(GAP,), (GAP, POLAR), ()])
+def test_a_new_property_reads_what_the_old_ones_shared(old):
+    """Also after a network without any, as the shipped models are."""
+    net = _network(*old)
+    bare = grown(net, net.config.model_copy(update={"properties": ()}))
+    fresh = PropertyConfig(name="fresh")
+    for start in (net, bare):
+        more = grown(start, start.config.model_copy(update={"properties": (fresh,)}))
+        for part in ("node", "attention", "mix"):
+            before, after = getattr(net.property_head, part), getattr(more.property_head, part)
+            assert torch.equal(before.weight, after.weight) and torch.equal(before.bias, after.bias), part
+        assert more.property_head.mean_weight.abs().max() == 0

@@ -1,10 +1,13 @@
 """A run that goes on from a published checkpoint: old levels to the bit, new levels beside them, fresh heads where asked."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from atomfield.data.errors import InputError
 from atomfield.data.graph import collate
+from atomfield.data.quantities import declared_property, scalar_property
 from atomfield.models import checkpoint
 from atomfield.models.grow import HEADS, PER_LEVEL
 from atomfield.models.network import graphs_to_batch
@@ -33,7 +36,7 @@ def config_of(folder, **options):
 
 def test_a_data_set_added_later_leaves_old_levels_as_they_were(published):
     net, folder = published
-    new, fits, _ = build(
+    new, fits, *_ = build(
         config_of(folder), [morse_clusters(4), morse_clusters(6, 1, "other"), waves(2, level="sea")]
     )
     new.eval()
@@ -104,3 +107,44 @@ def test_levels_are_balanced_by_their_forces_where_asked():
     )
     assert float(sums[1].detach()) == pytest.approx(10.0 * float(huber.detach().mean(1).sum()), rel=1e-5)
     assert float(sums[0].detach()) != pytest.approx(float(sums[1].detach()), rel=1e-2)
+
+
+def with_properties(count, level="morse"):
+    """Clusters with a number each, and every other one with a vector per atom."""
+    out = []
+    for k, graph in enumerate(morse_clusters(count, 5, level)):
+        extra = {"spread": torch.pdist(graph.positions).mean().double() * 10}
+        own = {"spread": scalar_property("spread", "angstrom")}
+        if k % 2:
+            extra["pull"], own["pull"] = (
+                3 * graph.quantities["forces"].double(),
+                declared_property("pull", "1o/atom"),
+            )
+        out.append(replace(graph, quantities={**graph.quantities, **extra}, properties=own))
+    return out
+
+
+def test_properties_of_the_records_get_rows_in_the_head(published):
+    net, folder = published
+    graphs = with_properties(12)
+    fresh = build(PretrainConfig(streams=({"source": "x"},)), [graphs])
+    assert [p.name for p in fresh.net.config.properties] == ["pull", "spread"]
+    assert [f.config.name for f in fresh.properties] == ["pull", "spread"]
+    values = torch.stack([g.quantities["spread"] for g in graphs])
+    assert float(fresh.net.property_head.scale[1]) == pytest.approx(float(values.std(correction=0)), rel=0.5)
+    batch = graphs_to_batch(fresh.net.config, graphs)
+    sums = loss_sums(fresh.net, fresh.net, batch, Targets("supervised"), LossWeights())
+    assert {"spread", "pull", "energy", "forces"} <= sums.keys()
+    assert 0.05 < float(sums["spread"].detach()) / len(graphs) < 2  # in units of the scale
+    sums["spread"].backward()
+    head = fresh.net.property_head
+    weight = head.mean_weight if fresh.properties[1].config.pooling == "mean" else head.sum_weight
+    assert float(weight.grad[1].abs().max()) > 0
+    unlabelled = build(
+        PretrainConfig(streams=({"source": "x", "objective": "denoise", "noise": 0.1},)), [graphs], []
+    )
+    assert unlabelled.net.config.properties == ()
+    later = build(config_of(folder), [with_properties(8, "other")])
+    assert later.net.config.properties[: len(net.config.properties)] == net.config.properties
+    assert [p.name for p in later.net.config.properties][-2:] == ["pull", "spread"]
+    assert torch.equal(later.net.property_head.mix.weight, net.property_head.mix.weight)
