@@ -94,6 +94,10 @@ def main(arguments: list[str] | None = None) -> int:
         help="with a config: leave out the molecules or crystals of this file, folder or store; may be repeated",
     )  # fmt: skip
     parser.add_argument(
+        "--from", dest="sources", action="append", default=[], metavar="STORE",
+        help="with corpus/molecule_properties: a finished store whose molecules are labelled; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
         "--share", default="0:1", metavar="A:B",
         help="with a config: only this part of the work, 0:0.5 and 0.5:1 make two stores that are together the whole",
     )  # fmt: skip
@@ -101,14 +105,20 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.config is not None:
             order = Order(
-                options.out, options.scale, options.jobs, tuple(options.without), _share(options.share)
+                options.out,
+                options.scale,
+                options.jobs,
+                without=tuple(options.without),
+                sources=tuple(options.sources),
+                share=_share(options.share),
             )
             report = build_corpus(options.config, order)
             print(json.dumps(report, indent=1))
             return 0
-        if options.without:
+        if options.without or options.sources:
             raise InputError(
-                "--without goes with a config, corpus/molecules for example; the starter corpus is fixed"
+                f"--{'without' if options.without else 'from'} goes with a config, corpus/molecules for example; "
+                "the starter corpus is fixed"
             )
         for name in options.only.split(","):
             if is_store(options.out / name):

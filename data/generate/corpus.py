@@ -25,14 +25,15 @@ class Order:
     """What the command line says besides the config.
 
     out: folder of the store. scale: fraction of the full size. jobs: number of processes. without: sources whose molecules or
-    crystals are left out. share: which part of the chunks, as fractions: ``(0, 0.5)`` and ``(0.5, 1)`` make two stores that are
-    together the whole, on two machines for example.
+    crystals are left out. sources: finished stores whose molecules get further labels. share: which part of the chunks, as
+    fractions: ``(0, 0.5)`` and ``(0.5, 1)`` make two stores that are together the whole, on two machines for example.
     """
 
     out: Path
     scale: float = 1.0
     jobs: int = 1
     without: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
     share: tuple[float, float] = (0.0, 1.0)
     progress: bool = True
 
@@ -41,11 +42,21 @@ def build_corpus(name: str, order: Order) -> dict[str, Any]:
     """Make the store of a config and return its report. Raises ``InputError`` for a config or source that is wrong."""
     path = config_path(name)
     content = read_yaml(path)
-    match content.pop("make", None):
+    make = content.pop("make", None)
+    if order.sources and make != "molecule_properties":
+        raise InputError(
+            "--from goes with a config that labels finished molecules, corpus/molecule_properties for example",
+            str(path),
+        )
+    match make:
         case "molecules":
             from .corpus_molecules import MoleculesConfig, build_molecules
 
             return build_molecules(checked(MoleculesConfig, content, path), order)
+        case "molecule_properties":
+            from .molecule_properties import PropertiesConfig, build_properties
+
+            return build_properties(checked(PropertiesConfig, content, path), order)
         case "crystals":
             from .crystal_corpus import CrystalsConfig, build_crystals
 
@@ -55,7 +66,9 @@ def build_corpus(name: str, order: Order) -> dict[str, Any]:
 
             return build_fields(checked(FieldsConfig, content, path), order)
         case other:
-            raise InputError(f"make is {other!r}, expected molecules, crystals or fields", str(path))
+            raise InputError(
+                f"make is {other!r}, expected molecules, molecule_properties, crystals or fields", str(path)
+            )
 
 
 def shared(chunks: Sequence[Chunk], order: Order) -> Sequence[Chunk]:
