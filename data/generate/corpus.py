@@ -61,13 +61,18 @@ def build_corpus(name: str, order: Order) -> dict[str, Any]:
             from .crystal_corpus import CrystalsConfig, build_crystals
 
             return build_crystals(checked(CrystalsConfig, content, path), order)
+        case "crystal_minima":
+            from .crystal_minima import MinimaConfig, build_minima
+
+            return build_minima(checked(MinimaConfig, content, path), order)
         case "fields":
             from .field_corpus import FieldsConfig, build_fields
 
             return build_fields(checked(FieldsConfig, content, path), order)
         case other:
             raise InputError(
-                f"make is {other!r}, expected molecules, molecule_properties, crystals or fields", str(path)
+                f"make is {other!r}, expected molecules, molecule_properties, crystals, crystal_minima or fields",
+                str(path),
             )
 
 

@@ -1,4 +1,7 @@
-"""Structures of the crystal corpus, one random record at a time: what is built, how it is disturbed."""
+"""Structures of the crystal corpus, one random record at a time: what is built (``ideal_...``), how it is disturbed.
+
+``most``: atoms of a solid solution. The corpus of minima takes the ideal ones, small, and relaxes them.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,7 @@ LIKE = (
 )  # fmt: skip
 """Cations of one charge that replace each other in oxides."""
 MAX_ATOMS = 32
+"""Of a supercell before it is disturbed."""
 
 
 def shortest_bond(atoms: Atoms, family: str) -> float:
@@ -57,7 +61,16 @@ def shortest_bond(atoms: Atoms, family: str) -> float:
 
 # ---------------------------------------------------------------------- metals
 def metal(rng: np.random.Generator, volumes: dict[str, float]) -> tuple[str, Atoms]:
-    """An element (1 in 6), an ordered compound (1 in 3) or a random solid solution of two to five elements."""
+    """A disturbed supercell of :func:`ideal_metal`."""
+    name, atoms = ideal_metal(rng, volumes)
+    return name, disturbed_metal(atoms, rng, volumes)
+
+
+def ideal_metal(
+    rng: np.random.Generator, volumes: dict[str, float], most: int = MAX_ATOMS, repeat: bool = True
+) -> tuple[str, Atoms]:
+    """An element (1 in 6), an ordered compound (1 in 3) or a random solid solution of two to five elements; the first two are
+    supercells if ``repeat``."""
     kind = rng.random()
     elements = list(volumes)
     if kind < 1 / 6:
@@ -69,8 +82,8 @@ def metal(rng: np.random.Generator, volumes: dict[str, float]) -> tuple[str, Ato
         atoms = build(name, tuple(map(str, rng.choice(elements, count, replace=False))), volumes)
     else:
         chosen = list(map(str, rng.choice(elements, int(rng.integers(2, 6)), replace=False)))
-        return solution(rng, volumes, chosen)
-    return name, disturbed_metal(_repeated(rng, atoms), rng, volumes)
+        return ideal_solution(rng, volumes, chosen, most)
+    return name, repeated(rng, atoms, most=most) if repeat else atoms
 
 
 def emt_alloy(rng: np.random.Generator) -> tuple[str, Atoms]:
@@ -83,9 +96,17 @@ def emt_alloy(rng: np.random.Generator) -> tuple[str, Atoms]:
 
 
 def solution(rng: np.random.Generator, volumes: dict[str, float], elements: list[str]) -> tuple[str, Atoms]:
+    """A disturbed :func:`ideal_solution`."""
+    name, atoms = ideal_solution(rng, volumes, elements)
+    return name, disturbed_metal(atoms, rng, volumes)
+
+
+def ideal_solution(
+    rng: np.random.Generator, volumes: dict[str, float], elements: list[str], most: int = MAX_ATOMS
+) -> tuple[str, Atoms]:
     """Random shares of ``elements`` on the sites of fcc, bcc or hcp; a part in blocks, as if it had separated."""
     name = str(rng.choice(["fcc", "bcc", "hcp"]))
-    atoms = _repeated(rng, build(name, (elements[0],), volumes), least=8)
+    atoms = repeated(rng, build(name, (elements[0],), volumes), least=8, most=most)
     shares = rng.dirichlet(np.full(len(elements), 0.8))
     counts = rng.multinomial(len(atoms), shares)
     symbols = [s for s, n in zip(elements, counts, strict=True) for _ in range(n)]
@@ -98,7 +119,7 @@ def solution(rng: np.random.Generator, volumes: dict[str, float], elements: list
     swelling = PROTOTYPES[name][3]
     volume = swelling * sum(volumes[s] for s in symbols)
     atoms.set_cell(atoms.cell.array * (volume / atoms.get_volume()) ** (1 / 3), scale_atoms=True)
-    return f"{name}-solution", disturbed_metal(atoms, rng, volumes)
+    return f"{name}-solution", atoms
 
 
 def disturbed_metal(atoms: Atoms, rng: np.random.Generator, volumes: dict[str, float]) -> Atoms:
@@ -143,17 +164,8 @@ def _open_surface(atoms: Atoms, rng: np.random.Generator) -> None:
 
 # ---------------------------------------------------------------------- ions, bonds, rare gases
 def halide(rng: np.random.Generator) -> tuple[str, Atoms]:
-    """Alkali halides, most of them solid solutions, on the sites of rock salt, caesium chloride and less common structures."""
-    name = str(
-        rng.choice(["rocksalt", "B2", "zincblende", "wurtzite", "nickeline"], p=[0.5, 0.25, 0.1, 0.08, 0.07])
-    )
-    sides = []
-    for sign, most in ((1, 3), (-1, 3)):
-        ions = [s for s in IONIC_RADII if HALIDES[s][0] * sign > 0]
-        sides.append(list(map(str, rng.choice(ions, int(rng.integers(1, most + 1)), replace=False))))
-    atoms = _binary(
-        rng, name, sides, IONIC_RADII, {"rocksalt": 1.0, "B2": 1.03, "nickeline": 1.0}.get(name, 0.94)
-    )
+    """A disturbed :func:`ideal_halide`, also with vacancies."""
+    name, atoms = ideal_halide(rng)
     if len(atoms) >= 12 and rng.random() < 0.2:  # a pair of vacancies
         plus = [k for k, s in enumerate(atoms.get_chemical_symbols()) if HALIDES[s][0] > 0]
         minus = [k for k in range(len(atoms)) if k not in plus]
@@ -162,36 +174,65 @@ def halide(rng: np.random.Generator) -> tuple[str, Atoms]:
     return name, _shaken(atoms, rng, (0.86, 1.2), (0.03, 0.3))
 
 
+def ideal_halide(rng: np.random.Generator, most: int = MAX_ATOMS) -> tuple[str, Atoms]:
+    """Alkali halides, most of them solid solutions, on the sites of rock salt, caesium chloride and less common structures."""
+    name = str(
+        rng.choice(["rocksalt", "B2", "zincblende", "wurtzite", "nickeline"], p=[0.5, 0.25, 0.1, 0.08, 0.07])
+    )
+    sides = []
+    for sign in (1, -1):
+        ions = [s for s in IONIC_RADII if HALIDES[s][0] * sign > 0]
+        sides.append(list(map(str, rng.choice(ions, int(rng.integers(1, 4)), replace=False))))
+    shrink = {"rocksalt": 1.0, "B2": 1.03, "nickeline": 1.0}.get(name, 0.94)
+    return name, _binary(rng, name, sides, IONIC_RADII, shrink, most)
+
+
 def chalcogenide(rng: np.random.Generator) -> tuple[str, Atoms]:
-    """Zn, Cd, Hg with S, Se, Te: solid solutions in zincblende and wurtzite, also with vacancies."""
-    name = str(rng.choice(["zincblende", "wurtzite"], p=[0.7, 0.3]))
-    sides = [
-        list(map(str, rng.choice(list(side), int(rng.integers(1, 4)), replace=False)))
-        for side in (("Zn", "Cd", "Hg"), ("S", "Se", "Te"))
-    ]
-    atoms = _binary(rng, name, sides, COVALENT_RADII, 1.0)
+    """A disturbed :func:`ideal_chalcogenide`, also with vacancies."""
+    name, atoms = ideal_chalcogenide(rng)
     if len(atoms) >= 12 and rng.random() < 0.2:
         keep = len(atoms) - int(rng.integers(1, 3))
         atoms = atoms[sorted(rng.choice(len(atoms), keep, replace=False))]
     return name, _shaken(atoms, rng, (0.88, 1.15), (0.02, 0.25))
 
 
+def ideal_chalcogenide(rng: np.random.Generator, most: int = MAX_ATOMS) -> tuple[str, Atoms]:
+    """Zn, Cd, Hg with S, Se, Te: solid solutions in zincblende and wurtzite."""
+    name = str(rng.choice(["zincblende", "wurtzite"], p=[0.7, 0.3]))
+    sides = [
+        list(map(str, rng.choice(list(side), int(rng.integers(1, 4)), replace=False)))
+        for side in (("Zn", "Cd", "Hg"), ("S", "Se", "Te"))
+    ]
+    return name, _binary(rng, name, sides, COVALENT_RADII, 1.0, most)
+
+
 def rare_gas(rng: np.random.Generator) -> tuple[str, Atoms]:
+    """A disturbed :func:`ideal_rare_gas`."""
+    name, atoms = ideal_rare_gas(rng)
+    return name, _shaken(atoms, rng, (0.85, 1.25), (0.03, 0.3))
+
+
+def ideal_rare_gas(rng: np.random.Generator, most: int = MAX_ATOMS) -> tuple[str, Atoms]:
     """Argon, krypton, xenon and their mixtures, close-packed."""
     gases = [s for s in RARE_GASES if s in ATOMIC_SPACING]
     chosen = list(map(str, rng.choice(gases, int(rng.integers(1, 4)), replace=False)))
     volumes = {s: d**3 * 0.5**0.5 for s, d in ATOMIC_SPACING.items()}
     name = str(rng.choice(["fcc", "hcp"]))
-    atoms = _repeated(rng, build(name, (chosen[0],), volumes), least=2)
+    atoms = repeated(rng, build(name, (chosen[0],), volumes), least=2, most=most)
     symbols = list(map(str, rng.choice(chosen, len(atoms))))
     atoms.set_chemical_symbols(symbols)
     volume = sum(volumes[s] for s in symbols)
     atoms.set_cell(atoms.cell.array * (volume / atoms.get_volume()) ** (1 / 3), scale_atoms=True)
-    return name, _shaken(atoms, rng, (0.85, 1.25), (0.03, 0.3))
+    return name, atoms
 
 
 def _binary(
-    rng: np.random.Generator, name: str, sides: list[list[str]], radii: dict[str, float], shrink: float
+    rng: np.random.Generator,
+    name: str,
+    sides: list[list[str]],
+    radii: dict[str, float],
+    shrink: float,
+    most: int,
 ) -> Atoms:
     """A supercell of a structure of two sublattices, each filled at random from one of ``sides``; the bond is the sum of the
     mean radii times ``shrink``."""
@@ -214,7 +255,7 @@ def _binary(
             cell = np.array([[a, 0, 0], [-a / 2, a * 0.75**0.5, 0], [0, 0, a * (8 / 3) ** 0.5]])
             sites = [(0, 0, 0), (0, 0, 0.5), (1 / 3, 2 / 3, 0.25), (2 / 3, 1 / 3, 0.75)]
             atoms = Structure("NaNaClCl", scaled_positions=sites, cell=cell, pbc=True)
-    atoms = _repeated(rng, atoms, least=4)
+    atoms = repeated(rng, atoms, least=4, most=most)
     first = np.array([s == "Na" for s in atoms.get_chemical_symbols()])
     symbols = np.empty(len(atoms), dtype=object)
     for mask, side in ((first, sides[0]), (~first, sides[1])):
@@ -252,17 +293,22 @@ def oxide(relaxed: Atoms, rng: np.random.Generator, perfect: bool) -> Atoms:
         atoms = relaxed.copy()
         snap(atoms)
         return atoms
-    atoms = _repeated(rng, relaxed, least=4)
+    atoms = repeated(rng, relaxed, least=4)
     if rng.random() < 0.6:
-        share = rng.uniform(0.1, 0.7)
-        symbols = [_like(s, rng) if rng.random() < share else s for s in atoms.get_chemical_symbols()]
-        before = sum(OXIDES[s][3] for s in atoms.get_chemical_symbols() if s != "O")
-        after = sum(OXIDES[s][3] for s in symbols if s != "O")
-        atoms.set_chemical_symbols(symbols)
-        atoms.set_cell(atoms.cell.array * (1 + 0.5 * (after / before - 1)), scale_atoms=True)
+        replace_cations(atoms, rng)
     if len(atoms) >= 14 and rng.random() < 0.2:
         atoms = _without_unit(atoms, rng)
     return _shaken(atoms, rng, (0.88, 1.15), (0.02, 0.22))
+
+
+def replace_cations(atoms: Atoms, rng: np.random.Generator) -> None:
+    """Some cations of an oxide become like ones, and the cell takes their size, in place."""
+    share = rng.uniform(0.1, 0.7)
+    symbols = [_like(s, rng) if rng.random() < share else s for s in atoms.get_chemical_symbols()]
+    before = sum(OXIDES[s][3] for s in atoms.get_chemical_symbols() if s != "O")
+    after = sum(OXIDES[s][3] for s in symbols if s != "O")
+    atoms.set_chemical_symbols(symbols)
+    atoms.set_cell(atoms.cell.array * (1 + 0.5 * (after / before - 1)), scale_atoms=True)
 
 
 def _like(symbol: str, rng: np.random.Generator) -> str:
@@ -284,12 +330,12 @@ def _without_unit(atoms: Atoms, rng: np.random.Generator) -> Atoms:
 
 
 # ---------------------------------------------------------------------- what they share
-def _repeated(rng: np.random.Generator, atoms: Atoms, least: int = 1) -> Atoms:
-    """A random supercell of ``least`` to ``MAX_ATOMS`` atoms (or the cell itself), atoms in random order."""
+def repeated(rng: np.random.Generator, atoms: Atoms, least: int = 1, most: int = MAX_ATOMS) -> Atoms:
+    """A random supercell of ``least`` to ``most`` atoms (or the cell itself), atoms in random order."""
     options = [
         (i, j, k)
         for i in (1, 2, 3, 4) for j in (1, 2, 3, 4) for k in (1, 2, 3, 4)
-        if least <= i * j * k * len(atoms) <= MAX_ATOMS
+        if least <= i * j * k * len(atoms) <= most
     ]  # fmt: skip
     atoms = atoms * options[int(rng.integers(len(options)))] if options else atoms.copy()
     return atoms[rng.permutation(len(atoms))]

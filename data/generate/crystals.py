@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -144,9 +144,11 @@ def pressure(atoms: Atoms, factor: float) -> float:
     return -float(np.trace(scaled.get_stress(voigt=False))) / 3
 
 
-def bulk_modulus(atoms: Atoms, step: float = 0.005) -> float:
+def bulk_modulus(
+    atoms: Atoms, step: float = 0.005, pressure: Callable[[Atoms, float], float] = pressure
+) -> float:
     """``-V dP/dV`` at the crystal's own volume in GPa, by central differences of the pressure, fractional coordinates
-    fixed (``step`` is relative to the volume)."""
+    fixed (``step`` is relative to the volume). ``pressure``: as :func:`pressure`, that of effective medium theory by default."""
     return -(pressure(atoms, 1 + step) - pressure(atoms, 1 - step)) / (2 * step) * GPA
 
 

@@ -9,13 +9,12 @@ ions and of everything else from the atoms; oxides of partial charges have none 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .crystals import GPA
+from .crystals import bulk_modulus
 from .oxides import build as build_oxide
-from .potentials import Potential, label_all, potential, relax
+from .potentials import label_all, potential, pressure, relax
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -170,20 +169,10 @@ def check(row: Published) -> dict[str, Any]:
         passed = passed and abs(deviation) < ENERGY
     if row.modulus is not None:
         found |= {
-            "bulk_modulus_GPa": round(bulk_modulus(atoms, chosen), 1),
+            "bulk_modulus_GPa": round(bulk_modulus(atoms, 0.009, partial(pressure, chosen)), 1),
             "published_bulk_modulus_GPa": row.modulus,
         }
     return found | {"passed": bool(passed)}
-
-
-def bulk_modulus(atoms: Atoms, chosen: Potential, step: float = 0.003) -> float:
-    """``-V dP/dV`` in GPa by central differences of the pressure, fractional coordinates fixed."""
-    scaled = []
-    for factor in (1 + step, 1 - step):
-        scaled.append(atoms.copy())
-        scaled[-1].set_cell(atoms.cell.array * factor, scale_atoms=True)
-    up, down = (float(np.trace(x.stress)) / 3 for x in label_all(chosen, scaled))
-    return (up - down) / (6 * step) * GPA
 
 
 def _built(row: Published) -> Atoms:
