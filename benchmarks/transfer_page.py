@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cells import Cell
 from page_text import table, wrapped
-from transfer_results import EVERY, OWN, SCRATCH, Results, collect, median_ratio, summary, verdict
+from transfer_results import EVERY, OWN, ROWS, SHIPPED, Results, collect, median_ratio, summary, verdict
 from transfer_tasks import TASKS, WORLDS, TransferTask
 
 from atomfield.finetune.strategy import RATES
@@ -62,22 +62,17 @@ def errors_table(results: Results, samples: str) -> list[str]:
             v["trivial"] for (_, t, n, _), v in results.values.items() if (t, n) == (task.name, samples)
         ]
         row = [f"{task.name}, {task.unit}", number(statistics.median(trivial)) if trivial else ""]
-        row += [spread(results.errors(r, task.name, samples)) for r in (SCRATCH, OWN, EVERY)]
-        for start in (OWN, EVERY):
+        row += [spread(results.errors(r, task.name, samples)) for r in ROWS]
+        for start in ROWS[1:]:
             ratio = median_ratio(results, start, task.name, samples)
             row.append("" if ratio is None else f"{ratio:.2f}")
         rows.append(row)
-    return table(
-        ("task", "trivial", "scratch", "own world", "all worlds", "own / scratch", "all / scratch"), rows
-    )
+    return table(("task", "trivial", *ROWS, "own / scratch", "all / scratch", "shipped / scratch"), rows)
 
 
 def times_table(results: Results, samples: str) -> list[str]:
-    rows = [
-        [t.name, *(steps_text(results.times(r, t.name, samples)) for r in (SCRATCH, OWN, EVERY))]
-        for t in TASKS
-    ]
-    return table(("task", "scratch", "own world", "all worlds"), rows)
+    rows = [[t.name, *(steps_text(results.times(r, t.name, samples)) for r in ROWS)] for t in TASKS]
+    return table(("task", *ROWS), rows)
 
 
 def worlds_table(results: Results, samples: str) -> list[str]:
@@ -92,7 +87,7 @@ def starts_of(results: Results) -> list[str]:
     """The weights that each row started from, by their hash; more than one is a table of mixed origin, and says so."""
     lines = []
     worlds = {t.name: t.world for t in TASKS}
-    for row, world in [(OWN, w) for w in WORLDS] + [(EVERY, "")]:
+    for row, world in [*((OWN, w) for w in WORLDS), (EVERY, ""), (SHIPPED, "")]:
         found = {
             v["start"] for (r, t, _, _), v in results.values.items() if r == row and world in ("", worlds[t])
         }
@@ -177,9 +172,9 @@ def opening(results: Results, steps: int) -> list[str]:
         f"The second command makes this page. {results.finished} of {results.wanted} cells are finished, {results.failed} "
         "failed.",
         "",
-        f"Three starts of the same network are finetuned on the same records for {steps} steps, the same compute: random weights "
-        "(scratch), a checkpoint pretrained on the task's own world (molecules, crystals or fields), and one pretrained "
-        "on all three. No record of a task was in pretraining, not even one to train on. Test records never train and "
+        f"Four starts of the same network are finetuned on the same records for {steps} steps, the same compute: random weights "
+        "(scratch), a checkpoint pretrained on the task's own world (molecules, crystals or fields), one pretrained on "
+        "all three for as many steps, and the shipped model, which went on from that one. No record of a task was in pretraining, not even one to train on. Test records never train and "
         "are the same for all; validation records (a fifth of the training samples, ten at least) are those of the seed. "
         f"{costs(results)}",
     ]  # fmt: skip
@@ -196,7 +191,8 @@ def first_sections(results: Results, samples: str) -> list[str]:
         "",
         *errors_table(results, samples),
         "",
-        f"- **All worlds against scratch: {summary(results, EVERY, samples)}.**",
+        f"- **The shipped model against scratch: {summary(results, SHIPPED, samples)}.**",
+        f"- All worlds against scratch: {summary(results, EVERY, samples)}.",
         f"- Own world against scratch: {summary(results, OWN, samples)}.",
         "",
         *picture(results, "Errors relative to training from scratch", "transfer_ratios.png"),
@@ -227,7 +223,7 @@ def curve_section(results: Results, samples: Sequence[str]) -> list[str]:
     for n in samples[1:]:
         if results.has(n):
             lines += [f"### {n} samples", "", *errors_table(results, n), ""]
-            lines += [f"All worlds against scratch: {summary(results, EVERY, n)}.", ""]
+            lines += [f"The shipped model against scratch: {summary(results, SHIPPED, n)}.", ""]
     absent = [n for n in samples[1:] if not results.has(n)]
     return [*lines, f"Not run: the tasks with {' or '.join(absent)} samples.", ""] if absent else lines
 

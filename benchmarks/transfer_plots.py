@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transfer_results import EVERY, OWN, SCRATCH, Results
+from transfer_results import EVERY, OWN, SCRATCH, SHIPPED, Results
 from transfer_tasks import TASKS, WORLDS
 
-from atomfield.finetune.plots import BLUE, GREY, ORANGE, new_figure, plain, png
+from atomfield.finetune.plots import BLUE, GREEN, GREY, ORANGE, new_figure, plain, png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 STYLES = {
     SCRATCH: (GREY, "s", "from scratch"),
     OWN: (ORANGE, "D", "pretrained on its own world"),
-    EVERY: (BLUE, "o", "pretrained on all worlds"),
+    EVERY: (GREEN, "^", "pretrained on all worlds"),
+    SHIPPED: (BLUE, "o", "the shipped model"),
 }
 GAP = 0.45
 """Between worlds, in rows."""
@@ -37,7 +38,7 @@ def draw_ratios(results: Results, samples: str) -> Figure:
     plain(axis)
     places = {t.name: -(k + GAP * WORLDS.index(t.world)) for k, t in enumerate(TASKS)}
     shown: list[float] = [1.0]
-    for row, shift in ((OWN, 0.16), (EVERY, -0.16)):
+    for row, shift in ((OWN, 0.24), (EVERY, 0.0), (SHIPPED, -0.24)):
         colour, marker, label = STYLES[row]
         for task in TASKS:
             ratios = results.ratios(row, task.name, samples)
@@ -77,7 +78,7 @@ def draw_ratios(results: Results, samples: str) -> Figure:
     )
     if axis.get_legend_handles_labels()[0]:
         figure.legend(
-            *axis.get_legend_handles_labels(), loc="outside upper left", ncols=2, fontsize=9, frameon=False
+            *axis.get_legend_handles_labels(), loc="outside upper left", ncols=3, fontsize=9, frameon=False
         )
     return figure
 

@@ -17,7 +17,8 @@ from typing import Any
 from cells import Cell, read, state
 from transfer_tasks import TASKS
 
-SCRATCH, OWN, EVERY = "scratch", "own world", "all worlds"
+SCRATCH, OWN, EVERY, SHIPPED = "scratch", "own world", "all worlds", "shipped"
+ROWS = (SCRATCH, OWN, EVERY, SHIPPED)
 Values = Mapping[str, Any]
 
 

@@ -1,4 +1,5 @@
-"""Does pretraining pay? Nine downstream tasks from scratch, from a checkpoint of the task's world, and from one of all worlds.
+"""Does pretraining pay? Nine downstream tasks from scratch, from a checkpoint of the task's world, from one of all worlds, and from
+the shipped model.
 
     python benchmarks/transfer.py data --data DIR --cache runs/transfer/data
     python benchmarks/table.py transfer --checkpoints CKPTS [--cache runs/transfer/data] [--steps 400] [--samples 50,10,200,all]
@@ -19,11 +20,10 @@ from cells import Cell
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from transfer_cell import SETTINGS, chosen, finetuning
-from transfer_results import EVERY, OWN, SCRATCH, trials
+from transfer_results import OWN, ROWS, SCRATCH, SHIPPED, trials
 from transfer_tasks import ALL, TASKS, TransferTask
 
 HERE = Path(__file__).parents[1]
-ROWS = (SCRATCH, OWN, EVERY)
 TOO_FEW = {("silicon", 200)}
 """Tasks whose pool is smaller."""
 METRICS = {
@@ -48,8 +48,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def start_of(row: str, task: TransferTask, checkpoints: Path) -> str:
-    if row == SCRATCH:
-        return "scratch"
+    if row in (SCRATCH, SHIPPED):
+        return {SCRATCH: "scratch", SHIPPED: "atomfield-s"}[row]
     return str((checkpoints / (task.world if row == OWN else "all")).absolute())
 
 

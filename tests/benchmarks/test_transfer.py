@@ -123,7 +123,7 @@ def test_cells_can_be_run():
     tasks = {t.name: t for t in importlib.import_module("transfer_tasks").TASKS}
     assert {t.world: 3 for t in tasks.values()} == {"molecules": 3, "crystals": 3, "fields": 3}
     first = [c for c in cells if c.column.endswith(", 50")]
-    assert len(first) == 9 * 3 * 3 and all(c.stage == 0 for c in first)
+    assert len(first) == 9 * 4 * 3 and all(c.stage == 0 for c in first)
     assert not any(c.column == "silicon, 200" for c in cells)
     assert len({c.name for c in cells}) == len(cells)
     settings_of = importlib.import_module("transfer").settings_of
@@ -136,6 +136,7 @@ def test_cells_can_be_run():
                 "scratch": "scratch",
                 "own world": tasks[given["--task"]].world,
                 "all worlds": "all",
+                "shipped": "atomfield-s",
             }[cell.row]
         )
         FinetuneConfig.model_validate(
@@ -173,7 +174,7 @@ def filled(tmp_path: Path):
 def test_arithmetic(tmp_path):
     found = importlib.import_module("transfer_results")
     results = found.collect(filled(tmp_path), tmp_path)
-    assert results.finished == 12 and results.wanted == 9 * 3 * 2 + 9 * 3
+    assert results.finished == 12 and results.wanted == 9 * 4 * 2 + 9 * 4
     assert results.ratios("all worlds", "ethanol", "50") == [0.25, 0.5]
     assert found.median_ratio(results, "all worlds", "ethanol", "50") == 0.375
     assert found.summary(results, "all worlds", "50").startswith("lower in 1 of 2 tasks, median INCREASE 44%")
@@ -199,10 +200,10 @@ def written(cells, folder: Path) -> tuple[str, Path]:
 def test_page_says_what_is_missing(tmp_path):
     """Also that the picture of ratios is drawn with most cells missing, and that of one number of samples is not."""
     text, docs = written(filled(tmp_path), tmp_path)
-    assert "12 of 81 cells are finished" in text
+    assert "12 of 108 cells are finished" in text
     assert "2 of 9 tasks are measured" in text
-    assert "| 3BPA, meV/Å | 4 | 1 (1 to 1) | 0.75 (0.5 to 1) | 2.5 (2 to 3) | 0.75 | 2.50 |" in text
-    assert "| 3BPA | 60 | 60 | not reached |" in text
+    assert "| 3BPA, meV/Å | 4 | 1 (1 to 1) | 0.75 (0.5 to 1) | 2.5 (2 to 3) |  | 0.75 | 2.50 |  |" in text
+    assert "| 3BPA | 60 | 60 | not reached |  |" in text
     assert "| ethanol, 3BPA, silicon | scratch | `learning_rate=8e-3` | 3 on 3BPA |" in text
     assert (
         "| ethanol, 3BPA, silicon | pretrained | defaults (strategy=full,learning_rate=0.002) | none |"
