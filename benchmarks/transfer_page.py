@@ -174,9 +174,9 @@ def opening(results: Results, steps: int) -> list[str]:
         "",
         f"Four starts of the same network are finetuned on the same records for {steps} steps, the same compute: random weights "
         "(scratch), a checkpoint pretrained on the task's own world (molecules, crystals or fields), one pretrained on "
-        "all three for as many steps, and the shipped model, which went on from that one. No record of a task was in pretraining, not even one to train on. Test records never train and "
-        "are the same for all; validation records (a fifth of the training samples, ten at least) are those of the seed. "
-        f"{costs(results)}",
+        "all three for as many steps, and the shipped model, which went on from that one. No record of a task was in "
+        "pretraining, not even one to train on. Test records never train and are the same for all; validation records (a "
+        f"fifth of the training samples, ten at least) are those of the seed. {costs(results)}",
     ]  # fmt: skip
 
 

@@ -1,5 +1,5 @@
-"""Does pretraining pay? Nine downstream tasks from scratch, from a checkpoint of the task's world, from one of all worlds, and from
-the shipped model.
+"""Does pretraining pay? Nine downstream tasks from scratch, from a checkpoint of the task's world, from one of all worlds, and
+from the shipped model.
 
     python benchmarks/transfer.py data --data DIR --cache runs/transfer/data
     python benchmarks/table.py transfer --checkpoints CKPTS [--cache runs/transfer/data] [--steps 400] [--samples 50,10,200,all]
