@@ -10,9 +10,9 @@ from transfer_tasks import TransferTask
 
 SCRIPT = Path(__file__).with_name("transfer.py")
 SETTINGS: dict[tuple[str, str], str] = {
+    ("pretrained", "surface"): "learning_rate=4e-3",
     ("pretrained", "property"): "strategy=full,learning_rate=4e-3",
     ("pretrained", "evolution"): "learning_rate=4e-3",
-    ("scratch", "surface"): "learning_rate=8e-3",
     ("scratch", "property"): "learning_rate=8e-3",
     ("scratch", "evolution"): "learning_rate=8e-3",
 }

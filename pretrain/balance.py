@@ -50,7 +50,7 @@ def terms_of(objective: Objective, weights: LossWeights) -> list[tuple[str, floa
     """Names and weights of the terms that an objective may have."""
     match objective:
         case "supervised":
-            names = ("energy", "forces", "stress", "dipole", "charges")
+            names = ("energy", "forces", "stress", "dipole", "charges", "property")
             return [(name, getattr(weights, name)) for name in names]
         case "denoise":
             return [("noise", weights.noise)]
