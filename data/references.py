@@ -114,6 +114,28 @@ def fit_level(level: str, counts: np.ndarray, energies: np.ndarray) -> Reference
     return fit
 
 
+def fit_new_elements(old: np.ndarray, counts: np.ndarray, energies: np.ndarray) -> dict[int, float]:
+    """References of elements that the table ``old [119]`` lacks (zeros), the others kept: least squares per atom of what these
+    leave over the records that have a new one; from single atoms where there are any."""
+    new = np.flatnonzero((counts.sum(0) > 0) & (old == 0))
+    if not len(new):
+        return {}
+    rows = counts[:, new].sum(1) > 0
+    counts, rest = counts[rows], energies[rows] - counts[rows] @ old
+    atoms = counts.sum(1)
+    table: dict[int, float] = {}
+    for z in new.tolist():
+        alone = (atoms == 1) & (counts[:, z] == 1)
+        if alone.any():
+            table[z] = float(rest[alone].min())
+    rest = rest - counts[:, list(table)] @ np.array(list(table.values())) if table else rest
+    free = [z for z in new.tolist() if z not in table]
+    if free:
+        found = np.linalg.lstsq(counts[:, free] / atoms[:, None], rest / atoms, rcond=1e-10)[0]
+        table |= dict(zip(free, found.tolist(), strict=True))
+    return dict(sorted(table.items()))
+
+
 def _undetermined(design: np.ndarray, elements: np.ndarray) -> tuple[int, ...]:
     """Elements that take part in a direction which no record shows."""
     # of the triangular factor: the design itself would ask for a matrix of records times records

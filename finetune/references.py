@@ -15,7 +15,7 @@ import torch
 from ase.data import chemical_symbols
 
 from atomfield.data.errors import InputError
-from atomfield.data.references import NUM_SPECIES, WORST_RESIDUAL, ReferenceFit
+from atomfield.data.references import NUM_SPECIES, WORST_RESIDUAL, ReferenceFit, fit_new_elements
 from atomfield.models.network import AtomFieldNet
 from atomfield.pretrain.normalize import Statistics, fit_references
 
@@ -94,14 +94,8 @@ def _carried(
 ) -> ReferenceFit:
     """The references of ``source``, and fits of what is left for elements that it lacks."""
     present = np.flatnonzero(counts.sum(0))
-    new = [z for z in present.tolist() if old[z] == 0]
-    rest = energies - counts @ old
-    table = {int(z): float(old[z]) for z in present if old[z] != 0}
-    if new:
-        atoms = counts.sum(1, keepdims=True)
-        solution = np.linalg.lstsq(counts[:, new] / atoms, rest / atoms[:, 0], rcond=1e-10)[0]
-        rest = rest - counts[:, new] @ solution
-        table |= dict(zip(new, solution.tolist(), strict=True))
+    table = {int(z): float(old[z]) for z in present if old[z] != 0} | fit_new_elements(old, counts, energies)
+    rest = energies - counts[:, list(table)] @ np.array(list(table.values()))
     left = _rms_per_atom(rest, counts, np.ones(len(rest), dtype=bool))
     if left > WORST_RESIDUAL:
         raise InputError(

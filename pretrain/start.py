@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from ase.data import chemical_symbols
 
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
+from atomfield.data.references import WORST_RESIDUAL, fit_new_elements
 from atomfield.models import checkpoint
 from atomfield.models.config import NetworkConfig
 from atomfield.models.grow import grown
@@ -105,27 +107,38 @@ def build(
         ),
         fresh_heads=config.fresh_heads,
     )
-    _check_elements(net, statistics, old.levels)
-    fits = normalize(net, statistics, known=old.levels)
+    fits = _new_elements(net, statistics, old.levels) + normalize(net, statistics, known=old.levels)
     with torch.no_grad():
         apply_property_scales(net, properties)
     return Built(net, fits, level_factors(config.balance, net, statistics), properties)
 
 
-def _check_elements(net: AtomFieldNet, statistics: Statistics, levels: Sequence[str]) -> None:
-    """Levels of the checkpoint keep their references, so that their records may have no other elements."""
-    from ase.data import chemical_symbols
-
-    for level, counts in statistics.counts.items():
-        if level not in levels:
+def _new_elements(net: AtomFieldNet, statistics: Statistics, levels: Sequence[str]) -> list[ReferenceFit]:
+    """Levels of the checkpoint keep their references; elements that their new records bring get theirs beside them."""
+    fits = []
+    for level in levels:
+        if level not in statistics.counts:
             continue
-        seen = np.flatnonzero(np.sum(counts, axis=0))
-        missing = [n for n in seen.tolist() if float(net.atom_head.reference[levels.index(level), n]) == 0.0]
-        if missing:
+        counts = np.array(statistics.counts[level], dtype=np.float64)
+        energies = np.array(statistics.energies[level])
+        row = net.atom_head.reference[levels.index(level)]
+        new = fit_new_elements(row.double().cpu().numpy(), counts, energies)
+        if not new:
+            continue
+        with torch.no_grad():
+            row[list(new)] = torch.tensor(list(new.values()), dtype=row.dtype)
+        have = counts[:, list(new)].sum(1) > 0
+        left = (energies[have] - counts[have] @ row.double().cpu().numpy()) / counts[have].sum(1)
+        residual = float(np.sqrt(np.mean(left**2)))
+        if residual > WORST_RESIDUAL:
+            names = ", ".join(chemical_symbols[z] for z in new)
             raise InputError(
-                f"level {level!r} of the checkpoint has no reference energy of {chemical_symbols[missing[0]]}, which the "
-                "records have; give these records a level of their own"
+                f"records of level {level!r} with {names}, which the checkpoint does not know, lie {residual:.1f} eV per atom "
+                f"(RMS) off its references, expected below {WORST_RESIDUAL:g}: these energies have another zero; give these "
+                "records a level of their own"
             )
+        fits.append(ReferenceFit(level, new, residual, int(have.sum())))
+    return fits
 
 
 def _check_size(config: PretrainConfig, found: NetworkConfig) -> None:

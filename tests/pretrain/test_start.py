@@ -70,11 +70,33 @@ def test_what_does_not_fit_the_checkpoint_is_refused(published):
     with pytest.raises(InputError, match="network.channels is 32 and the checkpoint's 8"):
         build(config_of(folder, network="s"), [morse_clusters(2)])
     graphs = morse_clusters(2)
-    graphs[0].species[1] = 9
-    with pytest.raises(InputError, match="level 'morse' of the checkpoint has no reference energy of F"):
+    for graph, shift in zip(graphs, (4000, -4000), strict=True):
+        graph.species[1] = 9
+        graph.quantities["energy"] += shift
+    with pytest.raises(
+        InputError, match="level 'morse' with F, which the checkpoint does not know, lie .* eV per atom"
+    ):
         build(config_of(folder), [graphs])
     with pytest.raises(ValueError, match="fresh_heads is true without start"):
         PretrainConfig(streams=({"source": "x"},), fresh_heads=True)
+
+
+def test_a_known_level_meets_new_elements(published):
+    """Their references are fitted beside those that it has, which stay."""
+    net, folder = published
+    graphs = morse_clusters(6)
+    for graph in graphs[:3]:
+        graph.species[1] = 9
+        graph.quantities["energy"] += 2.5
+    new, fits, *_ = build(config_of(folder), [graphs])
+    row = new.atom_head.reference[0]
+    assert torch.equal(row[[1, 6]], net.atom_head.reference[0, [1, 6]])
+    assert [(f.level, list(f.energies), f.num_records) for f in fits] == [("morse", [9], 3)]
+    left = [float(g.quantities["energy"] - row[g.species].sum()) for g in graphs]
+    assert sum(left[:3]) / 3 == pytest.approx(
+        0.0, abs=1e-6
+    )  # of the new element alone, so it takes their mean
+    assert float(row[9]) == fits[0].energies[9] != 0
 
 
 def test_levels_are_balanced_by_their_forces_where_asked():
