@@ -125,6 +125,8 @@ def _one_line(error: Exception, given: Sequence[str]) -> str | None:
             error.filename
         ):
             return f"{error.filename}: {(error.strerror or type(error).__name__).lower()}"
+        case FileExistsError() if error.filename:
+            return f"{error.filename}: is a file, expected a folder or a name that is free"
         case ModuleNotFoundError() if (module := (error.name or "").split(".")[0]) in EXTRAS:
             return f"this needs {module}, which is not installed: pip install 'atomfield[{EXTRAS[module]}]'"
         case _ClickException():

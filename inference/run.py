@@ -66,14 +66,16 @@ def check_solid(atoms: Atoms, why: str) -> None:
     """Periodic in three directions; ``why`` opens the message."""
     if not atoms.pbc.all():
         raise InputError(
-            f"{why} needs a structure that is periodic in three directions, found pbc {atoms.pbc.tolist()}"
+            f"for {why}: expected a structure that is periodic in three directions, found pbc {atoms.pbc.tolist()}"
         )
 
 
 def check_molecule(atoms: Atoms, why: str) -> None:
     """Not periodic at all."""
     if atoms.pbc.any():
-        raise InputError(f"{why} needs a structure that is not periodic, found pbc {atoms.pbc.tolist()}")
+        raise InputError(
+            f"for {why}: expected a structure that is not periodic, found pbc {atoms.pbc.tolist()}"
+        )
 
 
 def positive(name: str, value: float) -> None:

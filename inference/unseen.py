@@ -22,6 +22,8 @@ def seen_elements(net: AtomFieldNet, level: str = "") -> Tensor | None:
     name = level or net.config.default_level_atoms
     if name not in net.config.levels:
         known = ", ".join(net.config.levels) or "none"
+        if level and net.config.default_level_atoms:
+            raise InputError(f"level {level!r} is unknown to this model, expected one of {known}")
         raise InputError(
             f"this model has not seen atoms: no level of theory stands for them (its levels: {known}); take another checkpoint"
         )

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atomfield.data.errors import InputError
+
 from .progress import counted
 from .run import check_atoms, check_molecule, positive
 
@@ -102,6 +104,8 @@ def vibrations(
     check_molecule(atoms, "vibrations (of a crystal: phonons)")
     positive("distance", distance)
     count = len(atoms)
+    if count < 2:
+        raise InputError("the structure is a single atom, which has no vibrations; expected a molecule")
     remarks = []
     largest = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
     if largest > WORST_FORCE:

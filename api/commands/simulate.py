@@ -141,8 +141,11 @@ def simulate(
     from atomfield.inference.watch import Limits
 
     limits = Limits.parse(listed(stop_when))
+    _refuse_unused(mode, {"--fmax": fmax, "--supercell": supercell, "--end": end})
     if every:
-        _relax_all(checkpoint, structure, out, mode, cell, fmax or 0.01, steps, level, seed, device, dtype)
+        _relax_all(
+            checkpoint, structure, out, mode, cell, _force_limit(fmax), steps, level, seed, device, dtype
+        )
         return 0
     atoms, given_level = _structure(structure, record, level, seed)
     net = load_net(checkpoint, device, dtype)
@@ -179,7 +182,7 @@ def simulate(
     match mode:
         case "relax":
             result = run.relax(
-                atoms, fmax=fmax or 0.01, steps=steps, cell=cell, pressure=pressure, output=output
+                atoms, fmax=_force_limit(fmax), steps=steps, cell=cell, pressure=pressure, output=output
             )
         case "nve":
             result = run.nve(
@@ -208,6 +211,24 @@ def simulate(
     print(result)
     print("Written: " + ", ".join(str(file) for file in result.files))
     return STOPPED if result.stopped else 0
+
+
+USED_BY: dict[str, tuple[Mode, ...]] = {
+    "--fmax": ("relax", *get_args(Study)),
+    "--supercell": ("phonons",),
+    "--end": ("neb",),
+}
+"""Options that other modes would leave unread."""
+
+
+def _refuse_unused(mode: Mode, given: dict[str, object]) -> None:
+    for option, value in given.items():
+        if value is not None and mode not in USED_BY[option]:
+            raise InputError(f"--mode {mode} does not use it, only {', '.join(USED_BY[option])}", option)
+
+
+def _force_limit(fmax: float | None) -> float:
+    return 0.01 if fmax is None else fmax
 
 
 def _relax_all(

@@ -31,7 +31,7 @@ class Choices:
 def study(mode: Study, atoms: Atoms, choices: Choices, out: Path, console: Console) -> None:
     """Compute one property and leave everything in ``out``; remarks go to stderr."""
     bar = console.is_terminal
-    fmax = choices.fmax or (0.05 if mode == "neb" else 0.001)
+    fmax = (0.05 if mode == "neb" else 0.001) if choices.fmax is None else choices.fmax
     files: list[Path] = []
     if mode != "neb" and not choices.prepared:
         files += _relaxed(atoms, fmax, choices.steps, out, console)

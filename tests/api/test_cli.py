@@ -338,6 +338,14 @@ def test_evaluate_predict_and_simulate(tmp_path, water, checkpoint, capsys):
     assert len((tmp_path / "md" / "log.csv").read_text().splitlines()) == 7
     assert (tmp_path / "md" / "trajectory.extxyz").is_file()
     assert "there is no record 7" in mistake(capsys, *words, "--record", 7, "--out", tmp_path / "md")
+    assert "is a file, expected a folder" in mistake(capsys, *words, "--out", water)
+    for option, value in (("--fmax", "0.1"), ("--supercell", "2,2,2"), ("--end", water)):
+        assert f"{option}: --mode nve does not use it" in mistake(
+            capsys, *words, option, value, "--out", tmp_path / "md"
+        )
+    assert "fmax is 0.0" in mistake(
+        capsys, *words[:3], "--mode", "vibrations", "--fmax", 0, "--out", tmp_path / "none"
+    )
 
 
 def test_simulate_stops_resumes_and_is_analyzed(tmp_path, water, checkpoint, capsys):

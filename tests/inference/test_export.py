@@ -135,6 +135,8 @@ def test_what_the_file_refuses(file: Path) -> None:
 def test_mistakes(net: AtomFieldNet, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="ending in .pt2"):
         export(net, tmp_path / "model.bin")
+    with pytest.raises(InputError, match="level 'none' is unknown to this model, expected one of"):
+        export(net, tmp_path / "model.pt2", level="none")
     with pytest.raises(InputError, match="long-range"):
         export(small_network(long_range="filter"), tmp_path / "model.pt2")
     (tmp_path / "other.pt2").write_bytes(b"nothing")

@@ -79,5 +79,7 @@ def test_mistakes(net: AtomFieldNet, solid: Atoms) -> None:
     one.calc = EMT()
     with pytest.raises(InputError, match="distance is 0"):
         vibrations(one, distance=0)
+    with pytest.raises(InputError, match="single atom, which has no vibrations"):
+        vibrations(Atoms("H", calculator=EMT()))
     one.positions[0] += 0.1
     assert "relax it first" in vibrations(one).remarks[0]
