@@ -1,6 +1,6 @@
 """What a shipped model can do without finetuning, measured, and its model card.
 
-    python benchmarks/pretrained_card.py --model atomfield-s --corpus CORPUS/molecules,CORPUS/crystals --run runs/pretrain_corpus
+    python benchmarks/pretrained_card.py --model atomfield-s --corpus CORPUS/molecules,CORPUS/crystals --run runs/all --run runs/further
 
 Measures every part that has no result for these weights yet (``benchmarks/results/pretrained/NAME/PART.json``; a part that was
 stopped begins again, the dynamics go on where they were) and writes ``README.md`` into the folder of the model. ``--only`` picks
@@ -111,7 +111,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--corpus", type=split, default=(), metavar="STORE,...", help="the stores of the corpus, for the card"
     )
     parser.add_argument(
-        "--run", type=Path, metavar="DIR", help="the folder of the pretraining run, for the card"
+        "--run",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="the folder of the pretraining run, for the card; once for each stage",
     )
     parser.add_argument(
         "--compute", default="", metavar="TEXT", help="what it was trained on, e.g. '1 H100, 8 minutes'"

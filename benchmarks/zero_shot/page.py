@@ -30,9 +30,14 @@ THEORY = {
 
 
 def card(
-    folder: Path, results: Path, corpus: Sequence[str], run: Path | None, compute: str, failures: Path | None
+    folder: Path,
+    results: Path,
+    corpus: Sequence[str],
+    runs: Sequence[Path],
+    compute: str,
+    failures: Path | None,
 ) -> str:
-    """Markdown with the front matter that the Hugging Face Hub reads."""
+    """runs: the stages of pretraining in their order. Markdown with the front matter that the Hugging Face Hub reads."""
     weights = folder / "model.safetensors"
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     net = checkpoint.load(folder)
@@ -50,7 +55,7 @@ def card(
         "```python", "import atomfield", f'model = atomfield.load("{folder.name}")', "```", "",
         "## Levels of theory", "", *_levels(net, corpus), "",
         "## Data", "", *_data(corpus), "",
-        "## Training", "", *_training(run, compute), "",
+        "## Training", "", *_training(runs, compute), "",
         "## Without finetuning", "",
         f"`python benchmarks/pretrained_card.py --model {folder.name}`, on one core.", "",
     ]  # fmt: skip
@@ -132,14 +137,19 @@ def _index(store: str) -> dict[str, Any]:
     return json.loads((folder / "index.json").read_text())
 
 
-def _training(run: Path | None, compute: str) -> list[str]:
+def _training(runs: Sequence[Path], compute: str) -> list[str]:
+    """A table of streams for each stage, and the validation errors of the last."""
     lines = [f"{compute.rstrip('.')}."] if compute else []
-    if run is not None:
+    errors: dict[str, float] = {}
+    for number, run in enumerate(runs, start=1):
         config = yaml.safe_load((run / "config.yaml").read_text())
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         last = rows[-1]
+        title = f"Stage {number}: " if len(runs) > 1 else ""
         lines += [
-            f"{last['step']:,} steps, {last['seconds'] / 60:.0f} minutes of training, seed {config['seed']}, averaged weights.",
+            "",
+            f"{title}{last['step']:,} steps, {last['seconds'] / 60:.0f} minutes of training at a peak rate of {config['optimizer']['learning_rate']:g}, seed "
+            f"{config['seed']}, averaged weights.",
             "",
         ]
         lines += ["| stream | objective | edges of a micro-batch | weight |", "|---|---|---|---|"]
@@ -148,9 +158,9 @@ def _training(run: Path | None, compute: str) -> list[str]:
             names = ", ".join(Path(part).name for part in source.split(", "))
             lines.append(f"| {names} | {s['objective']} | {s['max_edges']} | {s['weight']:g} |")
         errors = {k.removeprefix("valid/"): v for k, v in _last_valid(rows).items()}
-        if errors:
-            lines += ["", "| validation part of the corpus | error |", "|---|---|"]
-            lines += [f"| {name} | {value:.4g} |" for name, value in errors.items()]
+    if errors:
+        lines += ["", "| validation part of the corpus | error |", "|---|---|"]
+        lines += [f"| {name} | {value:.4g} |" for name, value in errors.items()]
     return lines or ["The run was not named when this card was written."]
 
 
