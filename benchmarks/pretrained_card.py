@@ -1,6 +1,7 @@
 """What a shipped model can do without finetuning, measured, and its model card.
 
-    python benchmarks/pretrained_card.py --model atomfield-s --corpus CORPUS/molecules,CORPUS/crystals --run runs/all --run runs/further
+    python benchmarks/pretrained_card.py --model atomfield-s --corpus CORPUS/molecules,CORPUS/crystals \
+        --run runs/all --run runs/further
 
 Measures every part that has no result for these weights yet (``benchmarks/results/pretrained/NAME/PART.json``; a part that was
 stopped begins again, the dynamics go on where they were) and writes ``README.md`` into the folder of the model. ``--only`` picks

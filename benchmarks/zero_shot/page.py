@@ -148,8 +148,8 @@ def _training(runs: Sequence[Path], compute: str) -> list[str]:
         title = f"Stage {number}: " if len(runs) > 1 else ""
         lines += [
             "",
-            f"{title}{last['step']:,} steps, {last['seconds'] / 60:.0f} minutes of training at a peak rate of {config['optimizer']['learning_rate']:g}, seed "
-            f"{config['seed']}, averaged weights.",
+            f"{title}{last['step']:,} steps, {last['seconds'] / 60:.0f} minutes of training at a peak rate of "
+            f"{config['optimizer']['learning_rate']:g}, seed {config['seed']}, averaged weights.",
             "",
         ]
         lines += ["| stream | objective | edges of a micro-batch | weight |", "|---|---|---|---|"]
