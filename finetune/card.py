@@ -94,6 +94,8 @@ def _predicts(net: AtomFieldNet, task: Task) -> list[str]:
         lines.append(f"- `{name}`: {what}, {where}" + (f", {prop.unit}" if prop.unit else ""))
         if prop.classes:
             lines[-1] += f"; classes {', '.join(prop.classes)}"
+        if prop.trees is not None:
+            lines[-1] += f"; {prop.trees.count} decision trees on fixed features, so it has no derivative"
     about = net.config.uncertainty
     if about is not None and about.targets:
         units = ", ".join(f"{n} ({k})" for n, k in zip(about.targets, about.calibration_units, strict=True))

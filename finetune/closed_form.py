@@ -18,12 +18,14 @@ NEWTON_STEPS = 50
 
 @dataclass(frozen=True)
 class Solution:
-    """``value = features @ weight [F] + intercept``. error: the leave-one-out RMSE, or the log loss of held-out folds."""
+    """``value = features @ weight [F] + intercept``. error: the leave-one-out RMSE, or the log loss of held-out folds. left_out
+    ``[R]``: what a fit without the record, or without its fold, says of it."""
 
     weight: np.ndarray
     intercept: float
     penalty: float
     error: float
+    left_out: np.ndarray
 
 
 def ridge(features_RF: np.ndarray, values_R: np.ndarray, *, intercept: bool) -> Solution:
@@ -36,16 +38,17 @@ def ridge(features_RF: np.ndarray, values_R: np.ndarray, *, intercept: bool) -> 
     count = len(y)
     u, s, vt = np.linalg.svd(x, full_matrices=False)
     projected = u.T @ y
-    best: tuple[float, float] = (float("inf"), float(PENALTIES[-1]))
+    best: tuple[float, float, np.ndarray] = (float("inf"), float(PENALTIES[-1]), y)
     for penalty in PENALTIES:
         shrink = s**2 / (s**2 + penalty * count)
         # the mean is fitted on all records: it takes one more of the degrees of freedom
         leverage = (u**2) @ shrink + (1 / count if intercept else 0.0)
         left_out = (y - u @ (shrink * projected)) / np.maximum(1 - leverage, 1e-9)
-        best = min(best, (float(np.sqrt(np.mean(left_out**2))), float(penalty)))
-    error, penalty = best
+        found = float(np.sqrt(np.mean(left_out**2)))
+        best = min(best, (found, float(penalty), left_out), key=lambda b: b[:2])
+    error, penalty, missed = best
     weight = (vt.T @ (s / (s**2 + penalty * count) * projected)) / scale
-    return Solution(weight, offset - float(mean @ weight), penalty, error)
+    return Solution(weight, offset - float(mean @ weight), penalty, error, values_R - missed)
 
 
 def logistic(features_RF: np.ndarray, labels_R: np.ndarray, seed: int = 0) -> Solution:
@@ -53,22 +56,25 @@ def logistic(features_RF: np.ndarray, labels_R: np.ndarray, seed: int = 0) -> So
     mean = features_RF.mean(0)
     x, scale = _scaled(features_RF - mean)
     fold = np.random.default_rng(seed).permutation(len(x)) % FOLDS
-    best: tuple[float, float] = (float("inf"), float(PENALTIES[-1]))
+    share = float(np.clip(labels_R.mean(), 1e-3, 1 - 1e-3))
+    constant = np.full(len(x), np.log(share / (1 - share)))
+    best: tuple[float, float, np.ndarray] = (float("inf"), float(PENALTIES[-1]), constant)
     for penalty in PENALTIES[PENALTIES > 1e-5]:
-        losses = []
+        losses, logits = [], constant.copy()
         for k in range(FOLDS):
             held, kept = fold == k, fold != k
             if not held.any() or len(np.unique(labels_R[kept])) < 2:
                 continue
             weight, offset = _newton(x[kept], labels_R[kept], float(penalty))
-            logit = x[held] @ weight + offset
+            logits[held] = logit = x[held] @ weight + offset
             losses.append(np.logaddexp(0, logit) - labels_R[held] * logit)
         if losses:
-            best = min(best, (float(np.concatenate(losses).mean()), float(penalty)))
-    error, penalty = best
+            found = float(np.concatenate(losses).mean())
+            best = min(best, (found, float(penalty), logits), key=lambda b: b[:2])
+    error, penalty, left_out = best
     weight, offset = _newton(x, labels_R, penalty)
     weight = weight / scale
-    return Solution(weight, offset - float(mean @ weight), penalty, error)
+    return Solution(weight, offset - float(mean @ weight), penalty, error, left_out)
 
 
 def _newton(x: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from atomfield.models.sizes import NetworkSize
 from atomfield.pretrain.config import ClockName, LossWeights
 
-Strategy = Literal["full", "heads", "frozen", "lora", "scratch"]
+Strategy = Literal["full", "heads", "frozen", "boosted", "lora", "scratch"]
 
 
 class FinetuneConfig(BaseModel):
@@ -55,10 +55,10 @@ class FinetuneConfig(BaseModel):
     """Target -> the names of its classes where there are more than two: ``{phase: [cubic, hexagonal, other]}``."""
     nonnegative: tuple[str, ...] = ()
     """Targets that are never below zero (spectra, densities of states): predictions are kept there."""
-    strategy: Literal["auto", "full", "heads", "frozen", "lora", "scratch"] = "auto"
+    strategy: Literal["auto", "full", "heads", "frozen", "boosted", "lora", "scratch"] = "auto"
     """``full``: all weights, slower towards the input. ``heads``: heads only. ``frozen``: a closed form on fixed features.
-    ``lora``: low-rank adapters, merged at the end. ``scratch``: the checkpoint's network from random weights. ``auto`` chooses
-    and says why."""
+    ``boosted``: the closed form and decision trees. ``lora``: low-rank adapters, merged at the end. ``scratch``: the checkpoint's
+    network from random weights. ``auto`` chooses and says why."""
     layer_decay: float = Field(0.8, gt=0, le=1)
     """full: learning rate of a layer relative to the next one towards the heads."""
     lora_rank: int | None = Field(None, ge=1)
@@ -72,7 +72,8 @@ class FinetuneConfig(BaseModel):
     control: bool = False
     """Train the same network from random weights beside it (in ``out/scratch``) and show both."""
     search: int = Field(0, ge=0)
-    """Trials of a search for hyper-parameters before the run, judged on validation records alone; see ``search.py``."""
+    """Trials of a search for hyper-parameters before the run, judged on validation records alone; see ``search.py``. With
+    ``folds`` or ``learning_curve``: before each of their runs, on its records alone."""
     folds: int | str | None = None
     """Cross-validation: a number of folds, or a file that names the test records of each."""
     by_id: str = ""
@@ -112,7 +113,7 @@ class FinetuneConfig(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> FinetuneConfig:
-        asked = [n for n in ("search", "folds", "learning_curve") if getattr(self, n)]
+        asked = [n for n in ("folds", "learning_curve") if getattr(self, n)]
         if len(asked) > 1:
             raise ValueError(f"{asked[0]} and {asked[1]} are asked for at once, expected one of them")
         if isinstance(self.folds, int) and self.folds < 2:

@@ -15,19 +15,21 @@ from atomfield.data.splits import fraction_of
 
 from .config import FinetuneConfig
 from .evaluate import print_table, write_metrics
+from .nested import one_of_many, say_cost
 from .parts import Parts, hold_out, read_records
 from .report import Section, Table, number, provenance_section, write_report
-from .run import finetune, run_control
 
 
 def cross_validate(config: FinetuneConfig, console: Console) -> dict[str, float]:
-    """One run for each fold in ``out/NAME``: trained on the other folds, a part of them for validation, and tested on its own.
+    """One run for each fold in ``out/NAME``: trained on the other folds, a part of them for validation, and tested on its own. A
+    search is made within each, on its training and validation records (``nested.py``).
 
     Returns the mean over folds of every metric under its key and the standard deviation under ``KEY_std``; both are in
     ``metrics.json``, every fold in ``folds.csv`` and the table in ``report.html``.
     """
     graphs = read_records(config, config.train, console)
     tests = test_records(config, graphs)
+    say_cost(config, len(tests), "folds", console)
     found: dict[str, dict[str, float]] = {}
     for name, numbers in tests.items():
         held = set(numbers)
@@ -35,7 +37,7 @@ def cross_validate(config: FinetuneConfig, console: Console) -> dict[str, float]
         parts = Parts(train, valid, [graphs[i] for i in numbers])
         console.rule(f"{name}: {len(train)} training, {len(valid)} validation, {len(numbers)} test records")
         one = config.model_copy(update={"folds": None, "by_id": "", "out": config.out / name})
-        found[name] = finetune(one, parts, control=run_control(one, parts, console), console=console)
+        found[name], _ = one_of_many(one, parts, console)
     metrics = summary(found)
     write_metrics(metrics, config.out / "metrics.json")
     _write_folds(config, found)

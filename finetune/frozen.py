@@ -13,6 +13,7 @@ Legend: ``N`` atoms, ``G`` graphs, ``C`` channels, ``H`` hidden units of the hea
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -28,36 +29,54 @@ from .closed_form import Solution, logistic, ridge
 BATCH = 32
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Solved:
+    """The closed form of one property. labelled: numbers of the records that its fit was made of; known: what is left of their
+    labels beside shift and references, ``[R]`` in units of the scale (a class as it is), which ``fit`` was fitted to."""
+
+    labelled: np.ndarray
+    known: np.ndarray
+    fit: Solution
+    sentence: str
+
+
 def solve(net: AtomFieldNet, graphs: Sequence[Graph], names: Sequence[str], device: str) -> list[str]:
     """Set the property head of ``net`` for the properties ``names``, whose scales and references are fitted already, from the
     labels of ``graphs``. Returns what was found, one line per property.
 
     Raises ``InputError`` for more properties than the head has directions.
     """
+    return [found.sentence for found in solved(net, graphs, names, device).values()]
+
+
+@torch.no_grad()
+def solved(
+    net: AtomFieldNet, graphs: Sequence[Graph], names: Sequence[str], device: str
+) -> dict[str, Solved]:
+    """As :func:`solve`, with all that was found, property by property."""
     net.eval()
     head = net.property_head
     if 2 * len(names) > head.mix.out_features:
         raise InputError(
-            f"{len(names)} properties at once, expected at most {head.mix.out_features // 2} with strategy frozen; take "
-            "strategy heads"
+            f"{len(names)} properties at once, expected at most {head.mix.out_features // 2} with strategies frozen and boosted; "
+            "take strategy heads"
         )
     for prop in net.config.properties:
         if prop.name in names and (prop.is_open or prop.irreps != "0e"):
             raise InputError(
-                f"strategy 'frozen' solves for one number or class per structure, found target {prop.name!r} ({prop.irreps}); "
-                "take strategy heads or lora"
+                f"strategies frozen and boosted solve for one number or class per structure, found target {prop.name!r} "
+                f"({prop.irreps}); take strategy heads or lora"
             )
     scalars = [_scalars(net, list(graphs[i : i + BATCH]), device) for i in range(0, len(graphs), BATCH)]
     _set_directions(net, torch.cat([x for x, _ in scalars]))
     total, pooled = _features(net, scalars)
     for layer in (head.mix.weight, head.mix.bias, head.sum_weight, head.mean_weight):
         layer.zero_()
-    told = []
+    out = {}
     for row, name in enumerate(names):
         k = [p.name for p in net.config.properties].index(name)
         prop = net.config.properties[k]
-        solution = _fit(net, k, prop, graphs, total if prop.pooling == "sum" else pooled)
+        labelled, known, solution = _fit(net, k, prop, graphs, total if prop.pooling == "sum" else pooled)
         weight = torch.from_numpy(solution.weight).to(head.mix.weight)
         if prop.pooling == "sum":
             head.sum_weight[k] = weight
@@ -65,22 +84,23 @@ def solve(net: AtomFieldNet, graphs: Sequence[Graph], names: Sequence[str], devi
             head.mix.weight[2 * row], head.mix.weight[2 * row + 1] = weight, -weight
             head.mean_weight[k, 2 * row], head.mean_weight[k, 2 * row + 1] = 1.0, -1.0
         head.shift[k] += solution.intercept * float(head.scale[k])
-        told.append(_sentence(prop, solution, float(head.scale[k]), len(weight)))
-    return told
+        told = _sentence(prop, solution, float(head.scale[k]), len(weight))
+        out[name] = Solved(labelled, known, solution, told)
+    return out
 
 
 def _fit(
     net: AtomFieldNet, k: int, prop: PropertyConfig, graphs: Sequence[Graph], features: np.ndarray
-) -> Solution:
+) -> tuple[np.ndarray, np.ndarray, Solution]:
     head = net.property_head
     labels = np.array([float(g.quantities.get(prop.name, torch.tensor(np.nan))) for g in graphs])
-    known = np.isfinite(labels)
+    labelled = np.flatnonzero(np.isfinite(labels))
     if prop.kind == "classification":
         head.shift[k] = 0.0
-        return logistic(features[known], labels[known])
+        return labelled, labels[labelled], logistic(features[labelled], labels[labelled])
     base = np.array([float(head.reference[k][g.species].sum() + head.shift[k]) for g in graphs])
-    residual = (labels - base) / float(head.scale[k])
-    return ridge(features[known], residual[known], intercept=prop.pooling == "mean")
+    known = ((labels - base) / float(head.scale[k]))[labelled]
+    return labelled, known, ridge(features[labelled], known, intercept=prop.pooling == "mean")
 
 
 def _scalars(net: AtomFieldNet, graphs: list[Graph], device: str) -> tuple[Tensor, Tensor]:

@@ -14,10 +14,10 @@ from atomfield.data.splits import fraction_of
 
 from .config import FinetuneConfig
 from .evaluate import print_table, write_metrics
+from .nested import one_of_many, say_cost
 from .parts import Parts, read_parts
 from .plots import BLUE, GREY, ORANGE, new_figure, plain, png, wrapped
 from .report import Picture, Section, Table, number, provenance_section, write_report
-from .run import finetune, run_control
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,21 +27,22 @@ Point = dict[str, float]
 
 def learning_curve(config: FinetuneConfig, console: Console) -> dict[str, float]:
     """One run for each number of training records in ``out/train_N``, with the from-scratch control beside it where it is asked
-    for. The validation records shrink with the training records, the test records stay.
+    for. The validation records shrink with the training records, the test records stay. A search is made anew at each number, on
+    its training and validation records (``nested.py``).
 
     Returns the metrics of the largest run, and all as ``KEY_at_N`` (``scratch_KEY_at_N`` of the control); writes them to
     ``metrics.json`` with ``learning_curve.png`` and ``report.html``.
     """
     whole = read_parts(config, console)
     sizes = numbers_of(config, len(whole.train))
+    say_cost(config, len(sizes), "numbers of records", console)
     points: dict[int, Point] = {}
     controls: dict[int, Point] = {}
     for count in sizes:
         parts = part_of(whole, count, config.seed)
         console.rule(f"{count} training, {len(parts.valid)} validation records")
         one = config.model_copy(update={"learning_curve": (), "out": config.out / f"train_{count}"})
-        scratch = run_control(one, parts, console)
-        points[count] = finetune(one, parts, control=scratch, console=console)
+        points[count], scratch = one_of_many(one, parts, console)
         if scratch is not None:
             controls[count] = scratch
     metrics = dict(points[sizes[-1]])

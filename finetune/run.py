@@ -29,6 +29,7 @@ from atomfield.pretrain.run import pick_device
 from atomfield.pretrain.streams import Batches, Stream
 from atomfield.pretrain.validate import errors
 
+from .boosted import boosted
 from .card import card
 from .config import FinetuneConfig, Strategy
 from .evaluate import evaluate, write_metrics
@@ -239,6 +240,10 @@ def adapt_network(
     """Solve or train ``net`` in place as the strategy says; returns the history (empty where nothing was trained)."""
     if strategy == "frozen":
         for line in solve(net, parts.train, task.properties, device):
+            console.print(line, highlight=False)
+        return []
+    if strategy == "boosted":
+        for line in boosted(net, parts.train, parts.valid, task.properties, device, config.seed):
             console.print(line, highlight=False)
         return []
     console.print(apply_strategy(net, config, strategy, task), highlight=False)

@@ -31,8 +31,17 @@ Found = dict[str, Any]
 
 def search(config: FinetuneConfig, console: Console) -> tuple[FinetuneConfig, Parts]:
     """The settings of the best of ``config.search`` trials, and the training and validation records that were read."""
-    optuna = _optuna()
+    _optuna()
     parts = read_parts(config.model_copy(update={"test": ()}), console)
+    return search_in(config, parts, console), parts
+
+
+def search_in(config: FinetuneConfig, parts: Parts, console: Console) -> FinetuneConfig:
+    """The settings of the best of ``config.search`` trials on the training and validation records of ``parts``; its test records
+    are not looked at. Trials are kept in ``config.out/search``."""
+    optuna = _optuna()
+    settings = settings_of(config, parts)
+    parts = Parts(parts.train, parts.valid, parts.valid, test_is_valid=True)
     task = task_of(config.target, parts.train)
     folder = config.out / "search"
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,7 +49,7 @@ def search(config: FinetuneConfig, console: Console) -> tuple[FinetuneConfig, Pa
     study = optuna.create_study(
         study_name="search", storage=optuna.storages.JournalStorage(backend), load_if_exists=True
     )
-    _same_settings(study, config)
+    _same_settings(study, settings, config)
     _close_interrupted(study)
     if not any(t.state.is_finished() and not t.user_attrs.get("interrupted") for t in study.trials):
         study.enqueue_trial(defaults(config, task, len(parts.train)), skip_if_exists=True)
@@ -61,7 +70,7 @@ def search(config: FinetuneConfig, console: Console) -> tuple[FinetuneConfig, Pa
     _write(study, config)
     console.print(f"best: trial {best.number}, {_words(best.params)}", highlight=False)
     fixed = optuna.trial.FixedTrial(best.params)
-    return suggest(fixed, config, task, len(parts.train)).model_copy(update={"search": 0}), parts
+    return suggest(fixed, config, task, len(parts.train)).model_copy(update={"search": 0})
 
 
 def suggest(
@@ -72,7 +81,7 @@ def suggest(
     strategy = _strategies(config, task, num_train)
     chosen = trial.suggest_categorical("strategy", strategy) if len(strategy) > 1 else strategy[0]
     changes["strategy"] = chosen
-    if chosen == "frozen":
+    if chosen in ("frozen", "boosted"):
         return config.model_copy(update=changes)
     if config.learning_rate is None:
         factor = trial.suggest_float("rate_factor", 0.25, 4.0, log=True)
@@ -139,10 +148,15 @@ def _close_interrupted(study: optuna.Study) -> None:
             study.tell(t.number, state=optuna.trial.TrialState.FAIL)
 
 
-def _same_settings(study: optuna.Study, config: FinetuneConfig) -> None:
-    """Refuse to go on with trials of other data or other fixed settings."""
+def settings_of(config: FinetuneConfig, parts: Parts) -> str:
+    """A digest of what makes trials comparable: all fixed settings, and which records are for training and validation."""
     settings = config.model_dump(mode="json", exclude={"search", "device", "test", "control"})
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    records = [[f"{g.provenance} {g.id}" for g in part] for part in (parts.train, parts.valid)]
+    return hashlib.sha256(json.dumps([settings, records], sort_keys=True).encode()).hexdigest()
+
+
+def _same_settings(study: optuna.Study, digest: str, config: FinetuneConfig) -> None:
+    """Refuse to go on with trials of other data or other fixed settings."""
     known = study.user_attrs.get("settings")
     if known is None:
         study.set_user_attr("settings", digest)

@@ -1,4 +1,4 @@
-"""Which weights a finetuning run changes, and how fast: all, the heads, low-rank adapters, a closed form, or a fresh start."""
+"""Which weights a finetuning run changes, and how fast: all, the heads, low-rank adapters, a solved head, or a fresh start."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def choose(config: FinetuneConfig, task: Task, num_train: int) -> Choice:
                 "strategy out"
             )
         return Choice("scratch", "random weights, as --from scratch says")
-    if asked == "frozen":
-        _check_frozen(config, task)
-    if asked in ("heads", "frozen", "scratch") and config.replay:
+    if asked in ("frozen", "boosted"):
+        _check_solved(asked, config, task)
+    if asked in ("heads", "frozen", "boosted", "scratch") and config.replay:
         kept = "starts from random weights" if asked == "scratch" else "leaves what other levels use as it is"
         raise InputError(f"strategy {asked!r} {kept}, so there is nothing to replay; leave out --replay")
     if asked != "auto":
@@ -64,14 +64,14 @@ def choose(config: FinetuneConfig, task: Task, num_train: int) -> Choice:
     return Choice("full", f"{num_train} training records of {', '.join(task.names)}: all weights")
 
 
-def _check_frozen(config: FinetuneConfig, task: Task) -> None:
+def _check_solved(asked: str, config: FinetuneConfig, task: Task) -> None:
     others = [n for n in task.names if n not in task.properties]
     if others:
         raise InputError(
-            f"strategy 'frozen' solves for scalar properties of atoms, found target {others[0]!r}; take strategy heads or lora"
+            f"strategy {asked!r} solves for scalar properties of atoms, found target {others[0]!r}; take strategy heads or lora"
         )
     if config.parity == "odd":
-        raise InputError("strategy 'frozen' has no solution for parity odd; take strategy heads")
+        raise InputError(f"strategy {asked!r} has no solution for parity odd; take strategy heads")
 
 
 # ---------------------------------------------------------------- rates

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from atomfield.data.errors import InputError
 
 from . import shipped
-from .config import FORMAT_VERSION, NetworkConfig
+from .config import FORMAT_VERSION, WITHOUT_TREES, NetworkConfig
 from .network import AtomFieldNet
 
 PREFIX = "net."
@@ -44,12 +44,11 @@ def save(net: AtomFieldNet, folder: str | Path, card: str = "") -> Path:
 
 
 def as_json(config: NetworkConfig) -> dict[str, Any]:
-    """The content of ``config.json``."""
-    return {
-        "model_type": "atomfield",
-        "architectures": ["AtomFieldModel"],
-        "network": config.model_dump(mode="json"),
-    }
+    """The content of ``config.json``, which names the oldest format version that has everything in it."""
+    network = config.model_dump(mode="json")
+    if not any(p.trees for p in config.properties):
+        network["format_version"] = WITHOUT_TREES
+    return {"model_type": "atomfield", "architectures": ["AtomFieldModel"], "network": network}
 
 
 def find(path: str | Path) -> Path:

@@ -4,15 +4,38 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from atomfield.data.quantities import CONDITIONS, FIELD_INPUTS, FIELD_STATES, parse_irreps
 
-FORMAT_VERSION = 3
-"""2: uncertainty beside the weights. 3: a linear part in the energies of atoms. Files of earlier versions are read."""
+FORMAT_VERSION = 4
+"""2: uncertainty beside the weights. 3: a linear part in the energies of atoms. 4: properties that are read by trees. Files of
+earlier versions are read."""
+WITHOUT_TREES = 3
+"""What a file says that has no trees, so that those who know of none read it too."""
 Auxiliary = Literal["direct", "elements", "given_forces", "states"]
 """``direct``: forces as a vector head, no gradient of the energy. ``elements``: a token for hidden atoms and their classifier.
 ``given_forces``: forces as an input of atoms. ``states``: a token for hidden points and the head of their state."""
+
+
+class TreesConfig(BaseModel):
+    """Sizes of the tables of a property's decision trees (``trees.py``)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    count: int = Field(ge=1)
+    nodes: int = Field(ge=1)
+    """Of the largest tree, leaves included."""
+    depth: int = Field(ge=0)
+    """Questions from the root to the deepest leaf."""
 
 
 class PropertyConfig(BaseModel):
@@ -34,6 +57,15 @@ class PropertyConfig(BaseModel):
     """multiclass: the name of each class."""
     nonnegative: bool = False
     """Values are kept above zero (spectra, densities of states); of invariants alone."""
+    trees: TreesConfig | None = None
+    """Decision trees whose answers are added to what the head says; None: none, and nothing about them in files."""
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = dump(self)
+        if self.trees is None:
+            written.pop("trees", None)
+        return written
 
     @model_validator(mode="after")
     def _consistent(self) -> PropertyConfig:
@@ -46,6 +78,8 @@ class PropertyConfig(BaseModel):
             raise ValueError(
                 f"property {self.name!r} cannot be nonnegative with irreps {self.irreps}, which change sign"
             )
+        if self.trees is not None and (self.is_open or self.irreps != "0e"):
+            raise ValueError(f"property {self.name!r} has trees, expected one number or class per graph")
         return self
 
     @property
@@ -167,9 +201,10 @@ class NetworkConfig(BaseModel):
         if (
             isinstance(given, dict)
             and isinstance(version := given.get("format_version"), int)
-            and version < 3
+            and version < FORMAT_VERSION
         ):
-            return {"linear_readout": False, **given, "format_version": FORMAT_VERSION}
+            older = {"linear_readout": False} if version < 3 else {}
+            return {**older, **given, "format_version": FORMAT_VERSION}
         return given
 
     @model_validator(mode="after")

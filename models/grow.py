@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .config import NetworkConfig
 from .network import AtomFieldNet
+from .trees import rows_of
 
 PER_LEVEL = (
     "backbone.conditions.level",
@@ -72,7 +73,13 @@ def _copy_properties(
     properties share."""
     kept = [p for p in config.properties if p in old.properties]
     part = name.removeprefix("property_head.")
-    if part.startswith("tensors."):
+    if part.startswith("trees."):
+        mine, theirs = rows_of(old.properties), rows_of(config.properties)
+        nodes = min(value.shape[1], target.shape[1])
+        for prop in kept:
+            if prop.name in mine:
+                target[theirs[prop.name], :nodes] = value[mine[prop.name], :nodes]
+    elif part.startswith("tensors."):
         if config.open_properties == old.open_properties:
             target.copy_(value)
     elif part.rsplit(".", 1)[-1] in PER_PROPERTY:

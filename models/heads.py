@@ -19,6 +19,7 @@ from .control import MAX_COMPONENTS
 from .embedding import NUM_SPECIES
 from .states import read_state
 from .tensor_head import TensorHead
+from .trees import Trees
 
 
 def sum_by_graph(values: Tensor, batch: GraphBatch) -> Tensor:
@@ -125,7 +126,7 @@ class FieldHead(nn.Module):
 
 class PropertyHead(nn.Module):
     """User properties: sums of atomic contributions (extensive) or an MLP of mean and attention pooling (intensive); what is
-    more than one number per graph is read in ``tensor_head.py``."""
+    more than one number per graph is read in ``tensor_head.py``, and ``trees.py`` adds what decision trees say."""
 
     scale: Tensor
     shift: Tensor
@@ -144,6 +145,7 @@ class PropertyHead(nn.Module):
         odd = config.symmetry == "O3" and any(p.irreps == "0o" and not p.is_open for p in config.properties)
         self.pseudoscalar = PseudoscalarPooling(config) if odd else None
         self.tensors = TensorHead(config) if config.open_properties else None
+        self.trees = Trees(config.properties) if any(p.trees for p in config.properties) else None
         self.register_buffer("scale", torch.ones(count, dtype=torch.float64))
         self.register_buffer("shift", torch.zeros(count, dtype=torch.float64))
         self.register_buffer("reference", torch.zeros(count, NUM_SPECIES, dtype=torch.float64))
@@ -162,6 +164,7 @@ class PropertyHead(nn.Module):
         pooled = self.dropout(F.silu(self.mix(torch.cat([mean, attended], dim=1))))
         total = sum_by_graph(node, batch)
         odd = None if self.pseudoscalar is None else self.pseudoscalar(x_NMK, batch)
+        trees = {} if self.trees is None else self.trees(scalars, batch)
         out = {"features/property_atoms": node, "features/property_mean": pooled} if features else {}
         if self.tensors is not None:
             scale = {p.name: self.scale[k] for k, p in enumerate(self.config.properties)}
@@ -173,7 +176,8 @@ class PropertyHead(nn.Module):
                 out[prop.name] = odd[:, k].double() * self.scale[k]
                 continue
             raw = total @ self.sum_weight[k] if prop.pooling == "sum" else pooled @ self.mean_weight[k]
-            value = raw.double() * self.scale[k] + self.shift[k]
+            raw = raw.double() + trees[prop.name] if prop.name in trees else raw.double()
+            value = raw * self.scale[k] + self.shift[k]
             out[prop.name] = value + sum_by_graph(self.reference[k][batch.species], batch)
         return out
 

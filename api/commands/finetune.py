@@ -70,11 +70,12 @@ def finetune(
         _given("--pooling", "auto|sum|mean", "Extensive (sum) or intensive (mean) property."),
     ] = None,
     strategy: Annotated[
-        Literal["auto", "full", "heads", "frozen", "lora", "scratch"] | None,
+        Literal["auto", "full", "heads", "frozen", "boosted", "lora", "scratch"] | None,
         _given(
             "--strategy",
-            "auto|full|heads|frozen|lora|scratch",
-            "Which weights change: all, the heads, none but a solved head, low-rank adapters, or all from random ones; auto "
+            "auto|full|heads|frozen|boosted|lora|scratch",
+            "Which weights change: all, the heads, none but a solved head (with decision trees or without), low-rank "
+            "adapters, or all from random ones; auto "
             "chooses and says why.",
         ),
     ] = None,

@@ -216,6 +216,7 @@ def _property(prop: PropertyConfig) -> str:
     parts = [prop.kind, "per atom" if prop.support == "node" else prop.pooling]
     parts += [prop.irreps] if prop.irreps != "0e" else []
     parts += ["/".join(prop.classes)] if prop.classes else []
+    parts += [f"{prop.trees.count} decision trees"] if prop.trees else []
     return f"{prop.name} ({', '.join([*parts, *([prop.unit] if prop.unit else [])])})"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from rich.console import Console
 
 from atomfield.cli import main
@@ -20,6 +21,7 @@ from atomfield.finetune.config import FinetuneConfig
 from atomfield.finetune.folds import by_groups, summary
 from atomfield.finetune.learning_curve import part_of
 from atomfield.finetune.parts import Parts
+from atomfield.finetune.run import finetune
 from atomfield.finetune.study import study
 from atomfield.models import checkpoint
 from tests.small import morse_clusters, small_network
@@ -147,6 +149,80 @@ def test_a_search_goes_on_and_leaves_the_test_part_alone(start, tmp_path, monkey
         search(config.model_copy(update={"steps": 5}), quiet())
 
 
+def test_each_fold_has_a_search_that_never_sees_its_test_records(start, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    seen = []
+
+    def judged(one, parts, console):
+        seen.append((one.out, {g.id for g in [*parts.train, *parts.valid, *parts.test]}))
+        return abs(np.log(one.learning_rate / (2e-2 if "fold_0" in str(one.out) else 3e-3)))
+
+    monkeypatch.setattr("atomfield.finetune.search.validation_score", judged)
+    config = settings(start, tmp_path, strategy="heads", steps=4, folds=2, search=3)
+    console = quiet()
+    with monkeypatch.context() as patch:
+        patch.setattr("atomfield.finetune.nested.finetune", stop_at(2))
+        with pytest.raises(KeyboardInterrupt):
+            study(config, console)
+    assert (
+        "nested search: 2 folds x (3 trials and one run) = 8 trainings of 4 steps each"
+        in console.file.getvalue()
+    )
+    assert len(seen) == 6
+    metrics = study(config, console)
+    assert len(seen) == 6 and console.file.getvalue().count("finished before") == 1
+    assert np.isfinite(metrics["score_mae"]) and metrics["folds"] == 2
+    rates = []
+    for k in range(2):
+        folder = tmp_path / "run" / f"fold_{k}"
+        trials = json.loads((folder / "search" / "trials.json").read_text())
+        best = min(trials, key=lambda t: t["score"])
+        rates.append(yaml.safe_load((folder / "config.yaml").read_text())["learning_rate"])
+        assert rates[-1] == pytest.approx(1e-2 * best["rate_factor"])
+        tested = {line.split(",")[0] for line in (folder / "predictions.csv").read_text().splitlines()[1:]}
+        used = set.union(*[ids for out, ids in seen if folder in out.parents])
+        assert len(tested) == 20 and len(used) == 20
+    with pytest.raises(InputError, match="has trials of other data or settings"):
+        study(config.model_copy(update={"folds": 4}), quiet())
+
+
+def stop_at(number):
+    """As ``finetune``, but interrupted at the call of this number."""
+    calls = []
+
+    def run(*rest, **named):
+        calls.append(rest)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return finetune(*rest, **named)
+
+    return run
+
+
+def test_a_curve_searches_at_each_number_of_records(start, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    write_store(scored(12, seed=9), tmp_path / "test")
+    sizes = []
+
+    def judged(one, parts, console):
+        sizes.append((len(parts.train), parts.test_is_valid))
+        return 1.0
+
+    monkeypatch.setattr("atomfield.finetune.search.validation_score", judged)
+    config = settings(
+        start,
+        tmp_path,
+        strategy="heads",
+        test=(str(tmp_path / "test"),),
+        learning_curve=(12, "all"),
+        steps=2,
+        search=2,
+    )
+    metrics = study(config, quiet())
+    assert sizes == [(12, True), (12, True), (36, True), (36, True)]
+    assert {"score_mae_at_12", "score_mae_at_36"} <= set(metrics)
+
+
 def test_a_search_without_optuna_says_what_to_install(start, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(InputError, match=r"needs Optuna: pip install 'atomfield\[search\]'"):
@@ -159,7 +235,7 @@ def test_a_search_without_optuna_says_what_to_install(start, tmp_path, monkeypat
     [
         (["--folds", "1"], "folds is 1, expected 2 or more"),
         (["--folds", "5", "--test", "x.csv"], "leave out valid and test"),
-        (["--folds", "5", "--search", "3"], "search and folds are asked for at once"),
+        (["--folds", "5", "--learning-curve", "20"], "folds and learning_curve are asked for at once"),
         (["--by-id", "name"], "by_id is for a file of folds"),
         (["--learning-curve", "50,most"], "found 'most', expected numbers of records such as 50,200,all"),
         (["--strategy", "scratch", "--control"], "control is the run from scratch"),
