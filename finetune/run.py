@@ -16,6 +16,7 @@ from atomfield.data.loader import Loader
 from atomfield.data.steady import unsolved
 from atomfield.models import checkpoint
 from atomfield.models.config import NetworkConfig
+from atomfield.models.denormals import flushed_denormals
 from atomfield.models.network import AtomFieldNet
 from atomfield.models.priors import explain
 from atomfield.pretrain.config import OptimizerConfig
@@ -253,6 +254,7 @@ def adapt_network(
         merge(net)
 
 
+@flushed_denormals()
 def fit(
     config: FinetuneConfig, strategy: Strategy, net: AtomFieldNet, task: Task, parts: Parts, device: str
 ) -> list[dict[str, float]]:

@@ -25,6 +25,7 @@ from atomfield.data.source import open_source
 from atomfield.data.splits import split_of
 from atomfield.data.subset import Joined, Subset, columns_of
 from atomfield.models import checkpoint as public
+from atomfield.models.denormals import flushed_denormals
 from atomfield.models.network import AtomFieldNet
 from atomfield.models.priors import explain
 
@@ -146,6 +147,7 @@ def _start(
     return Run(config, net, engine, ema, streams, validation, rank, world_size, device, clock, guard, request)
 
 
+@flushed_denormals()
 def _train(run: Run, console: Console) -> Ending:
     """The loop, again and again while it asks to go back to the last checkpoint."""
     config = run.config
