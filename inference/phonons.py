@@ -159,7 +159,7 @@ def phonons(
             forces.append(_forces(cell, atoms) - rest)
             advance("")
     engine.forces = np.array(forces)
-    engine.produce_force_constants(show_drift=False)
+    engine.produce_force_constants(show_drift=False, calculate_full_force_constants=False)
     engine.symmetrize_force_constants(show_drift=False)
     q, along, frequencies, ticks, breaks = _bands(engine, path, points)
     engine.run_mesh(mesh)

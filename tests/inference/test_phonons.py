@@ -66,6 +66,7 @@ def test_copper() -> None:
     assert area == pytest.approx(3.0, rel=0.02)  # three modes per atom
     assert found.ticks[0][1] == "G"
     assert len(figure(found).axes) == 2
+    assert found.phonopy.force_constants.shape == (1, 27, 3, 3)  # of one primitive cell: files stay small
 
 
 def test_imaginary_modes_are_said() -> None:

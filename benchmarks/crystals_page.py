@@ -1,0 +1,186 @@
+"""The page and the pictures of ``crystals_dynamics.py``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from crystal_cases import CASES, POINTS, Case
+from page_text import table, wrapped
+
+BLUE, RED, GREY = "#1f5fa8", "#b3261e", "#8a8a8a"
+
+
+def draw(case: Case, folder: Path, path: Path) -> None:
+    """Bands of the finetuned potential, of the level where it can be asked along the path, and points from elsewhere."""
+    import phonopy
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.6, 4.8), layout="constrained")
+    axis = figure.subplots()
+    corners = ["Γ", "X", "U|K", "Γ", "L"]
+    pieces = [
+        np.linspace((0, 0, 0), (0.5, 0, 0.5), 61),
+        np.linspace((0.5, 0, 0.5), (0.625, 0.25, 0.625), 31),
+        np.linspace((0.375, 0.375, 0.75), (0, 0, 0), 61),
+        np.linspace((0, 0, 0), (0.5, 0.5, 0.5), 61),
+    ]
+    places: list[float] = [0.0]
+    files = [(folder / "phonons" / "phonopy_params.yaml", BLUE, "-", 1.5, "finetuned potential")]
+    if case.name == "nacl":
+        files.append(
+            (
+                folder / "level_phonopy.yaml",
+                GREY,
+                "--",
+                1.2,
+                "the level itself (PBEsol), with its Born charges",
+            )
+        )
+    for file, colour, line, width, label in files:
+        engine = phonopy.load(file, log_level=0)
+        engine.run_band_structure(pieces)
+        bands: Any = engine.band_structure
+        for distance, frequencies in zip(bands.distances, bands.frequencies, strict=True):
+            lines = axis.plot(distance, frequencies, color=colour, ls=line, lw=width)
+            lines[0].set_label(label)
+            label = "_"
+        places = [0.0, *(float(d[-1]) for d in bands.distances)]
+    at = {"Γ": [0, 3], "X": [1], "L": [4]}
+    for point, _, _, published, measured in case.bands:
+        for k in at[point]:
+            if published is not None:
+                axis.plot(places[k], published, "s", color="#2e7d32", ms=5, mfc="none", clip_on=False)
+            if measured is not None:
+                axis.plot(places[k], measured, "o", color=RED, ms=5, mfc="none", clip_on=False)
+    if case.name == "silicon":
+        axis.plot([], [], "s", color="#2e7d32", mfc="none", label="PBE, published forces")
+    axis.plot([], [], "o", color=RED, mfc="none", label="measured")
+    for place in places:
+        axis.axvline(place, color="#d0d0d0", lw=0.7, zorder=0)
+    axis.set_xticks(places, corners)
+    axis.set_xlim(0, places[-1])
+    axis.set_ylim(bottom=0)
+    axis.set_ylabel("frequency (THz)")
+    axis.set_title(f"Phonons of {case.formula}", fontsize=11)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=8.5, loc="lower center", bbox_to_anchor=(0.47, 0.02))
+    figure.savefig(path, dpi=150)
+
+
+def write(folder: Path) -> None:
+    """``crystals.md`` beside the folder of results."""
+    lines = [
+        "# Crystals from finetuned potentials",
+        "",
+        "`python benchmarks/crystals_dynamics.py --data DIR --nacl DIR --work runs/crystals`; what each column is: the texts "
+        "of that "
+        "script and of "
+        "`crystal_cases.py`. *simulate*: `atomfield simulate --mode eos|elastic|phonons` in float64. *own energies*: second "
+        "differences of the same potential's energies alone; that they agree says that forces, stress and the commands are "
+        "right, not "
+        "that the potential is. *level*: the theory that was learnt.",
+        "",
+    ]
+    for case in CASES.values():
+        file = folder / f"{case.name}.json"
+        if file.exists():
+            lines += _section(case, json.loads(file.read_text()))
+    (folder.parent / "crystals.md").write_text(wrapped(lines).rstrip() + "\n")
+
+
+def _section(case: Case, found: dict[str, Any]) -> list[str]:
+    errors = found["test_errors"]
+    machine = found["machine"]
+    lines = [
+        f"## {case.formula}",
+        "",
+        f"`{found['start']}` finetuned for {found['minutes']:g} minutes of processor time on one thread "
+        f"({machine['processor']}, shared with "
+        f"other work, {machine['date'][:10]}), one seed. Test errors: energy {errors['energy_mae_meV_per_atom']:.1f} "
+        "meV/atom, forces "
+        f"{1000 * errors['forces_mae_eV_per_A']:.1f} meV/angstrom, stress {errors['stress_mae_GPa']:.2f} GPa (MAE).",
+        "",
+        *table(("", "simulate", "own energies", "level", "measured"), _static(case, found)),
+        "",
+        f"Measured: {'; '.join(dict.fromkeys(f'{s}' for _, s in case.measured.values()))}.",
+        "",
+        f"![phonons](crystals/{case.name}.png)",
+        "",
+    ]
+    rows = []
+    for point, numbers, name, _, measured in case.bands:
+        pick = [n - 1 for n in numbers]
+        mean = lambda values, pick=pick: f"{np.mean(np.array(values)[pick]):.2f}"  # noqa: E731
+        rows.append(
+            [f"{point} {name}", mean(found["frequencies_THz"][point]), mean(found["frequencies_THz"][f"{point} by energies"]),
+             mean(found["level"]["frequencies"][point]), "" if measured is None else f"{measured:.2f}"]
+        )  # fmt: skip
+    worst = max(
+        abs(a - b)
+        for p in POINTS
+        for a, b in zip(
+            found["frequencies_THz"][p][3 if p == "Γ" else 0 :],
+            found["frequencies_THz"][f"{p} by energies"][3 if p == "Γ" else 0 :],
+            strict=True,
+        )
+    )
+    lines += [*table(("THz", "simulate", "own energies", "level", "measured"), rows), ""]
+    lines += [
+        "Bands are named as at the level, from below. The largest difference between the command and the energies is "
+        f"{worst:.4f} THz. Measured: "
+        f"{case.bands_source}.",
+        "",
+    ]
+    if case.name == "nacl":
+        lines += [
+            "Optical modes of an ionic crystal split at Γ: the level's longitudinal one is at "
+            f"{found['level']['LO at Γ']:.2f} THz, the measured one at "
+            "7.9 THz (Kittel). The macroscopic field that does it reaches further than any cutoff and needs Born charges, "
+            "which no network here "
+            "gives: the potential's three optical modes are degenerate at Γ, and its longitudinal branch bends down towards "
+            "them.",
+            "",
+        ]
+    return lines
+
+
+def _static(case: Case, found: dict[str, Any]) -> list[list[str]]:
+    elastic, eos = found["simulate"]["elastic"], found["simulate"]["eos"]
+    own, level = found["by_energies"], found["level"]
+    known = {name: value for name, (value, _) in case.measured.items()}
+    text = lambda value, digits=1: "" if value is None else f"{value:.{digits}f}"  # noqa: E731
+    rows = [
+        ["lattice constant, angstrom", text(found["a"], 3), "", text(level.get("a"), 3), text(known["a"], 3)]
+    ]
+    for name in ("C11", "C12", "C44"):
+        rows.append(
+            [
+                f"{name}, GPa",
+                text(elastic.get(f"{name}_GPa")),
+                text(own[name]),
+                text(level.get(name)),
+                text(known[name]),
+            ]
+        )
+    if "C44_clamped" in level:
+        rows.append(
+            ["C44 with clamped atoms, GPa", "", text(own["C44_clamped"]), text(level["C44_clamped"]), ""]
+        )
+    bulk = (known["C11"] + 2 * known["C12"]) / 3
+    rows.append(
+        ["bulk modulus from the elastic constants, GPa", text(elastic["bulk_modulus_GPa"]),
+         text((own["C11"] + 2 * own["C12"]) / 3), text(level.get("bulk_elastic")), text(bulk)]
+    )  # fmt: skip
+    rows.append(
+        [
+            "bulk modulus from the equation of state, GPa",
+            text(eos["bulk_modulus_GPa"]),
+            "",
+            text(level.get("bulk_eos")),
+            "",
+        ]
+    )
+    return rows
