@@ -1,7 +1,7 @@
 """Which items make which micro-batch: planned from a seed and a number alone, packed by nodes and edges.
 
 Micro-batch ``k``, counted from the start of training, is the same on every rank, for any number of ranks and workers, and after a
-resume: there is no state to save. A step is a fixed list of micro-batches that :func:`share_of` deals to ranks.
+resume: there is no state to save. A step is a fixed list of micro-batches that is then dealt to ranks.
 
 Shapes: ``I`` items, ``B`` micro-batches of an epoch. Plans are flat numpy arrays: two million items take some 100 MB and
 about a second an epoch.
@@ -157,18 +157,6 @@ def shares_of(sizes: Sequence[int], mixture: Mixture) -> list[int]:
     missing = int(count.sum() - shares.sum())
     shares[np.argsort(shares - exact, kind="stable")[:missing]] += 1  # largest remainders first
     return shares.tolist()
-
-
-def share_of(step: int, micro_batches: int, rank: int, world_size: int) -> range:
-    """The numbers of the micro-batches of ``step`` that ``rank`` computes: every ``world_size``-th of a fixed list.
-
-    Raises ``InputError`` unless every rank gets the same number of them.
-    """
-    if micro_batches % world_size:
-        raise InputError(
-            f"{micro_batches} micro-batches per step, expected a multiple of the {world_size} processes"
-        )
-    return range(step * micro_batches + rank, (step + 1) * micro_batches, world_size)
 
 
 def estimated_edges(world: str, num_nodes: np.ndarray) -> np.ndarray:

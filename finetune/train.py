@@ -13,13 +13,14 @@ from atomfield.models.network import AtomFieldNet
 from atomfield.pretrain.config import ClockName, LossWeights
 from atomfield.pretrain.ema import Ema
 from atomfield.pretrain.engine import TorchEngine, set_learning_rate
+from atomfield.pretrain.penalties import check_penalties
 from atomfield.pretrain.record import Record
 from atomfield.pretrain.schedule import Progress, learning_rate_factor, seconds_of
 from atomfield.pretrain.step import MicroBatch, training_step
 from atomfield.pretrain.streams import Stream
 from atomfield.pretrain.validate import errors
 
-from .guard import Guard, check_penalties
+from .guard import Guard
 
 NUM_VALIDATIONS = 25
 """Validations over a run; the best averaged weights seen there are kept."""
@@ -54,7 +55,7 @@ def train(
 ) -> list[dict[str, float]]:
     """Train on ``batches``, in each step one of each of ``streams``, of which the first has the new records; leave the best
     averaged weights in ``net`` and return the history (rows of metrics.jsonl)."""
-    check_penalties(net, streams[0], weights, device)
+    check_penalties(net, [streams[0]], weights, device)
     progress = Progress(schedule.steps, schedule.max_time, clock=seconds_of(schedule.clock))
     history: list[dict[str, float]] = []
     best_score, best = float("inf"), {k: v.clone() for k, v in ema.average.items()}

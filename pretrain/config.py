@@ -45,7 +45,8 @@ class StreamConfig(_Frozen):
     temperature t >= 1 (in proportion to size**(1/t)), or one weight for each source."""
     objective: Objective = "supervised"
     micro_batches: int = Field(2, ge=1)
-    """Micro-batches per step, over all ranks: a multiple of the number of processes."""
+    """Micro-batches per step, over all ranks. ``zero_stage`` 0 and 1 deal those of all streams together, at least one to each
+    process; at 2 and 3 each stream's must be a multiple of the number of processes."""
     max_edges: int = Field(4000, ge=1)
     """Edge budget of a micro-batch."""
     max_nodes: int | None = Field(None, ge=1)

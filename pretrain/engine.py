@@ -3,9 +3,11 @@ pretraining, plain torch for finetuning."""
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,28 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group.get("scale", 1.0)
 
 
+@dataclass
+class EngineState:
+    """Weights, in the order of the engine's tensors, and the optimiser's state by its parameters; this rank's part of both."""
+
+    weights: list[torch.Tensor]
+    optimizer: list[dict[str, Any]]
+
+    @staticmethod
+    def of(tensors: Iterable[torch.Tensor], optimizer: torch.optim.Optimizer) -> EngineState:
+        own = [p for group in optimizer.param_groups for p in group["params"]]
+        weights = [t.detach().clone() for t in (*tensors, *own)]
+        return EngineState(weights, [copy.deepcopy(optimizer.state.get(p, {})) for p in own])
+
+    @torch.no_grad()
+    def restore(self, tensors: Iterable[torch.Tensor], optimizer: torch.optim.Optimizer) -> None:
+        own = [p for group in optimizer.param_groups for p in group["params"]]
+        for tensor, weight in zip((*tensors, *own), self.weights, strict=True):
+            tensor.copy_(weight)
+        for parameter, state in zip(own, self.optimizer, strict=True):
+            optimizer.state[parameter] = copy.deepcopy(state)
+
+
 class TorchEngine:
     """Plain torch: AdamW with gradient clipping by global norm."""
 
@@ -50,7 +74,7 @@ class TorchEngine:
     def __call__(self, *inputs, **options):
         return self.module(*inputs, **options)
 
-    def backward(self, loss: torch.Tensor) -> None:
+    def backward(self, loss: torch.Tensor, last: bool) -> None:
         loss.backward()
 
     def gradient_square(self) -> torch.Tensor:
@@ -65,6 +89,14 @@ class TorchEngine:
     def skip(self) -> None:
         """The end of a step that changes nothing."""
         self.optimizer.zero_grad(set_to_none=True)
+
+    def copied(self) -> EngineState:
+        """Weights and optimiser as they are now."""
+        return EngineState.of((), self.optimizer)
+
+    def restore(self, state: EngineState) -> None:
+        """As it was when :meth:`copied` was called."""
+        state.restore((), self.optimizer)
 
 
 def _square(gradients: Iterable[torch.Tensor]) -> torch.Tensor:
@@ -146,7 +178,6 @@ class DeepSpeedEngine:
         self.client, self.module, self.zero_stage, self.world_size = client, net, zero_stage, world_size
         # stage 2 needs all parameters in one order; stage 3 holds none whole, and views of vectors have gradients already
         self.touch_all = zero_stage == 2
-        self.accumulation, self._collected = accumulation, 0
         self._stands_still = False
         client.step = self._gated(client.step)  # type: ignore[method-assign]
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
@@ -162,11 +193,10 @@ class DeepSpeedEngine:
     def __call__(self, *inputs, **options):
         return self.module(*inputs, **options) if self.flat else self.engine(*inputs, **options)
 
-    def backward(self, loss: torch.Tensor) -> None:
-        if self.flat:
+    def backward(self, loss: torch.Tensor, last: bool) -> None:
+        if self.flat:  # ranks may have unequal numbers of micro-batches
             loss.backward()
-            self._collected = (self._collected + 1) % self.accumulation
-            if not self._collected:
+            if last:
                 self.engine.backward(self.engine())
             return
         self.engine.backward(loss)
@@ -196,6 +226,15 @@ class DeepSpeedEngine:
         finally:
             self._stands_still = False
         self._forget_gradients()
+
+    def copied(self) -> EngineState:
+        """Weights and optimiser as they are now, between two steps: this rank's part. Stages 0, 1 and 2."""
+        assert self.zero_stage < 3, "ZeRO 3 has the network in pieces"
+        return EngineState.of(self.module.parameters(), self.client)
+
+    def restore(self, state: EngineState) -> None:
+        """As it was when :meth:`copied` was called."""
+        state.restore(self.module.parameters(), self.client)
 
     def _forget_gradients(self) -> None:
         """The vectors begin anew. ZeRO 3 overwrites its buffer at the first micro-batch of a step and adds at the others: what

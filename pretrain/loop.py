@@ -13,15 +13,16 @@ from typing import Any, Literal
 from atomfield.data.errors import RunError
 from atomfield.data.graph import GraphBatch
 from atomfield.data.loader import Loader
-from atomfield.data.sampler import share_of
 from atomfield.models.network import AtomFieldNet
 
 from . import checkpoint
 from .clock import Clock, Throughput
-from .config import PretrainConfig
+from .config import LossWeights, PretrainConfig
+from .dealing import Key, alike, shares
 from .ema import Ema
 from .engine import DeepSpeedEngine, set_learning_rate
 from .numerics import Guard
+from .penalties import due, without
 from .ranks import any_rank, from_main, gathered
 from .record import Record
 from .schedule import Progress, factor_at, seconds_of
@@ -30,8 +31,9 @@ from .stopping import StopRequest
 from .streams import Batches, Stream
 from .validate import Stopped, validate
 
-Ending = Literal["done", "stopped", "back"]
-"""The schedule's end; a request to stop, after saving; repeated spikes, so that the run must go back to its last checkpoint."""
+Ending = Literal["done", "stopped", "back", "trial"]
+"""The schedule's end; a request to stop, after saving; repeated spikes, so that the run must go back to its last checkpoint; a
+trial of penalties is due."""
 
 
 @dataclass
@@ -46,6 +48,10 @@ class Position:
     """The last step with a validation."""
     score: float | None = None
     """The score of the validation at this very step."""
+    trials: int = 0
+    """Trials of penalties so far."""
+    switched_off: list[str] = field(default_factory=list)
+    """Penalties that a trial has switched off."""
 
 
 @dataclass
@@ -69,38 +75,47 @@ class Run:
     """The step of the newest checkpoint."""
     rollbacks: int = 0
     known_terms: list[Term] = field(default_factory=list)
+    dealt: dict[int, list[Key]] = field(default_factory=dict)
+    """This rank's micro-batches of the steps that the loader has begun, by step of the data."""
 
     @property
     def checkpoints(self) -> Path:
         return self.config.out / "checkpoints"
+
+    @property
+    def loss(self) -> LossWeights:
+        """The weights of the loss, less the penalties that are switched off."""
+        return without(self.config.loss, *self.here.switched_off)
 
     def asked_to_stop(self) -> bool:
         """Collective: whether any rank was."""
         return any_rank(bool(self.request.wanted))
 
 
-def keys_from(run: Run, start: int) -> Iterator[tuple[int, int]]:
-    """(stream, number) of this rank's micro-batches from step ``start`` of the data on: every world_size-th of each stream's
-    fixed list, so that all ranks meet the same objective at the same time."""
+def keys_from(run: Run, start: int) -> Iterator[Key]:
+    """This rank's micro-batches from step ``start`` of the data on. The loader's thread runs it: samplers are not made for two
+    threads, so what it finds is noted in ``run.dealt``."""
     for step in itertools.count(start):
-        for which, stream in enumerate(run.streams):
-            for number in share_of(step, stream.micro_batches, run.rank, run.world_size):
-                yield which, number
+        dealt = shares(run.streams, step, run.world_size, alike=alike(run.config.zero_stage))[run.rank]
+        run.dealt[step] = dealt
+        yield from dealt
 
 
 def micro_batches_of(run: Run, batches: Iterator[GraphBatch]) -> list[MicroBatch]:
     """The next step's micro-batches of this rank, in the order of :func:`keys_from`."""
-    step = run.here.step + run.here.data_ahead
+    first = next(batches)  # once it is here, its step has been dealt
+    keys = run.dealt.pop(run.here.step + run.here.data_ahead)
+    found = [first.to(run.device), *(next(batches).to(run.device) for _ in keys[1:])]
+    streams = [run.streams[which] for which, _ in keys]
     return [
-        MicroBatch(next(batches).to(run.device), stream.targets, stream.weight, stream.name, number)
-        for stream in run.streams
-        for number in share_of(step, stream.micro_batches, run.rank, run.world_size)
+        MicroBatch(batch, stream.targets, stream.weight, stream.name, number)
+        for batch, stream, (_, number) in zip(found, streams, keys, strict=True)
     ]
 
 
-def loader_of(run: Run) -> Loader[tuple[int, int]]:
+def loader_of(run: Run) -> Loader[Key]:
     """This rank's batches from where the run is; the next two steps' are made while one is computed."""
-    per_step = sum(s.micro_batches for s in run.streams) // run.world_size
+    per_step = -(-sum(s.micro_batches for s in run.streams) // run.world_size)
     workers = run.config.workers
     return Loader(
         Batches(tuple(run.streams)),
@@ -113,7 +128,8 @@ def loader_of(run: Run) -> Loader[tuple[int, int]]:
 
 def train(run: Run, record: Record, batches: Iterator[GraphBatch]) -> Ending:
     """Train from where the run is to the end of the schedule, or until something ends it earlier."""
-    config, here = run.config, run.here
+    config, here, loss = run.config, run.here, run.loss
+    may_try = bool(run.validation) and config.zero_stage < 3
     progress = Progress(config.steps, config.max_time, here.seconds, seconds_of(config.clock))
     throughput = Throughput()
     stop = False
@@ -130,6 +146,8 @@ def train(run: Run, record: Record, batches: Iterator[GraphBatch]) -> Ending:
             return "done" if done else "stopped"
         factor = factor_at(fraction, config.optimizer)
         set_learning_rate(run.engine.optimizer, config.optimizer.learning_rate * factor)
+        if may_try and due(loss, here.trials, fraction, here.step):
+            return "trial"
         logged = (here.step + 1) % config.log_every == 0 or here.step == 0
         run.clock.exact = logged or not run.clock.on_gpu
         began = time.perf_counter()
@@ -139,7 +157,7 @@ def train(run: Run, record: Record, batches: Iterator[GraphBatch]) -> Ending:
             run.engine,
             run.net,
             micro_batches,
-            config.loss,
+            loss,
             judge=lambda *numbers: run.guard.judge(here.step + 1, *numbers),
             clock=run.clock,
             known=run.known_terms,

@@ -3,7 +3,8 @@
 Model of a step on ``n`` GPUs, each with ``k`` micro-batches of every stream (what :func:`share` gives it):
 
     compute   sum over its micro-batches of the time measured here / device_speedup
-    waiting   compute * c * sqrt(2 ln n): the expected maximum of n normal variables, c the relative spread of a rank's edges
+    waiting   compute * (u + e * sqrt(2 ln n)): u by how much the largest of the n shares is above the mean as dealt, by estimated
+              costs; e the relative error of the estimate of a share, which has the expected maximum of n normal variables
     messages  V / bandwidth + calls * 2 ceil(log2 n) * latency, V the bytes that a rank sends in ring or tree collectives
     update    measured here / device_speedup, divided by n from stage 1 on
     saving    4 float32 numbers per parameter to one disk, every ``save_every`` steps
@@ -30,6 +31,7 @@ from atomfield.models.network import AtomFieldNet
 
 from .clock import Clock
 from .config import PlanConfig, PretrainConfig
+from .dealing import alike, costs_of, deal
 from .ema import Ema
 from .engine import TorchEngine, parameter_groups
 from .step import MicroBatch, guarded_step
@@ -37,6 +39,10 @@ from .streams import Stream
 
 STEPS = 3
 """Measured after one that is not."""
+DEALT = 4
+"""Steps whose shares are compared."""
+ESTIMATE = 0.15
+"""Relative error of the estimated cost of a micro-batch (``benchmarks/dealing.py``)."""
 DISK = 1e9
 """Bytes per second that rank 0 writes a checkpoint with."""
 
@@ -121,10 +127,9 @@ def predict(
     plan = config.plan
     shares = [share(s.micro_batches, gpus) for s in streams]
     compute = math.fsum(k * t for k, t in zip(shares, measured.per_stream, strict=True)) / plan.device_speedup
-    spread = math.sqrt(math.fsum(
-        (t * math.sqrt(k) * _spread(s)) ** 2 for s, k, t in zip(streams, shares, measured.per_stream, strict=True)
-    )) / max(math.fsum(k * t for k, t in zip(shares, measured.per_stream, strict=True)), 1e-12)  # fmt: skip
-    waiting = compute * spread * math.sqrt(2 * math.log(gpus)) if gpus > 1 else 0.0
+    error = ESTIMATE / math.sqrt(sum(shares))
+    unequal = _unequal(streams, shares, gpus, alike(config.zero_stage))
+    waiting = compute * (unequal + error * math.sqrt(2 * math.log(gpus))) if gpus > 1 else 0.0
     sent, calls = message_bytes(parameters, config.zero_stage, gpus, sum(shares))
     calls += 2 if gpus > 1 else 0  # counts and verdict
     messages = sent / plan.bandwidth + calls * 2 * math.ceil(math.log2(gpus)) * plan.latency
@@ -149,11 +154,15 @@ def _records(stream: Stream) -> float:
     return len(stream.items) / stream.micro_batches_per_epoch
 
 
-def _spread(stream: Stream) -> float:
-    """Standard deviation over mean of the edges of a micro-batch."""
-    plan = stream.sampler.epoch(0)
-    edges = [float(stream.sampler.edges[plan[b]].sum()) for b in range(min(len(plan), 2000))]
-    return statistics.pstdev(edges) / max(statistics.fmean(edges), 1e-12) if len(edges) > 1 else 0.0
+def _unequal(streams: list[Stream], shares: list[int], gpus: int, alike: bool) -> float:
+    """By how much of the mean the costliest share of a step is above it, the mean of a few steps."""
+    above = []
+    for step in range(DEALT):
+        costs = costs_of(streams, [range(step * k * gpus, (step + 1) * k * gpus) for k in shares])
+        known = {key: cost for own in costs for key, cost in own.items()}
+        loads = [sum(known[key] for key in hand) for hand in deal(costs, gpus, alike=alike)]
+        above.append(max(loads) / statistics.fmean(loads) - 1)
+    return statistics.fmean(above)
 
 
 def measure(config: PretrainConfig, net: AtomFieldNet, streams: list[Stream], device: str) -> Measured:

@@ -62,7 +62,7 @@ def roll_back(run: Run, record: Record, console: Console) -> None:
 
 def _restore(run: Run, folder: Path) -> dict[str, Any]:
     state = checkpoint.load(folder, run.engine, run.ema)
-    run.here = Position(**{name: state[name] for name in Position.__dataclass_fields__})
+    run.here = Position(**{name: state[name] for name in Position.__dataclass_fields__ if name in state})
     run.guard.load(state["guard"])
     run.saved = run.here.step
     if is_main():

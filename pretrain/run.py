@@ -33,12 +33,14 @@ from . import checkpoint
 from .balance import balance_lines
 from .clock import Clock
 from .config import PretrainConfig
+from .dealing import check_micro_batches
 from .ema import Ema
 from .engine import DeepSpeedEngine, prepare_environment
 from .loop import Ending, Run, loader_of, train
 from .losses import Targets
 from .normalize import reference_table
 from .numerics import Guard
+from .penalties import check_penalties
 from .plan import show
 from .ranks import barrier, lost_contact
 from .record import Record
@@ -47,6 +49,7 @@ from .start import build
 from .state import whole_weights
 from .stopping import StopRequest
 from .streams import Stream
+from .trials import tried, why_none
 
 
 def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
@@ -55,7 +58,9 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
     device = pick_device(config.device)
     prepare_environment(device)
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    _check_world_size(config, world_size)
+    check_micro_batches(
+        [(s.sources[0], s.micro_batches) for s in config.streams], world_size, config.zero_stage
+    )
     sources = {name: open_source(name) for s in config.streams for name in s.sources}
     train_sets = {name: select(graphs, "train") for name, graphs in sources.items()}
     valid_sets = {name: select(graphs, "valid") for name, graphs in sources.items()}
@@ -67,6 +72,7 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
         _stream(config, number, train_sets, net.config.cutoff, factors)
         for number in range(len(config.streams))
     ]
+    check_penalties(net, streams, config.loss, "cpu")
     if rank == 0:
         console.print(_plan_table(config, net, streams, world_size))
         for line in balance_lines(config, factors):
@@ -89,6 +95,8 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
     with StopRequest() as request:
         try:
             run = _start(config, net, streams, valid_sets, device, request)
+            if rank == 0 and (said := why_none(config, run.validation)):
+                console.print(said, highlight=False)
             resume(run, console)
             ending = _train(run, console)
             if rank == 0 and ending == "done":
@@ -163,9 +171,14 @@ def _train(run: Run, console: Console) -> Ending:
         while True:
             with loader_of(run) as batches:
                 ending = train(run, record, batches)
-            if ending != "back":
-                return ending
-            roll_back(run, record, console)
+            match ending:
+                case "back":
+                    roll_back(run, record, console)
+                case "trial":
+                    if tried(run, record):
+                        return "stopped"
+                case _:
+                    return ending
 
 
 def _contact_lost(config: PretrainConfig, rank: int) -> str:
@@ -239,15 +252,6 @@ def _stream(
         weight=s.weight,
         name=title if s.objective in ("supervised", "next_step") else f"{title}-{s.objective}",
     )
-
-
-def _check_world_size(config: PretrainConfig, world_size: int) -> None:
-    for s in config.streams:
-        if s.micro_batches % world_size:
-            raise InputError(
-                f"stream {s.source!r} has {s.micro_batches} micro-batches per step, expected a multiple of the "
-                f"{world_size} processes: set streams[].micro_batches accordingly"
-            )
 
 
 def last_metrics(out: Path) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """One optimiser step, shared by pretraining (DeepSpeed) and finetuning (plain torch).
 
-A step is a fixed list of micro-batches dealt to the ranks. Each loss term is a sum over labels divided by the count of the WHOLE
-step, so that the gradient does not depend on the number of processes nor on how records were packed.
+A step is a fixed list of micro-batches dealt to the ranks, not always as many to each. Each loss term is a sum over labels
+divided by the count of the WHOLE step, so that the gradient does not depend on the number of processes, on who computes what, nor
+on how records were packed.
 
 Before the update all ranks add up, in one message, their losses, the squares of their gradients and whether anything is
 not finite; each of them then comes to the same verdict.
@@ -68,7 +69,7 @@ def training_step(
 ) -> dict[str, float]:
     """:func:`guarded_step` for one process that does not go on after a step that is not finite: raises ``NonFiniteLoss`` naming
     its records. Returns the mean weighted loss per term."""
-    report = guarded_step(engine, net, micro_batches, weights, judge=_finite)
+    report = guarded_step(engine, net, micro_batches, weights, judge=finite)
     if report.verdict:
         first = report.suspects[0]
         where = "; ".join(f"{r['file']} (record {r['record']})" for r in first["records"][:5])
@@ -92,9 +93,9 @@ def guarded_step(
 ) -> StepReport:
     """Forward and backward of all micro-batches of this rank, a verdict of all ranks, then one update or none.
 
-    ``engine`` has ``__call__``, ``backward(loss)``, ``gradient_square()`` (its share of the squared norm over all ranks),
-    ``step()``, ``skip()`` (the end of a step that changes nothing), ``loss_factor`` (what undoes its own averaging over ranks and
-    micro-batches), ``touch_all`` (every parameter must get a gradient every time) and ``clipping``.
+    ``engine`` has ``__call__``, ``backward(loss, last)`` (``last``: of this rank in this step), ``gradient_square()`` (its share
+    of the squared norm over all ranks), ``step()``, ``skip()`` (the end of a step that changes nothing), ``loss_factor`` (what
+    undoes its own averaging over ranks and micro-batches) and ``touch_all`` (every parameter must get a gradient every time).
     ``judge(loss, gradient norm, losses that are not finite)`` says why the step must be skipped, or "". ``known``: the loss
     terms met so far, kept between steps to spare a message. ``stop``: this rank was asked to end the run.
     """
@@ -103,7 +104,7 @@ def guarded_step(
     keys, count_of = _counts(net, micro_batches, weights, known, device, clock)
     report = {key: torch.zeros((), dtype=torch.float64, device=device) for key in keys}
     losses: list[Tensor] = []
-    for micro in micro_batches:
+    for place, micro in enumerate(micro_batches):
         with clock.phase("forward"):
             anchor = _Touch.apply(*net.parameters()) if engine.touch_all else None
             terms = _terms(net, engine, micro, weights, count_of)
@@ -114,7 +115,8 @@ def guarded_step(
             losses.append(loss.detach())
             loss = (loss * engine.loss_factor).to(net.dtype)
         with clock.phase("backward"):
-            engine.backward(loss if anchor is None else loss + anchor)
+            last = place == len(micro_batches) - 1
+            engine.backward(loss if anchor is None else loss + anchor, last)
     bad = (~torch.isfinite(torch.stack(losses))).sum().double()
     sizes = _sizes(micro_batches)
     with clock.phase("communication"):
@@ -149,7 +151,8 @@ def _terms(
     }
 
 
-def _finite(loss: float, gradient_norm: float, bad_losses: int) -> Verdict:
+def finite(loss: float, gradient_norm: float, bad_losses: int) -> Verdict:
+    """A verdict by this step alone: only what is not finite is bad."""
     if bad_losses or not math.isfinite(loss):
         return "loss"
     return "" if math.isfinite(gradient_norm) else "gradient"
@@ -169,7 +172,8 @@ def _counts(
     device: torch.device,
     clock: Clock,
 ) -> tuple[list[Term], dict[Term, float]]:
-    """The loss terms of this step in one order for all ranks (one may miss a label that another has), and their label counts."""
+    """The loss terms of this step in one order for all ranks (one may miss a label or a whole stream that another has), and
+    their label counts."""
     local: dict[Term, float] = {}
     for micro in micro_batches:
         for name, count in counts(net, micro.batch, micro.targets, weights).items():
@@ -180,15 +184,17 @@ def _counts(
     with clock.phase("communication"):
         while True:
             news = float(not local.keys() <= set(known))
+            met = [float(k in local) for k in known]
             own = torch.tensor(
-                [news, *(local.get(k, 0.0) for k in known)], dtype=torch.float64, device=device
+                [news, *met, *(local.get(k, 0.0) for k in known)], dtype=torch.float64, device=device
             )
-            new, *total = all_sum(own).tolist()
+            new, *summed = all_sum(own).tolist()
             if not new:
                 break
             known[:] = sorted({*known, *(key for part in gathered(list(local)) for key in part)})
-    count_of = dict(zip(known, total, strict=True))
-    return [k for k in known if count_of[k] or k in local], {k: max(v, 1.0) for k, v in count_of.items()}
+    met, total = summed[: len(known)], summed[len(known) :]
+    here = [k for k, ranks in zip(known, met, strict=True) if ranks]
+    return here, {k: max(v, 1.0) for k, v in zip(known, total, strict=True)}
 
 
 class _Touch(torch.autograd.Function):

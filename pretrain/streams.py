@@ -17,6 +17,7 @@ from atomfield.data.subset import columns_of, edges_of
 
 from .config import Objective
 from .corrupt import displaced, displaced_given_forces, hide_atoms, hide_patches, noisy_state
+from .dealing import EARLIER, price_of
 from .losses import Targets
 
 CACHE_EDGES = 20_000_000
@@ -83,6 +84,7 @@ class Stream:
                 f"the records are of {' and '.join(sorted(worlds))}, expected one kind; give each its own stream",
                 name,
             )
+        self.price = price_of(targets.objective, field=worlds == {"field"}, direct=targets.direct)
         nodes, edges = columns_of(graphs)["num_nodes"], edges_of(graphs)
         record = self.items.record
         self.sampler = EpochSampler(
@@ -112,6 +114,12 @@ class Stream:
             case "masked_patches":
                 return hide_patches(batch, self.fraction, generator)
         return batch
+
+    def cost(self, number: int) -> float:
+        """Estimated microseconds of the passes over micro-batch ``number``, from the sizes that its packing went by."""
+        items = self.sampler.batch(number)
+        one = self.price.of(float(self.sampler.nodes[items].sum()), float(self.sampler.edges[items].sum()))
+        return one * (1 + EARLIER * self._earlier(number) if self.rollout > 1 else 1)
 
     def _earlier(self, number: int) -> int:
         """Steps without gradient before the one that is learnt, uniform below ``rollout``; one number for all micro-batches of a

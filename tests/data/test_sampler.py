@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atomfield.data.errors import InputError
-from atomfield.data.sampler import Budget, EpochSampler, Plan, pack, share_of, shares_of
+from atomfield.data.sampler import Budget, EpochSampler, Plan, pack, shares_of
 from atomfield.data.store import Store, write_store
 from atomfield.data.subset import Joined, Subset, columns_of, edges_of
 from tests.data.conftest import crystal, flow, molecule
@@ -69,19 +69,6 @@ def test_an_epoch_sees_every_item_once_and_batches_depend_on_the_number_alone():
     again = sampler()
     assert again.batch(137).tolist() == seen[137] and again.batch(3).tolist() == seen[3]
     assert [sampler().batch(k).tolist() for k in (199, 0, 64)] == [seen[199], seen[0], seen[64]]
-
-
-@given(st.integers(0, 300), st.sampled_from([1, 2, 3, 4, 6, 12]))
-@settings(max_examples=40, deadline=None)
-def test_a_step_is_the_same_list_for_any_number_of_ranks(step, world_size):
-    shares = [list(share_of(step, 12, rank, world_size)) for rank in range(world_size)]
-    assert {len(s) for s in shares} == {12 // world_size}
-    assert sorted(k for s in shares for k in s) == list(range(12 * step, 12 * step + 12))
-
-
-def test_an_unequal_deal_is_refused():
-    with pytest.raises(InputError, match="12 micro-batches per step, expected a multiple of the 5 processes"):
-        share_of(0, 12, 0, 5)
 
 
 # ---------------------------------------------------------------------- mixtures

@@ -12,13 +12,14 @@ from rich.console import Console
 
 from atomfield.data.errors import InputError
 from atomfield.finetune.config import FinetuneConfig
-from atomfield.finetune.guard import Guard, _State, check_penalties, without
+from atomfield.finetune.guard import Guard
 from atomfield.finetune.parts import Parts
 from atomfield.finetune.run import finetune
 from atomfield.pretrain.config import LossWeights, OptimizerConfig
 from atomfield.pretrain.ema import Ema
 from atomfield.pretrain.engine import TorchEngine, parameter_groups
 from atomfield.pretrain.losses import Targets
+from atomfield.pretrain.penalties import Copy, check_penalties, without
 from atomfield.pretrain.step import MicroBatch
 from atomfield.pretrain.streams import Stream
 from tests.small import small_network, waves
@@ -60,7 +61,7 @@ def test_a_law_that_holds_is_kept(tmp_path):
     assert metrics["physics_advection_diffusion_switched_off"] == 0.0
 
 
-def test_copies_start_from_one_state_and_the_best_goes_on():
+def test_copies_start_from_one_state_and_the_best_goes_on(monkeypatch):
     """The judge is made to prefer less and less: the copy without the second penalty is the best."""
     net = small_network()
     engine = TorchEngine(net, parameter_groups(net, 0.0), OptimizerConfig())
@@ -74,17 +75,14 @@ def test_copies_start_from_one_state_and_the_best_goes_on():
     guard = Guard(weights, lambda: next(scores))
     assert not guard.due(0.1, 5) and not guard.due(0.2, 0) and guard.due(0.2, 5)
     seen = []
-    original = _State.restore
+    original = Copy.restore
 
     def watched(self, *parts):
         original(self, *parts)
         seen.append({k: p.detach().clone() for k, p in net.named_parameters()})
 
-    _State.restore = watched
-    try:
-        trial = guard.trial(engine, net, ema, lambda: [MicroBatch(batch, Targets("next_step"))], 100)
-    finally:
-        _State.restore = original
+    monkeypatch.setattr(Copy, "restore", watched)
+    trial = guard.trial(engine, net, ema, lambda: [MicroBatch(batch, Targets("next_step"))], 100)
     assert trial.steps == 20 and trial.dropped == ("conserved_concentration",)
     assert guard.weights.physics == {"advection_diffusion": 0.1}
     for name, value in seen[0].items():
@@ -106,7 +104,7 @@ def test_a_penalty_that_asks_nothing_is_a_mistake():
         InputError,
         match="loss.physics.navier_stokes asks nothing .* velocity, pressure, the condition viscosity",
     ):
-        check_penalties(net, stream, LossWeights(physics={"navier_stokes": 1.0}), "cpu")
+        check_penalties(net, [stream], LossWeights(physics={"navier_stokes": 1.0}), "cpu")
     with pytest.raises(InputError, match="net_charge .* of atoms"):
-        check_penalties(net, stream, LossWeights(physics={"net_charge": 1.0}), "cpu")
-    check_penalties(net, stream, LossWeights(physics={"advection_diffusion": 1.0}), "cpu")
+        check_penalties(net, [stream], LossWeights(physics={"net_charge": 1.0}), "cpu")
+    check_penalties(net, [stream], LossWeights(physics={"advection_diffusion": 1.0}), "cpu")

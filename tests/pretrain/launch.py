@@ -1,7 +1,7 @@
-"""Several short runs in one launch of torchrun, since imports are what it costs; faults are injected by rank and step.
+"""Several short runs in one launch of torchrun, since imports are what it costs; faults are injected by step.
 
-Each entry of the plan is a configuration with, besides, ``inject``: ``{"FAULT": [steps]}`` on the last rank, and ``report``:
-a file for what ended the run.
+Each entry of the plan is a configuration with, besides, ``inject``: ``{"FAULT": [steps]}``, in the last micro-batch of the first
+stream, on whatever rank, or on the last rank for what happens to a process; and ``report``: a file for what ended the run.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ warnings.simplefilter("ignore")
 import torch
 import torch.distributed as dist
 from atomfield.data.errors import InputError, RunError
-from atomfield.pretrain import loop
+from atomfield.pretrain import loop, penalties
 from atomfield.pretrain.config import PretrainConfig
 from atomfield.pretrain.run import pretrain
 
 plan = json.loads(sys.argv[1])
 real_destroy, real_batches, real_errors = dist.destroy_process_group, loop.micro_batches_of, loop.validate
 dist.destroy_process_group = lambda: None
+penalties.SHORTEST = 4
 last = int(os.environ["RANK"]) == int(os.environ["WORLD_SIZE"]) - 1
 
 for options in plan:
@@ -38,26 +39,26 @@ for options in plan:
         step = run.here.step + 1
         if step in faults.get("crash", []):
             raise KeyboardInterrupt  # on all ranks
-        if not last:
-            return micro
+        first = run.streams[0]
+        hit = [m for m in micro if m.stream == first.name and (m.number + 1) % first.micro_batches == 0]
         for fault, steps in faults.items():
             if step not in steps:
                 continue
             match fault:
-                case "position":
-                    micro[0].batch.positions[0] = float("nan")
-                case "label":
-                    micro[0].batch.quantities["forces"][0] = float("nan")
-                case "loss":
-                    micro[0].weight = float("nan")
-                case "gradient":  # finite in float64, not in the network's float32
-                    micro[0].weight = 1e200
-                case "spike" if not run.rollbacks or "again" in str(run.config.out):
-                    micro[0].weight = 1e4
-                case "sigterm":
+                case "sigterm" if last:
                     os.kill(os.getpid(), signal.SIGTERM)
-                case "die":
+                case "die" if last:
                     os._exit(9)
+                case "position" if hit:
+                    hit[0].batch.positions[0] = float("nan")
+                case "label" if hit:
+                    hit[0].batch.quantities["forces"][0] = float("nan")
+                case "loss" if hit:
+                    hit[0].weight = float("nan")
+                case "gradient" if hit:  # finite in float64, not in the network's float32
+                    hit[0].weight = 1e200
+                case "spike" if hit and (not run.rollbacks or "again" in str(run.config.out)):
+                    hit[0].weight = 1e4
         return micro
 
     def validating(*given):

@@ -1,7 +1,9 @@
 """Two launches that prove much: ZeRO 0, 1 and 2 follow one process although the ranks hold different tasks and labels, ZeRO 3
-where it is allowed, an interrupted run resumes to the same bits, and on another number of ranks it sees the same samples."""
+where it is allowed, an interrupted run resumes to the same bits, and on another number of ranks it sees the same samples. Trials
+of penalties do the same."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -24,6 +26,11 @@ def runs(tmp_path_factory):
         graph.quantities["charges"] = torch.linspace(-0.4, 0.4, 5, dtype=torch.float64)
     write_store(atoms, folder / "atoms")
     write_store(waves(12), folder / "fields")
+    # a diffusivity of 1 would damp these waves by a factor of seven a step; they do not decay, but the mean stays
+    damped = [
+        replace(g, conditions={"diffusivity": 1.0}) for g in waves(16)
+    ]  # the fifteenth is a validation record
+    write_store(damped, folder / "damped")
     still = morse_clusters(24, 0, "level-a")
     for graph in still:
         graph.quantities["forces"] *= 0
@@ -60,7 +67,25 @@ def runs(tmp_path_factory):
         "steps": 4,
     }
     out = lambda name: {"out": str(folder / name)}  # noqa: E731
+    atoms, flows = base["streams"]
+    odd = {**base, "streams": [{**atoms, "micro_batches": 4}, {**flows, "micro_batches": 1}], "steps": 6}
     plan = [{**base, **out(f"zero{s}"), "zero_stage": s} for s in (0, 1, 2)]
+    plan += [{**odd, **out("odd"), "zero_stage": 1}]
+    laws = {
+        **base,
+        "streams": [{**flows, "source": str(folder / "damped"), "micro_batches": 3}],
+        "steps": 16,
+        "save_every": 100,
+        "optimizer": {"learning_rate": 1e-2},
+        "loss": {"physics": {"advection_diffusion": 100.0, "conserved_concentration": 1e-9}},
+    }
+    plan += [{**laws, **out(f"laws{s}"), "zero_stage": s} for s in (0, 1)]
+    plan += [
+        {**laws, **out("laws2"), "zero_stage": 2, "streams": [{**laws["streams"][0], "micro_batches": 4}]},
+        {**laws, **out("laws-cut"), "inject": {"sigterm": [5]}, "report": str(folder / "laws-told")},
+        {**laws, **out("laws-cut"), "inject": {"crash": [12]}},
+        {**laws, **out("laws-cut")},
+    ]
     plan += [
         {**base, **out("cut"), "zero_stage": 1, "save_every": 4, "inject": {"crash": [7]}},
         {**base, **out("cut"), "zero_stage": 1, "save_every": 4},
@@ -72,6 +97,8 @@ def runs(tmp_path_factory):
     launch(2, plan, folder)
     alone = [
         {**base, **out("alone"), "zero_stage": 0},
+        {**odd, **out("odd-alone"), "zero_stage": 1},
+        {**laws, **out("laws-alone"), "zero_stage": 0},
         {**base, **out("moved"), "zero_stage": 1, "save_every": 4},
         {**direct, **out("whole"), "zero_stage": 0},
     ]
@@ -105,6 +132,13 @@ def test_two_ranks_follow_one_process(runs, stage):
     assert worst < 1e-6
 
 
+def test_ranks_with_unequal_numbers_of_micro_batches_follow_one_process(runs):
+    """One flow costs more than four structures of five atoms, so one rank has it alone: the ranks have no stream in common."""
+    for ours, theirs in zip(rows(runs / "odd"), rows(runs / "odd-alone"), strict=True):
+        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-6), ours["step"]
+        assert {k for k in ours if "/" in k} == {k for k in theirs if "/" in k}
+
+
 def test_an_interrupted_run_resumes_to_the_same_bits(runs):
     whole, cut = rows(runs / "zero1"), rows(runs / "cut")
     assert [r["step"] for r in cut] == [r["step"] for r in whole] == list(range(1, STEPS + 1))
@@ -112,6 +146,42 @@ def test_an_interrupted_run_resumes_to_the_same_bits(runs):
         assert a["train_loss"].hex() == b["train_loss"].hex()
     weights = [(runs / name / "model" / "model.safetensors").read_bytes() for name in ("zero1", "cut")]
     assert weights[0] == weights[1]
+
+
+def trials(run):
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [r for r in lines if "trial/with_all" in r]
+
+
+@pytest.mark.parametrize("run", ["laws0", "laws1"])
+def test_trials_of_penalties_end_alike_on_two_ranks(runs, run):
+    ours, theirs = trials(runs / run), trials(runs / "laws-alone")
+    assert [r["step"] for r in ours] == [r["step"] for r in theirs] == [7, 11, 16]
+    assert ours[0]["trial/off_advection_diffusion"] == 1.0
+    assert all(r["trial/off_conserved_concentration"] == 0.0 for r in ours)
+    assert all("trial/off_advection_diffusion" not in r for r in ours[1:])
+    for a, b in zip(ours, theirs, strict=True):
+        for key in b.keys() - {"seconds"}:
+            assert a[key] == pytest.approx(b[key], rel=1e-3), key
+    later = [r for r in rows(runs / run) if r["step"] > 7]
+    assert later and not any("physics/advection_diffusion" in key for r in later for key in r)
+    assert all(any("physics/conserved_concentration" in key for key in r) for r in later)
+
+
+def test_trials_go_on_to_the_same_bits(runs):
+    """Told to stop in the middle of the first trial, and broken off after it."""
+    assert "saved step 3" in (runs / "laws-told-0").read_text()
+    for a, b in zip(trials(runs / "laws1"), trials(runs / "laws-cut"), strict=True):
+        assert {k: v for k, v in a.items() if k != "seconds"} == {
+            k: v for k, v in b.items() if k != "seconds"
+        }
+    weights = [(runs / name / "model" / "model.safetensors").read_bytes() for name in ("laws1", "laws-cut")]
+    assert weights[0] == weights[1]
+
+
+def test_trials_run_at_stage_two(runs):
+    first, *_ = trials(runs / "laws2")
+    assert first["trial/off_advection_diffusion"] == 1.0
 
 
 def test_a_run_goes_on_with_another_number_of_ranks_and_stage(runs):
