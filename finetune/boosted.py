@@ -43,8 +43,8 @@ def boosted(
     """
     linear = solved(net, train, names, device)
     properties = {p.name: (k, p) for k, p in enumerate(net.config.properties)}
-    features, _ = _said(net, train, names, device)
-    held_features, held = _said(net, valid, names, device)
+    features, _ = said(net, train, names, device)
+    held_features, held = said(net, valid, names, device)
     told, forests = [], {}
     for name in names:
         number, prop = properties[name]
@@ -74,7 +74,7 @@ def _kind(prop: PropertyConfig) -> Kind:
     return "classification" if prop.kind == "classification" else "regression"
 
 
-def _said(
+def said(
     net: AtomFieldNet, graphs: Sequence[Graph], names: Sequence[str], device: str
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """``[R, F]`` features, and the ``[R]`` answers of the head as it is."""
