@@ -76,12 +76,9 @@ def write(folder: Path) -> None:
         "# Crystals from finetuned potentials",
         "",
         "`python benchmarks/crystals_dynamics.py --data DIR --nacl DIR --work runs/crystals`; what each column is: the texts "
-        "of that "
-        "script and of "
-        "`crystal_cases.py`. *simulate*: `atomfield simulate --mode eos|elastic|phonons` in float64. *own energies*: second "
-        "differences of the same potential's energies alone; that they agree says that forces, stress and the commands are "
-        "right, not "
-        "that the potential is. *level*: the theory that was learnt.",
+        "of that script and of `crystal_cases.py`. *simulate*: `atomfield simulate --mode eos|elastic|phonons` in float64. "
+        "*own energies*: second differences of the same potential's energies alone; that they agree says that forces, stress "
+        "and the commands are right, not that the potential is. *level*: the theory that was learnt.",
         "",
     ]
     for case in CASES.values():
@@ -98,10 +95,9 @@ def _section(case: Case, found: dict[str, Any]) -> list[str]:
         f"## {case.formula}",
         "",
         f"`{found['start']}` finetuned for {found['minutes']:g} minutes of processor time on one thread "
-        f"({machine['processor']}, shared with "
-        f"other work, {machine['date'][:10]}), one seed. Test errors: energy {errors['energy_mae_meV_per_atom']:.1f} "
-        "meV/atom, forces "
-        f"{1000 * errors['forces_mae_eV_per_A']:.1f} meV/angstrom, stress {errors['stress_mae_GPa']:.2f} GPa (MAE).",
+        f"({machine['processor']}, shared with other work, {machine['date'][:10]}), one seed. Test errors (MAE): energy "
+        f"{errors['energy_mae_meV_per_atom']:.2g} meV/atom, forces {1000 * errors['forces_mae_eV_per_A']:.2g} meV/angstrom, "
+        f"stress {errors['stress_mae_GPa']:.2g} GPa.",
         "",
         *table(("", "simulate", "own energies", "level", "measured"), _static(case, found)),
         "",
@@ -136,6 +132,10 @@ def _section(case: Case, found: dict[str, Any]) -> list[str]:
     ]
     if case.name == "nacl":
         lines += [
+            "The frequencies are those of the records; elastic constants, bulk modulus and with them long waves are not. Every "
+            "record has the same cell, so none says what a strain costs, and the long-range forces between ions are folded into "
+            "64 atoms. Records of a crystal should have strained cells among them, as those of silicon do.",
+            "",
             "Optical modes of an ionic crystal split at Γ: the level's longitudinal one is at "
             f"{found['level']['LO at Γ']:.2f} THz, the measured one at "
             "7.9 THz (Kittel). The macroscopic field that does it reaches further than any cutoff and needs Born charges, "
