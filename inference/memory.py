@@ -52,6 +52,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         isinstance(error, (torch.OutOfMemoryError, MemoryError))
         or "not enough memory" in text
         or "allocate memory" in text
+        or "bad_alloc" in text  # of the standard library, within one of torch's operations
     )
 
 

@@ -11,7 +11,7 @@ from ase.build import bulk, molecule
 from atomfield.data.store import write_store
 from atomfield.inference.convert import graph_from_atoms
 from atomfield.models import checkpoint
-from atomfield.models.grow import PER_LEVEL
+from atomfield.models.grow import PER_LEVEL, PER_PROPERTY
 from atomfield.models.network import graphs_to_batch
 from benchmarks import ship_model
 from tests.small import morse_clusters, small_network
@@ -55,7 +55,12 @@ def test_what_ships(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     after = net.state_dict()
     assert net.config.levels == ("a", "b", "flow")
     assert set(before) - set(after)
+    assert net.config.properties == () and len(before["property_head.scale"]) > 0
     for name, value in after.items():
+        head, _, part = name.partition("property_head.")
+        if not head and part in PER_PROPERTY:
+            assert len(value) == 0, name
+            continue
         old = before[name][[0, 2, 3]] if name in PER_LEVEL else before[name]
         assert torch.equal(old, value), name
     clusters = morse_clusters(2, level="b")

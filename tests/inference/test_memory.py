@@ -60,6 +60,7 @@ def test_the_error_says_what_fits(network: AtomFieldNet, monkeypatch: pytest.Mon
     assert is_out_of_memory(
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
     )
+    assert is_out_of_memory(RuntimeError("std::bad_alloc"))
 
 
 SCRIPT = """
