@@ -1,7 +1,7 @@
 """Put a pretrained checkpoint into the package: ``models/pretrained/NAME``, weights float32, nothing of the training beside them.
 
-    python benchmarks/ship_model.py --from runs/pretrain_corpus/model --name atomfield-s \\
-        --molecules gfn2-xtb --crystals eam-zhou-2004,pedone-2006 --corpus corpus/crystals
+    python benchmarks/ship_model.py --from runs/further/model --name atomfield-s --strip \\
+        --molecules gfn2-xtb --crystals eam-zhou-2004,pedone-2006 --corpus corpus/crystals,corpus/crystal_minima
 
 ``--crystals``: the levels among which a periodic structure without a level chooses. ``--corpus``: the stores of crystals, whose
 pairs of elements are written into the checkpoint, so that a potential of oxides is not asked about silicon.

@@ -115,8 +115,9 @@ def fit_level(level: str, counts: np.ndarray, energies: np.ndarray) -> Reference
 
 
 def fit_new_elements(old: np.ndarray, counts: np.ndarray, energies: np.ndarray) -> dict[int, float]:
-    """References of elements that the table ``old [119]`` lacks (zeros), the others kept: least squares per atom of what these
-    leave over the records that have a new one; from single atoms where there are any."""
+    """References (eV by atomic number) of elements that the table ``old [119]`` (eV) lacks, zeros there, the others kept: least
+    squares per atom of what these leave of the records that have a new one; from single atoms where there are any.
+    ``counts [R, 119]``, ``energies [R]`` eV."""
     new = np.flatnonzero((counts.sum(0) > 0) & (old == 0))
     if not len(new):
         return {}

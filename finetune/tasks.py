@@ -8,9 +8,10 @@ from typing import Literal
 
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
-from atomfield.data.quantities import FIELD_INPUTS, FIELD_STATES, PER_FRAGMENT
+from atomfield.data.quantities import FIELD_STATES
 from atomfield.data.steady import is_steady
 from atomfield.pretrain.losses import ATOM_TERMS, Targets
+from atomfield.pretrain.property_fits import NOT_LEARNT
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def task_of(target: tuple[str, ...], graphs: Sequence[Graph]) -> Task:
             raise InputError(
                 f"target {name!r} is not a field state, expected one of {', '.join(FIELD_STATES)}"
             )
-        if not is_field and name in (*FIELD_INPUTS, *PER_FRAGMENT.values(), "displacement_noise"):
+        if not is_field and name in NOT_LEARNT:
             raise InputError(
                 f"target {name!r} is nothing that atoms are trained on, expected one of {', '.join(ATOM_TERMS)}, another "
                 "quantity of atoms or a property under a name of its own"

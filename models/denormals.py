@@ -1,7 +1,7 @@
 """Numbers too small for a normal exponent (below 1e-38 in float32) are taken for zero while a network trains.
 
 Units of a silu that training drives far below zero give such values, and a processor takes many times as long for each of them:
-most steps of a finetuning on 50 solubilities at a rate of 8e-3 took five times as long.
+a finetuning on 50 solubilities at a rate of 8e-3 took several times as long with them (``docs/log.md`` has the command).
 """
 
 from __future__ import annotations

@@ -18,15 +18,14 @@ from .losses import ATOM_TERMS
 from .ridge import NUM_SPECIES, PropertyFit, ridge, ridge_error
 from .tensor_fits import fit_classes, fit_tensor
 
-NO_PROPERTIES = frozenset(
-    {*ATOM_TERMS, *FIELD_INPUTS, *PER_FRAGMENT.values(), "displacement_noise", "given_forces"}
-)
-"""Quantities of records that have heads of their own, or are nothing that atoms are trained on."""
+NOT_LEARNT = frozenset({*FIELD_INPUTS, *PER_FRAGMENT.values(), "displacement_noise", "given_forces"})
+"""Quantities of records that atoms are never trained on as labels."""
 
 
 def properties_in(graph: Graph) -> list[str]:
     """Labels of a molecule or crystal that the property head learns."""
-    return [] if graph.world == "field" else [n for n in graph.quantities if n not in NO_PROPERTIES]
+    known = {*ATOM_TERMS, *NOT_LEARNT}
+    return [] if graph.world == "field" else [n for n in graph.quantities if n not in known]
 
 
 def apply_property_scales(net: AtomFieldNet, fits: Sequence[PropertyFit]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib import util
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +26,8 @@ from atomfield.data.generate.shapes import Shape, embed
 from atomfield.data.generate.species import Species, species_of
 from atomfield.data.generate.springs import spring_hessian, thermal_displacement
 from atomfield.data.store import Store
+from tests.extras import needs_tblite
 
-needs_tblite = pytest.mark.skipif(
-    util.find_spec("tblite") is None, reason="tblite is not installed (extra 'generate')"
-)
 NOTHING = LeftOut()
 
 

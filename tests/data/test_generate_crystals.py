@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 import torch
@@ -11,10 +9,7 @@ import torch
 from atomfield.data.generate import crystals as made
 from atomfield.data.generate.insulators import Material, heights, insulators, supercell
 from atomfield.data.generate.lattices import GRID, PROTOTYPES, build, closest, coarse, deform, reduced_formula
-
-needs_tblite = pytest.mark.skipif(
-    importlib.util.find_spec("tblite") is None, reason="tblite, which labels the insulators, is not installed"
-)
+from tests.extras import needs_tblite
 
 
 @pytest.mark.parametrize("prototype", PROTOTYPES)

@@ -23,10 +23,8 @@ from atomfield.data.generate.molecule_properties import (
 from atomfield.data.generate.xtb import closed_shell, label
 from atomfield.data.graph import Graph
 from atomfield.data.store import Store, write_store
+from tests.extras import needs_tblite
 
-needs_tblite = pytest.mark.skipif(
-    util.find_spec("tblite") is None, reason="tblite is not installed (extra 'generate')"
-)
 SHAPES: dict[str, tuple[list[int], list[list[float]]]] = {
     "O": ([8, 1, 1], [[0, 0, 0.119], [0, 0.763, -0.477], [0, -0.763, -0.477]]),
     "N": ([7, 1, 1, 1], [[0, 0, 0.117], [0, 0.938, -0.272], [0.813, -0.469, -0.272], [-0.813, -0.469, -0.272]]),

@@ -19,10 +19,7 @@ from atomfield.data.generate.species import (
     small_species,
     task_species,
 )
-
-needs_tblite = pytest.mark.skipif(
-    util.find_spec("tblite") is None, reason="tblite is not installed (extra 'generate')"
-)
+from tests.extras import needs_tblite
 
 
 @pytest.fixture(scope="module")
