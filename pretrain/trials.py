@@ -19,7 +19,7 @@ from .record import Record
 from .schedule import seconds_of
 from .step import finite, guarded_step
 from .streams import Stream
-from .validate import Stopped, errors, score_of
+from .validate import Stopped, errors_of, score_of
 
 
 def why_none(config: PretrainConfig, validation: list[Stream]) -> str:
@@ -88,14 +88,6 @@ def _steps(run: Run, weights: LossWeights, count: int, first: int) -> Iterator[N
 
 def _score(run: Run) -> float:
     """That of the present weights on the validation records, as rank 0 has it."""
-    run.net.eval()
-    try:
-        found = {
-            f"{stream.name}/{key}": value
-            for stream in run.validation
-            for key, value in errors(run.net, stream, run.device, stop=run.asked_to_stop).items()
-        }
-    finally:
-        run.net.train()
+    found = errors_of(run.net, run.validation, run.device, run.asked_to_stop)
     score = score_of(found)
     return from_main(float("inf") if score is None else score)

@@ -32,20 +32,31 @@ def validate(
 ) -> dict[str, float]:
     """Flat metrics, e.g. ``valid/molecules/forces_mae_eV_per_A``, and ``valid_score``. Every rank computes the same; the only
     message between them is ``stop``, asked before each batch. Raises ``Stopped`` when it says so."""
-    out: dict[str, float] = {}
     was_training = net.training
     net.eval()
     try:
         with ema.applied():
+            found = errors_of(net, streams, device, stop)
             for stream in streams:
-                found = errors(net, stream, device, stop=stop)
-                found[EQUIVARIANCE] = equivariance_error(net, stream.batch(0).to(device))
-                out |= {f"valid/{stream.name}/{k}": v for k, v in found.items()}
+                found[f"{stream.name}/{EQUIVARIANCE}"] = equivariance_error(net, stream.batch(0).to(device))
+            out = {f"valid/{k}": v for k, v in found.items()}
     finally:
         net.train(was_training)
     if (score := score_of(out)) is not None:
         out["valid_score"] = score
     return out
+
+
+def errors_of(
+    net: AtomFieldNet, streams: list[Stream], device: str, stop: Callable[[], bool] = lambda: False
+) -> dict[str, float]:
+    """Errors of the present weights in physical units, by ``stream/metric``; raises ``Stopped`` as ``validate`` does."""
+    was_training = net.training
+    net.eval()
+    try:
+        return {f"{s.name}/{k}": v for s in streams for k, v in errors(net, s, device, stop=stop).items()}
+    finally:
+        net.train(was_training)
 
 
 def score_of(metrics: dict[str, float]) -> float | None:
