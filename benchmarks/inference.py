@@ -30,7 +30,7 @@ from peers.ase_jobs import RELAX_STEPS
 from peers.client import Worker, python_of
 
 RESULTS = Path(__file__).parent / "results"
-SIZES = {"atomfield": ("l1", "default"), "mace": ("64x0e", "64x0e+64x1o"), "nequip": ("S",)}
+SIZES = {"atomfield": ("xs", "s"), "mace": ("64x0e", "64x0e+64x1o"), "nequip": ("S",)}
 STRUCTURES = "ethanol32,si216,nacl1000,nacl8000"
 STEP_FS = 0.5
 

@@ -77,7 +77,10 @@ class GraphBatch:
         return torch.bincount(self.graph_index, minlength=self.num_graphs)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> GraphBatch:
-        """A copy on ``device`` with every floating tensor as ``dtype``; from page-locked memory it runs beside the program."""
+        """The batch on ``device`` with every floating tensor as ``dtype``, itself where it is there already; from page-locked
+        memory it runs beside the program."""
+        if dtype is None and (device is None or torch.device(device) == self.positions.device):
+            return self
         return self.mapped(
             lambda x: x.to(
                 device=device, dtype=dtype if x.is_floating_point() else None, non_blocking=x.is_pinned()

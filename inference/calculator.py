@@ -22,9 +22,10 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
 from atomfield.data.errors import InputError
+from atomfield.models.force_pass import ForcePass, serves
 
 from .levels import level_for
-from .memory import explained
+from .memory import explained, is_out_of_memory
 from .pair_list import WHERE, PairList, stated
 from .predict import probabilities
 from .unseen import refuse_unseen, seen_elements
@@ -88,6 +89,7 @@ class AtomFieldCalculator(Calculator):
         self.results: dict[str, Any] = {}
         self.user_properties: dict[str, float | np.ndarray] = {}
         self._allow_unseen = allow_unseen
+        self._pass: ForcePass | None = None
         self._checked: tuple[np.ndarray, bool] | None = None
         self._stated: tuple[Any, ...] = ()
 
@@ -129,7 +131,10 @@ class AtomFieldCalculator(Calculator):
         batch = self._batch(structure)
         solid = bool(structure.pbc.all())
         with torch.no_grad(), _threads_for(batch.num_edges), explained(self.net, batch, solid, WHERE):
-            out = self.net(batch, stress=solid, added=True, features=self.net.uncertainty is not None)
+            if self._pass is None and serves(self.net, batch):
+                self._pass = ForcePass(self.net, keep=True)
+            sure = self.net.uncertainty is not None
+            out = self.net(batch, stress=solid, added=True, features=sure, prepared=self._pass)
         energy = float(out["energy"])
         if not np.isfinite(energy):
             raise InputError(
@@ -172,7 +177,15 @@ class AtomFieldCalculator(Calculator):
         return 0.5 * (full + full.T)
 
     def _batch(self, atoms: Atoms) -> GraphBatch:
-        batch = self.pairs.batch(atoms, self.answering_level)
+        try:
+            batch = self.pairs.batch(atoms, self.answering_level)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise InputError(
+                f"out of memory: the pairs of {len(atoms)} atoms do not fit; take a smaller structure or more memory",
+                WHERE,
+            ) from error
         return batch if self.net.device.type == "cpu" else batch.to(self.net.device)
 
     def _choose_level(self, atoms: Atoms) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from atomfield.data.errors import InputError
 from atomfield.data.graph import MIN_DISTANCE, Graph, GraphBatch, collate
 from atomfield.data.radius import radius_pairs
+from atomfield.models.force_pass import ForcePass, serves
 
 from .levels import with_level
 from .memory import explained
@@ -56,6 +57,7 @@ class Bunch:
         self.num = len(graphs)
         self.searches = 0
         self._searched: Tensor | None = None
+        self._pass: ForcePass | None = None
 
     @property
     def positions(self) -> Tensor:
@@ -66,7 +68,9 @@ class Bunch:
         """``[G]`` eV and ``[N, 3]`` eV/angstrom, float64."""
         batch = self._at(positions)
         with explained(self.net, batch, False):
-            out = self.net(batch, properties=False, added=True)
+            if self._pass is None and serves(self.net, batch):
+                self._pass = ForcePass(self.net, keep=True)
+            out = self.net(batch, properties=False, added=True, prepared=self._pass)
         return out["energy"].double(), out["forces"].double()
 
     def total(self, values_N: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from .control import directed_basis
 from .convolution import EdgeConvolution, EdgeGeometry
 from .embedding import ConditionEmbedding, NodeEmbedding
 from .fourier import FourierConvolution, WaveGeometry, Waves
-from .fused import EdgeList, NodeBlock, PowerShape, powers, powers_available
+from .fused import EdgeList, NodeBlock, PowerShape, geometry_available, powers, powers_available
 from .layers import BOUND_EPS, EquivariantLinear, EquivariantNorm, GatedUpdate
 from .long_range import LongRange, Space
 from .product import NodeProduct
@@ -97,7 +97,7 @@ class Layer(nn.Module):
         waves: Sequence[Waves],
         scalars_only: bool,
     ) -> Tensor:
-        known, named = blocks(self.config, scalars_only), self._named()
+        known, named = blocks(self.config, scalars_only), self.named_weights()
         y, sender, receiver = self._block(known.before, named, x_NMK)
         gathered = self.convolution.convolve(y, sender, receiver, geometry, scalars_only=scalars_only)
         if self.fourier is not None and waves:
@@ -110,7 +110,7 @@ class Layer(nn.Module):
     def _block(self, block: NodeBlock, named: dict[str, Tensor], *inputs: Tensor) -> tuple[Tensor, ...]:
         return block(inputs, [named[p.name] for p in block.parameters])
 
-    def _named(self) -> dict[str, Tensor]:
+    def named_weights(self) -> dict[str, Tensor]:
         """Parameters by their names in ``blocks.py``."""
         convolution, update = self.convolution, self.update
         named: dict[str, Tensor] = {
@@ -166,6 +166,7 @@ class Backbone(nn.Module):
     def prepare(self) -> None:
         """Compile what is not in the cache yet, so that no training step waits for it: up to a minute, once per machine."""
         features = self.embedding.species.detach()
+        geometry_available(features)
         for layer in self.layers:
             assert isinstance(layer, Layer)
             for scalars_only in (True, False):

@@ -101,7 +101,8 @@ class EdgeConvolution(nn.Module):
         )
         return torch.zeros_like(x_NMK).index_add(0, edges.receiver_E, message)
 
-    def _shape(self, scalars_only: bool) -> Shape:
+    def shape(self, scalars_only: bool) -> Shape:
+        """What the kernels are made for."""
         return Shape(
             self.lmax,
             self.channels,
@@ -113,29 +114,32 @@ class EdgeConvolution(nn.Module):
 
     def compiled(self, x: Tensor, scalars_only: bool) -> bool:
         """Whether there are kernels for these features."""
-        return available(x, self._shape(scalars_only))
+        return available(x, self.shape(scalars_only))
 
     def convolve(
         self, x: Tensor, sender_NH: Tensor, receiver_NH: Tensor, geometry: EdgeGeometry, *, scalars_only: bool
     ) -> Tensor:
         """With compiled kernels. ``x``: ``[N, C]`` with ``scalars_only``; the others enter the radial network, bias included."""
-        second = (
-            self._scalar_weight()
-            if scalars_only
-            else torch.cat([self.same.flatten(1), self.cross.flatten(1)], 1)
-        )
         radial = Radial(
             sender_NH,
             receiver_NH,
             geometry.basis_EB,
             geometry.envelope_E,
-            self.basis.weight.T,
-            second * self.norm,
+            *self.radial_weights(scalars_only),
         )
-        shape = self._shape(scalars_only)
+        shape = self.shape(scalars_only)
         # in the first layer of atoms node features follow from weights alone
         out = convolve(x, radial, geometry.direction_E3, geometry.edges, shape, fixed=scalars_only)
         return F.pad(out, (0, self.unnatural)) if scalars_only and self.unnatural else out
+
+    def radial_weights(self, scalars_only: bool) -> tuple[Tensor, Tensor]:
+        """``[B, H]`` and ``[H, P]``, as the kernels take them: the second with the norm over neighbours."""
+        second = (
+            self._scalar_weight()
+            if scalars_only
+            else torch.cat([self.same.flatten(1), self.cross.flatten(1)], 1)
+        )
+        return self.basis.weight.T, second * self.norm
 
     def _scalar_weight(self) -> Tensor:
         """``[H, (lmax + 1) C]``: the maps from degree 0 to every degree at m = 0."""

@@ -63,21 +63,31 @@ class AtomHead(nn.Module):
         self.register_buffer("reference", torch.zeros(num_levels, NUM_SPECIES, dtype=torch.float64))
 
     def forward(
-        self, x_NMK: Tensor, batch: GraphBatch, level_G: Tensor, features: bool = False
+        self,
+        x_NMK: Tensor,
+        batch: GraphBatch,
+        level_G: Tensor,
+        features: bool = False,
+        slope: bool = False,
     ) -> dict[str, Tensor]:
-        """``features``: with what the last layer reads, ``features/atoms [N, H]``."""
-        level_N = level_G[batch.graph_index]
-        hidden = self.trunk(x_NMK[:, 0, : self.channels])
-        hidden = F.silu(hidden * (1 + self.level_scale[level_N]) + self.level_shift[level_N])
-        energy_N = (hidden * self.energy[level_N]).sum(1)
-        if self.linear is not None:
-            energy_N = energy_N + (x_NMK[:, 0, : self.channels] * self.linear[level_N]).sum(1)
+        """``features``: with what the last layer reads, ``features/atoms [N, H]``. ``slope``: with the derivative of the energy
+        with respect to natural scalars, ``slope [N, C]``."""
+        level_N = _rows(level_G, batch)
+        scalars = x_NMK[:, 0, : self.channels]
+        readout = self.readout(level_G, batch)
+        weight, bias, factor, shift, energy, *linear = readout
+        hidden = F.silu(F.linear(scalars, weight, bias) * factor + shift)
+        energy_N = (hidden * energy).sum(1)
+        for row in linear:
+            energy_N = energy_N + (scalars * row).sum(1)
         energy_N = energy_N.double() * self.energy_scale
         energy_N = energy_N + self.reference[level_N, batch.species]
         charge_N = (hidden * self.charge[level_N]).sum(1)
         out = {"energy": sum_by_graph(energy_N, batch), "charges": charge_N}
         if features:
             out["features/atoms"] = hidden
+        if slope:
+            out["slope"] = self.slope(scalars, *readout)
         if self.electrostatics:
             out["softness"] = (hidden * self.softness[level_N]).sum(1)
         if self.raw:
@@ -93,6 +103,53 @@ class AtomHead(nn.Module):
                 direct = (vectors * self.direct[level_N].unsqueeze(1)).sum(2)
                 out["direct_forces"] = direct * self.energy_scale
         return out
+
+    def readout(self, level_G: Tensor, batch: GraphBatch) -> tuple[Tensor, ...]:
+        """What the energy of an atom is made with: weight ``[H, C]`` and bias ``[H]`` of the hidden units, and by node, or as one
+        row for all, their factor, shift and energy ``[N, H]``, and the linear part ``[N, C]`` where there is one."""
+        level_N = _rows(level_G, batch)
+        own = (1 + self.level_scale[level_N], self.level_shift[level_N], self.energy[level_N])
+        linear = () if self.linear is None else (self.linear[level_N],)
+        return (self.trunk.weight, self.trunk.bias, *own, *linear)
+
+    def slope(
+        self, scalars: Tensor, weight: Tensor, bias: Tensor, factor: Tensor, shift: Tensor, energy: Tensor,
+        linear: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """``[N, C]``: the derivative of the energy with respect to natural scalars, with a :meth:`readout`."""
+        inner = F.linear(scalars, weight, bias) * factor + shift
+        found = (_silu_slope(inner) * factor * energy) @ weight
+        found = found if linear is None else found + linear
+        return found * self.energy_scale.to(found.dtype)
+
+    def slope_turned(
+        self, scalars: Tensor, weight: Tensor, bias: Tensor, factor: Tensor, shift: Tensor, energy: Tensor,
+        *linear_and_cotangent: Tensor,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        """From a cotangent ``[N, C]`` of :meth:`slope`, which comes last, to those of its arguments."""
+        *linear, a = linear_and_cotangent
+        a = a * self.energy_scale.to(a.dtype)
+        units = F.linear(scalars, weight, bias)
+        inner = units * factor + shift
+        gate = torch.sigmoid(inner)
+        rise, bend = _silu_slope(inner), gate * (1 - gate) * (2 + inner * (1 - 2 * gate))
+        moved = a @ weight.T
+        d_inner = moved * bend * factor * energy
+        d_units = d_inner * factor
+        d_weight = (rise * factor * energy).T @ a + d_units.T @ scalars
+        rows = (moved * rise * energy + d_inner * units, d_inner, moved * rise * factor)
+        own = [d.sum_to_size(t.shape) for d, t in zip(rows, (factor, shift, energy), strict=True)]
+        return (d_units @ weight, d_weight, d_units.sum(0), *own, *[a.sum_to_size(t.shape) for t in linear])
+
+
+def _rows(level_G: Tensor, batch: GraphBatch) -> Tensor:
+    """The level of each node, or one number where all graphs have the same."""
+    return level_G[:1] if len(set(batch.levels)) == 1 else level_G[batch.graph_index]
+
+
+def _silu_slope(x: Tensor) -> Tensor:
+    gate = torch.sigmoid(x)
+    return gate * (1 + x * (1 - gate))
 
 
 class FieldHead(nn.Module):

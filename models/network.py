@@ -20,6 +20,7 @@ from .backbone import Backbone
 from .config import NetworkConfig
 from .constraints import constrained
 from .electrostatics import conserved_charges, coulomb_energy
+from .force_pass import ForcePass, recorded_pass, serves
 from .fused import fixed_weights
 from .heads import AtomHead, FieldHead, PropertyHead, sum_by_graph
 from .long_range import Space
@@ -95,12 +96,14 @@ class AtomFieldNet(nn.Module):
         features: bool = False,
         direct: bool = False,
         hidden: bool = False,
+        prepared: ForcePass | None = None,
     ) -> dict[str, Tensor]:
         """``added``: with the analytic terms that the labels of a level lack, see ``priors.py``; False: as the labels are.
         ``features``: with what the last layers read, as ``features/...`` (``uncertainty.py``).
 
         ``direct``: forces are those of the vector head, no gradient, and there is no stress. ``hidden``: what was hidden in the
-        batch instead, the ``elements`` of atoms (logits ``[N, 119]``) or the present state of points.
+        batch instead, the ``elements`` of atoms (logits ``[N, 119]``) or the present state of points. ``prepared``: the pass of
+        these weights, kept between calls where they do not change (``force_pass.py``); used where no gradients are recorded.
         """
         level_G = self.level_index(batch)
         if batch.world == "field":
@@ -113,7 +116,7 @@ class AtomFieldNet(nn.Module):
             out = constrained(self.config.constraints, batch, self.field_head(x, batch, level_G))
             return out | ({"features/points": x[:, 0, : self.config.channels]} if features else {})
         if hidden:
-            vectors = self._edge_vectors(batch, batch.positions, batch.cell)
+            vectors = self.edge_vectors(batch, batch.positions, batch.cell)
             x = self.backbone(batch, vectors, level_G, self._space(batch))
             return {"elements": self.element_head(x)}
         if direct or not (forces or stress):
@@ -140,6 +143,14 @@ class AtomFieldNet(nn.Module):
                 features=features,
             )  # fmt: skip
 
+        if serves(self, batch):
+            options = {"denoise": denoise, "properties": properties, "features": features}
+            if torch.is_grad_enabled():
+                found = recorded_pass(self, batch, stress=stress, **options)
+            else:
+                found = (prepared or ForcePass(self))(batch, stress=stress, **options)
+            found.pop("direct_forces", None)
+            return found
         with fixed_weights():
             found = forces_and_stress(energies, batch.positions, batch.cell, batch.graph_index, stress=stress)
         found.pop("direct_forces", None)
@@ -159,20 +170,20 @@ class AtomFieldNet(nn.Module):
         """What the heads read: ``[N, M, K]``, natural channels first."""
         field = batch.world == "field"
         vector = (
-            self._field_vectors(batch) if field else self._edge_vectors(batch, batch.positions, batch.cell)
+            self._field_vectors(batch) if field else self.edge_vectors(batch, batch.positions, batch.cell)
         )
         return self.backbone(batch, vector, self.level_index(batch), self._space(batch))
 
     # ------------------------------------------------------------------ parts
     @staticmethod
-    def _edge_vectors(batch: GraphBatch, positions: Tensor, cell: Tensor) -> Tensor:
+    def edge_vectors(batch: GraphBatch, positions: Tensor, cell: Tensor) -> Tensor:
         sender, receiver = batch.edge_index
         lattice = torch.einsum("es,esd->ed", batch.edge_shift, cell[batch.graph_index[receiver]])
         return positions[sender] - positions[receiver] + lattice
 
     def _field_vectors(self, batch: GraphBatch) -> Tensor:
         """Edge vectors of a field in model units: neighbouring points are ``field_spacing`` apart on average."""
-        vector = self._edge_vectors(batch, batch.positions, batch.cell)
+        vector = self.edge_vectors(batch, batch.positions, batch.cell)
         scale = self.config.field_spacing / batch.spacing[batch.graph_index[batch.edge_index[1]]]
         return vector * scale.unsqueeze(1)
 
@@ -196,7 +207,7 @@ class AtomFieldNet(nn.Module):
         added: bool,
         features: bool,
     ) -> dict[str, Tensor]:
-        vector = self._edge_vectors(batch, positions, cell)
+        vector = self.edge_vectors(batch, positions, cell)
         x = self.backbone(batch, vector, level_G, Space(positions, cell))
         out = self.atom_head(x, batch, level_G, features)
         if self.priors is not None:
@@ -205,16 +216,32 @@ class AtomFieldNet(nn.Module):
             charges = conserved_charges(out["charges"], out.pop("softness"), batch, vector, self.config)
             out["charges"] = charges
             out["energy"] = out["energy"] + coulomb_energy(positions, cell, charges, batch, self.config)
+        return self.answers(
+            out, x, batch, positions, denoise=denoise, properties=properties, features=features
+        )
+
+    def answers(
+        self,
+        out: dict[str, Tensor],
+        x_NMK: Tensor,
+        batch: GraphBatch,
+        positions: Tensor,
+        *,
+        denoise: bool = False,
+        properties: bool = True,
+        features: bool = False,
+    ) -> dict[str, Tensor]:
+        """What the atom head gave, with dipoles of graphs and the user's properties."""
         if "atomic_dipole" in out:
             mass = self.masses[batch.species].to(positions)
             weighted = sum_by_graph(mass[:, None] * positions, batch) / sum_by_graph(mass, batch)[:, None]
             relative = positions - weighted[batch.graph_index]
-            local = out.pop("atomic_dipole") + out["charges"][:, None] * relative.to(x.dtype)
+            local = out.pop("atomic_dipole") + out["charges"][:, None] * relative.to(x_NMK.dtype)
             out["dipole"] = sum_by_graph(local, batch)
             if not denoise:
                 del out["displacement_noise"]
         if properties:
-            out |= self.property_head(x, batch, features)
+            out |= self.property_head(x_NMK, batch, features)
         return out
 
 

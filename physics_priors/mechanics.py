@@ -14,6 +14,14 @@ import torch
 from torch import Tensor
 
 
+def per_volume(strain_slope: Tensor, cell: Tensor) -> Tensor:
+    """Stress ``[G, 3, 3]`` (eV/angstrom^3) from dE/d(strain) (eV); zero where the cell has no volume."""
+    volume = torch.linalg.det(cell).abs()
+    periodic = volume > 0
+    safe = torch.where(periodic, volume, 1.0)
+    return torch.where(periodic[:, None, None], strain_slope / safe[:, None, None], 0.0)
+
+
 def forces_and_stress(
     energies: Callable[[Tensor, Tensor], dict[str, Tensor]],
     positions: Tensor,
@@ -41,10 +49,7 @@ def forces_and_stress(
         gradients = torch.autograd.grad(out["energy"].sum(), inputs, create_graph=create_graph)
     out["forces"] = -gradients[0]
     if stress:
-        volume = torch.linalg.det(cell).abs()
-        periodic = volume > 0
-        safe = torch.where(periodic, volume, 1.0)
-        out["stress"] = torch.where(periodic[:, None, None], gradients[1] / safe[:, None, None], 0.0)
+        out["stress"] = per_volume(gradients[1], cell)
     if not create_graph:
         out = {name: value.detach() for name, value in out.items()}
     return out

@@ -29,7 +29,10 @@ class Ema:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         named = self.weights()
-        weights = [named[name].to(average.dtype) for name, average in self.average.items()]
+        weights = [
+            w if w.dtype == average.dtype else w.to(average.dtype)
+            for w, average in ((named[name], average) for name, average in self.average.items())
+        ]
         torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
 
     @contextmanager

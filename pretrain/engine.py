@@ -68,6 +68,10 @@ class TorchEngine:
 
     def __init__(self, net: nn.Module, groups: list[dict[str, Any]], config: OptimizerConfig):
         self.module, self.clip = net, config.gradient_clipping
+        self._parameters = list(
+            net.parameters()
+        )  # walking through all modules takes as long as a small kernel
+        self._norm: torch.Tensor | None = None
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True)
         self.loss_factor = 1.0
 
@@ -79,10 +83,21 @@ class TorchEngine:
 
     def gradient_square(self) -> torch.Tensor:
         """Squared norm of the gradient, before clipping."""
-        return _square(p.grad for p in self.module.parameters() if p.grad is not None)
+        square = _square(p.grad for p in self._parameters if p.grad is not None)
+        self._norm = square.sqrt()
+        return square
 
+    @torch.no_grad()
     def step(self) -> None:
-        nn.utils.clip_grad_norm_(self.module.parameters(), self.clip, foreach=True)
+        """Clip by the global norm and update."""
+        if self._norm is None:
+            self.gradient_square()
+        assert self._norm is not None
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        factor = (self.clip / (self._norm + 1e-6)).clamp(max=1.0)
+        if gradients and float(factor) < 1:
+            torch._foreach_mul_(gradients, float(factor))
+        self._norm = None
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -101,7 +116,8 @@ class TorchEngine:
 
 def _square(gradients: Iterable[torch.Tensor]) -> torch.Tensor:
     """Sum of all squares, float64."""
-    norms = torch._foreach_norm([g.detach().float() for g in gradients])
+    with torch.no_grad():
+        norms = torch._foreach_norm([g if g.dtype.itemsize >= 4 else g.float() for g in gradients])
     return torch.stack(norms).double().square().sum() if norms else torch.zeros((), dtype=torch.float64)
 
 

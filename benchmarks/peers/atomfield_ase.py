@@ -11,6 +11,7 @@ from worker import Subject, serve
 from atomfield.inference.calculator import AtomFieldCalculator
 from atomfield.inference.predict import predict_graphs
 from atomfield.inference.together import relax_many
+from atomfield.models.force_pass import ForcePass
 from atomfield.models.network import graphs_to_batch
 
 
@@ -20,16 +21,19 @@ def load(size: str, file: str, cutoff: float) -> Subject:
     network = (
         network_of(config_of(size, cutoff, probe.num_edges / probe.num_nodes)).eval().requires_grad_(False)
     )
+    network.atom_head.energy_scale.fill_(0.01)  # what random weights say at full size tears molecules apart
     calculator = AtomFieldCalculator(network)
     structures = ase.io.read(file, index=":")
     jobs = jobs_of(structures, calculator)
     batch = calculator.pairs.batch(structures[0], "")
 
+    kept = ForcePass(network, keep=True)
+
     def model() -> None:
         """Ten passes of the network alone, on the structure that moves."""
         with torch.no_grad():
             for _ in range(10):
-                network(batch, stress=bool(batch.pbc.all()), added=True)
+                network(batch, stress=bool(batch.pbc.all()), added=True, prepared=kept)
 
     jobs["model"] = model
     if len(records) > 1:

@@ -10,6 +10,7 @@ from worker import Subject, serve
 
 from atomfield.data.graph import Graph, GraphBatch
 from atomfield.models.config import NetworkConfig
+from atomfield.models.force_pass import ForcePass
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -73,10 +74,11 @@ def load(size: str, file: str, cutoff: float) -> Subject:
     config = config_of(size, cutoff, probe.num_edges / probe.num_nodes)
     network = network_of(config)
     batch = graphs_to_batch(config, structures)
+    kept = ForcePass(network, keep=True)  # as in a calculator, whose weights do not change
 
     def infer() -> dict[str, torch.Tensor]:
         with torch.no_grad():
-            return network(batch)
+            return network(batch, prepared=kept)
 
     def train() -> None:
         network.zero_grad()

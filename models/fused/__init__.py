@@ -1,12 +1,13 @@
 """Edge convolutions and node products as compiled passes, with first and second derivatives."""
 
-from .edges import EdgeList, Radial, available, convolve
+from .edges import EdgeList, Radial, available, convolution_second, convolution_slopes, convolve, convolved
+from .geometry import Vectors, across_vectors, along_vectors, forces_of, geometry_available, vectors
 from .mode import fixed_weights
 from .node_block import NodeBlock
 from .node_program import NodeProgram
 from .node_source import Parameter, Piece
 from .powers import PowerShape, paths
-from .product import powers, powers_available
+from .product import multiplied, powers, powers_available, product_second, product_slope, product_slopes
 from .programs import Shape
 
 __all__ = [
@@ -18,10 +19,23 @@ __all__ = [
     "PowerShape",
     "Radial",
     "Shape",
+    "Vectors",
+    "across_vectors",
+    "along_vectors",
     "available",
+    "convolution_second",
+    "convolution_slopes",
     "convolve",
+    "convolved",
     "fixed_weights",
+    "forces_of",
+    "geometry_available",
+    "multiplied",
     "paths",
     "powers",
     "powers_available",
+    "product_second",
+    "product_slope",
+    "product_slopes",
+    "vectors",
 ]

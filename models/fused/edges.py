@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from .library import compiled
 from .mode import weights_are_fixed
+from .order import grouped
 from .programs import Shape
 from .source import KERNELS, OUTPUTS, TENSORS, source
 
@@ -75,17 +76,8 @@ class EdgeList:
 
 
 def _grouped(near: Tensor, far: Tensor, num_nodes: int) -> _Order:
-    """The kernels trust these numbers, so they are checked here."""
-    ends = torch.stack([near, far])
-    if near.numel() and (int(ends.min()) < 0 or int(ends.max()) >= num_nodes):
-        raise IndexError(f"an edge names a node outside 0 to {num_nodes - 1}")
-    start = torch.zeros(num_nodes + 1, dtype=torch.int64)
-    torch.cumsum(torch.bincount(near, minlength=num_nodes), 0, out=start[1:])
-    chunks = max(1, min(_MOST_CHUNKS, num_nodes // 8))
-    targets = torch.arange(1, chunks) * (near.numel() // chunks)
-    inner = torch.searchsorted(start, targets, right=True) - 1
-    bounds = torch.cat([inner.new_zeros(1), inner, inner.new_full((1,), num_nodes)])
-    return _Order(start, torch.argsort(near, stable=True), far.contiguous(), bounds)
+    start, order, bounds = grouped(near, far, num_nodes, max(1, min(_MOST_CHUNKS, num_nodes // 8)))
+    return _Order(start, order, far.contiguous(), bounds)
 
 
 class Radial(NamedTuple):
@@ -112,15 +104,104 @@ def convolve(
     return _Convolution.apply(*[t.contiguous() for t in tensors], edges, shape, fixed)
 
 
+class Slopes(NamedTuple):
+    """Derivatives of a convolution, each shaped as what it is with respect to; None where it was not asked for. Those of weights
+    have one row for each chunk of nodes, whose sum is the derivative."""
+
+    x: Tensor | None
+    sender: Tensor | None
+    receiver: Tensor | None
+    basis: Tensor | None
+    envelope: Tensor | None
+    first_parts: Tensor | None
+    second_parts: Tensor | None
+    direction: Tensor | None
+
+
+def convolved(x: Tensor, radial: Radial, direction_E3: Tensor, edges: EdgeList, shape: Shape) -> Tensor:
+    """:func:`convolve` of contiguous tensors, unknown to autograd."""
+    out = x.new_empty(edges.num_nodes, shape.components, shape.width)
+    _Given(edges, shape, x, *radial, direction_E3).run("forward", out_node=out)
+    return out
+
+
+def convolution_slopes(
+    x: Tensor, radial: Radial, direction_E3: Tensor, g: Tensor, edges: EdgeList, shape: Shape, *,
+    nodes: bool, on_edges: bool = True, weights: bool = False,
+) -> Slopes:  # fmt: skip
+    """Derivatives of ``<g, convolved>`` of contiguous tensors, unknown to autograd.
+
+    nodes: with respect to ``x`` and the senders' part. on_edges: to all that belongs to edges and to the receivers' part, which
+    ``nodes`` needs too where senders count. weights: to the radial weights, with ``on_edges``.
+    """
+    given = _Given(edges, shape, x, *radial, direction_E3, g=g)
+    gx = gs = gr = gb = ge = gd = gw1 = gw2 = pre = None
+    if on_edges:
+        pre = x.new_empty(len(radial.envelope_E), shape.hidden)
+        gr, gb, ge, gd = (
+            torch.empty_like(t)
+            for t in (radial.receiver_NH, radial.basis_EB, radial.envelope_E, direction_E3)
+        )
+        gw1, gw2 = given.weight_sums(weights)
+        given.run(
+            "first_by_receiver", pre=pre, out_near=gr, out_basis=gb, out_envelope=ge, out_d=gd, out_W1=gw1, out_W2=gw2
+        )  # fmt: skip
+    if nodes:
+        gx = torch.empty_like(x)
+        gs = torch.empty_like(radial.sender_NH) if pre is not None else None
+        given.run("first_by_sender", pre=pre, out_node=gx, out_near=gs)
+    return Slopes(gx, gs, gr, gb, ge, gw1, gw2, gd)
+
+
+class Seconds(NamedTuple):
+    """Derivatives of what :func:`convolution_slopes` gave, each shaped as what it is with respect to; ``g`` is the cotangent of
+    the convolution. Those of weights have one row for each chunk of nodes."""
+
+    x: Tensor
+    sender: Tensor
+    receiver: Tensor
+    basis: Tensor
+    envelope: Tensor
+    direction: Tensor
+    g: Tensor
+    first_parts: Tensor | None
+    second_parts: Tensor | None
+
+
+def convolution_second(
+    x: Tensor, radial: Radial, direction_E3: Tensor, g: Tensor, edges: EdgeList, shape: Shape, *,
+    ax: Tensor | None, asender: Tensor | None, areceiver: Tensor | None, abasis: Tensor | None,
+    aenvelope: Tensor | None, adirection: Tensor | None, weights: bool,
+) -> Seconds:  # fmt: skip
+    """From cotangents of :func:`convolution_slopes` (None: zero) with respect to x, sender, receiver, basis, envelope and
+    direction; contiguous tensors, unknown to autograd."""
+
+    def filled(value: Tensor | None, like: Tensor) -> Tensor:
+        return torch.zeros_like(like) if value is None else value.contiguous()
+
+    given = _Given(
+        edges, shape, x, *radial, direction_E3, g=g, ax=filled(ax, x), asender=filled(asender, radial.sender_NH),
+        areceiver=filled(areceiver, radial.receiver_NH), abasis=filled(abasis, radial.basis_EB),
+        aenvelope=filled(aenvelope, radial.envelope_E), ad=filled(adirection, direction_E3),
+    )  # fmt: skip
+    pre = x.new_empty(len(radial.envelope_E), shape.hidden)
+    alike = (x, radial.sender_NH, radial.receiver_NH, radial.basis_EB, radial.envelope_E, direction_E3, g)
+    tx, ts, tr, tb, te, td, tg = (torch.empty_like(t) for t in alike)
+    tw1, tw2 = given.weight_sums(weights)
+    given.run(
+        "second_by_receiver", pre=pre, out_node=tg, out_near=tr, out_basis=tb, out_envelope=te, out_d=td,
+        out_W1=tw1, out_W2=tw2,
+    )  # fmt: skip
+    given.run("second_by_sender", pre=pre, out_node=tx, out_near=ts)
+    return Seconds(tx, ts, tr, tb, te, td, tg, tw1, tw2)
+
+
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, sender, receiver, basis, envelope, w1, w2, d, edges, shape, fixed):
         ctx.save_for_backward(x, sender, receiver, basis, envelope, w1, w2, d)
         ctx.edges, ctx.shape, ctx.fixed = edges, shape, fixed
-        given = _Given(edges, shape, x, sender, receiver, basis, envelope, w1, w2, d)
-        out = x.new_empty(edges.num_nodes, shape.components, shape.width)
-        given.run("forward", out_node=out)
-        return out
+        return convolved(x, Radial(sender, receiver, basis, envelope, w1, w2), d, edges, shape)
 
     @staticmethod
     def backward(ctx, g):
@@ -141,28 +222,15 @@ class _Gradient(torch.autograd.Function):
         ctx.save_for_backward(x, sender, receiver, basis, envelope, w1, w2, d, g)
         ctx.edges, ctx.shape = edges, shape
         ctx.set_materialize_grads(False)
-        given = _Given(edges, shape, x, sender, receiver, basis, envelope, w1, w2, d, g=g)
         nodes, on_edges, weights = wanted
-        gx = gs = gr = gb = ge = gd = gw1 = gw2 = pre = None
-        if on_edges:
-            pre = x.new_empty(len(envelope), shape.hidden)
-            gr, gb, ge, gd = (torch.empty_like(t) for t in (receiver, basis, envelope, d))
-            gw1, gw2 = given.weight_sums(weights)
-            given.run(
-                "first_by_receiver",
-                pre=pre,
-                out_near=gr,
-                out_basis=gb,
-                out_envelope=ge,
-                out_d=gd,
-                out_W1=gw1,
-                out_W2=gw2,
-            )
-        if nodes:
-            gx = torch.empty_like(x)
-            gs = torch.empty_like(sender) if pre is not None else None
-            given.run("first_by_sender", pre=pre, out_node=gx, out_near=gs)
-        return gx, gs, gr, gb, ge, _total(gw1), _total(gw2), gd
+        found = convolution_slopes(
+            x, Radial(sender, receiver, basis, envelope, w1, w2), d, g, edges, shape,
+            nodes=nodes, on_edges=on_edges, weights=weights,
+        )  # fmt: skip
+        return (
+            found.x, found.sender, found.receiver, found.basis, found.envelope, _total(found.first_parts),
+            _total(found.second_parts), found.direction,
+        )  # fmt: skip
 
     @staticmethod
     @once_differentiable
@@ -171,29 +239,16 @@ class _Gradient(torch.autograd.Function):
             raise NotImplementedError(
                 "second derivatives through the derivative with respect to radial weights"
             )
-        *inputs, g = ctx.saved_tensors
-        x, sender, receiver, basis, envelope, _, _, d = inputs
-        shape = ctx.shape
-
-        def filled(value, like):
-            return torch.zeros_like(like) if value is None else value.contiguous()
-
-        given = _Given(
-            ctx.edges, shape, *inputs, g=g, ax=filled(ax, x), asender=filled(asender, sender),
-            areceiver=filled(areceiver, receiver), abasis=filled(abasis, basis), aenvelope=filled(aenvelope, envelope),
-            ad=filled(ad, d),
+        x, sender, receiver, basis, envelope, w1, w2, d, g = ctx.saved_tensors
+        found = convolution_second(
+            x, Radial(sender, receiver, basis, envelope, w1, w2), d, g, ctx.edges, ctx.shape, ax=ax, asender=asender,
+            areceiver=areceiver, abasis=abasis, aenvelope=aenvelope, adirection=ad,
+            weights=ctx.needs_input_grad[5] or ctx.needs_input_grad[6],
         )  # fmt: skip
-        pre = x.new_empty(len(envelope), shape.hidden)
-        tx, ts, tr, tb, te, td, tg = (
-            torch.empty_like(t) for t in (x, sender, receiver, basis, envelope, d, g)
-        )
-        tw1, tw2 = given.weight_sums(ctx.needs_input_grad[5] or ctx.needs_input_grad[6])
-        given.run(
-            "second_by_receiver", pre=pre, out_node=tg, out_near=tr, out_basis=tb, out_envelope=te, out_d=td,
-            out_W1=tw1, out_W2=tw2,
+        return (
+            found.x, found.sender, found.receiver, found.basis, found.envelope, _total(found.first_parts),
+            _total(found.second_parts), found.direction, found.g, None, None, None,
         )  # fmt: skip
-        given.run("second_by_sender", pre=pre, out_node=tx, out_near=ts)
-        return tx, ts, tr, tb, te, _total(tw1), _total(tw2), td, tg, None, None, None
 
 
 def _total(parts: Tensor | None) -> Tensor | None:

@@ -40,14 +40,42 @@ def powers(a: Tensor, weights: Tensor, shape: PowerShape) -> Tensor:
     return _Powers.apply(a.contiguous(), weights.contiguous(), shape)
 
 
+def multiplied(a: Tensor, weights: Tensor, shape: PowerShape) -> Tensor:
+    """:func:`powers` of contiguous tensors, unknown to autograd."""
+    out = a.new_empty(shape.correlation - 1, *a.shape)
+    _run("forward", shape, a, w=weights, out_g=out)
+    return out
+
+
+def product_slope(a: Tensor, weights: Tensor, g: Tensor, shape: PowerShape) -> Tensor:
+    """Derivative of ``<g, powers>`` with respect to ``a``, of contiguous tensors, unknown to autograd."""
+    slope = torch.empty_like(a)
+    _run("first", shape, a, w=weights, g=g, out_a=slope)
+    return slope
+
+
+def product_slopes(a: Tensor, weights: Tensor, g: Tensor, shape: PowerShape) -> tuple[Tensor, Tensor]:
+    """:func:`product_slope`, and rows whose sum is the derivative with respect to ``weights``."""
+    slope, parts = torch.empty_like(a), a.new_empty(CHUNKS, shape.num_weights)
+    _run("first_with_weights", shape, a, w=weights, g=g, out_a=slope, out_w=parts)
+    return slope, parts
+
+
+def product_second(
+    a: Tensor, weights: Tensor, g: Tensor, t: Tensor, shape: PowerShape
+) -> tuple[Tensor, Tensor, Tensor]:
+    """From the cotangent ``t`` of :func:`product_slope` to those of ``a`` and ``g``, and rows that add up to that of weights."""
+    out_a, out_g, parts = torch.empty_like(a), torch.empty_like(g), a.new_empty(CHUNKS, shape.num_weights)
+    _run("second", shape, a, w=weights, g=g, t=t, out_a=out_a, out_g=out_g, out_w=parts)
+    return out_a, out_g, parts
+
+
 class _Powers(torch.autograd.Function):
     @staticmethod
     def forward(ctx, a, w, shape):
         ctx.save_for_backward(a, w)
         ctx.shape = shape
-        out = a.new_empty(shape.correlation - 1, *a.shape)
-        _run("forward", shape, a, w=w, out_g=out)
-        return out
+        return multiplied(a, w, shape)
 
     @staticmethod
     def backward(ctx, g):
@@ -63,12 +91,9 @@ class _Gradient(torch.autograd.Function):
         ctx.save_for_backward(a, w, g)
         ctx.shape = shape
         ctx.set_materialize_grads(False)
-        ga = torch.empty_like(a)
         if not with_weights:
-            _run("first", shape, a, w=w, g=g, out_a=ga)
-            return ga, None
-        gw = a.new_empty(CHUNKS, shape.num_weights)
-        _run("first_with_weights", shape, a, w=w, g=g, out_a=ga, out_w=gw)
+            return product_slope(a, w, g, shape), None
+        ga, gw = product_slopes(a, w, g, shape)
         return ga, gw.sum(0)
 
     @staticmethod
@@ -81,9 +106,7 @@ class _Gradient(torch.autograd.Function):
         a, w, g = ctx.saved_tensors
         if ta is None:
             return None, None, None, None, None
-        out_a, out_g = torch.empty_like(a), torch.empty_like(g)
-        out_w = a.new_empty(CHUNKS, ctx.shape.num_weights)
-        _run("second", ctx.shape, a, w=w, g=g, t=ta.contiguous(), out_a=out_a, out_g=out_g, out_w=out_w)
+        out_a, out_g, out_w = product_second(a, w, g, ta.contiguous(), ctx.shape)
         return out_a, out_w.sum(0), out_g, None, None
 
 

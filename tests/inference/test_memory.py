@@ -73,12 +73,13 @@ from atomfield.inference import memory
 torch.set_num_threads(1)
 memory.LARGE = 10**9  # not weighed before: the allocator itself fails
 atoms = bulk("C", cubic=True).repeat(7)
-calc = AtomFieldCalculator(small_network(cutoff=4.0))
+calc = AtomFieldCalculator(small_network(cutoff=4.0, channels=48))
 small = bulk("C", cubic=True).repeat(2)
 small.calc = calc
 small.get_forces()
+{first}
 used = 1024 * int(dict(r.split(":", 1) for r in open("/proc/self/status"))["VmData"].split()[0])
-resource.setrlimit(resource.RLIMIT_DATA, (used + 60 * 2**20,) * 2)
+resource.setrlimit(resource.RLIMIT_DATA, (used + {megabytes} * 2**20,) * 2)
 atoms.calc = calc
 try:
     atoms.get_forces()
@@ -88,10 +89,19 @@ except InputError as error:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of a process on Linux")
-def test_a_process_with_little_memory_says_so() -> None:
+@pytest.mark.parametrize(
+    ("first", "megabytes", "said"),
+    [
+        ("calc.pairs.batch(atoms, '')", 30, "would fit"),
+        ("", 4, "the pairs of 2744 atoms do not fit"),
+    ],
+)
+def test_a_process_with_little_memory_says_so(first: str, megabytes: int, said: str) -> None:
+    """In the pass, whose pairs are known, and in the search for pairs."""
+    script = SCRIPT.format(first=first, megabytes=megabytes)
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], cwd=Path(__file__).parents[2], capture_output=True, text=True
+        [sys.executable, "-c", script], cwd=Path(__file__).parents[2], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert "out of memory: 2744 atoms" in done.stdout
-    assert "would fit" in done.stdout
+    assert "out of memory: " in done.stdout
+    assert said in done.stdout
