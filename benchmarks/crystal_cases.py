@@ -1,4 +1,4 @@
-"""The two crystals of ``crystals_dynamics.py``: what their potentials are finetuned on, and what is known of them.
+"""The crystals of ``crystals_dynamics.py``: what their potentials are finetuned on, and what is known of them.
 
 **Silicon**: PBE (VASP) energies, forces and stress of the mlearn set (Zuo et al., J. Phys. Chem. A 124, 731 (2020)). What the
 level itself says: elastic constants from the stress of that set's own strained cells (atoms are not relaxed in them, so C44 is
@@ -9,6 +9,9 @@ github.com/phonopy/phonopy, commit 3a3e0f0), read with phonopy 4.10.
 160, 211001 (2024)). The level's own phonons are those of the two supercells of 512 atoms in the same example, with its Born
 charges, and its elastic constants the slopes of their acoustic branches. No strained cell is among the labels: elastic
 constants and bulk modulus are extrapolated.
+**NaCl again** (``nacl-xtb``): GFN1-xTB energies, forces and stress of 64 atoms in strained cells, labelled here
+(``crystal_level.py``), and finite differences of that level in the same cells. 18 cells of NaCl at this level, around the
+measured lattice constant, were among the records that ``atomfield-s`` was pretrained on.
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ POINTS = {"Γ": (0.0, 0.0, 0.0), "X": (0.5, 0.0, 0.5), "L": (0.5, 0.5, 0.5)}
 @dataclass(frozen=True)
 class Case:
     """measured: name -> (value, source); bands: the distinct frequencies at a point: (point, numbers from below, name, what
-    the level says where it is published as a number, what was measured), THz or None."""
+    the level says where it is published as a number, what was measured), THz or None. title: of its section; steps: of the
+    finetuning, 0: as long as ``--minutes``; curves: what the level's bands in the picture are, empty: none are drawn."""
 
     name: str
     formula: str
@@ -44,6 +48,9 @@ class Case:
     measured: dict[str, tuple[float, str]]
     bands: tuple[tuple[str, tuple[int, ...], str, float | None, float | None], ...]
     bands_source: str
+    title: str
+    steps: int = 0
+    curves: str = ""
 
     def start(self) -> Atoms:
         """The cubic cell of eight atoms at the measured lattice constant."""
@@ -54,6 +61,15 @@ class Case:
 
 _MCSKIMIN = "ultrasound, 298 K; McSkimin and Andreatch, J. Appl. Phys. 35, 2161 (1964)"
 _OVERTON = "ultrasound, extrapolated to 0 K; Overton and Swim, Phys. Rev. 84, 758 (1951)"
+_KITTEL = "infrared, 300 K: 164 1/cm (Kittel, Introduction to Solid State Physics, table of optical phonons)"
+_SALT = {
+    "a": (5.640, "X-rays, room temperature"), "C11": (57.5, _OVERTON), "C12": (9.9, _OVERTON), "C44": (13.3, _OVERTON),
+}  # fmt: skip
+_SALT_BANDS = (
+    ("Γ", (4, 5, 6), "TO", None, 4.92), ("X", (1, 2), "TA", None, None), ("X", (3,), "LA", None, None),
+    ("X", (4, 5), "TO", None, None), ("X", (6,), "LO", None, None), ("L", (1, 2), "TA", None, None),
+    ("L", (3, 4), "TO", None, None), ("L", (5,), "LA", None, None), ("L", (6,), "LO", None, None),
+)  # fmt: skip
 CASES = {
     "silicon": Case(
         "silicon", "Si", "diamond", 5.431, "pbe",
@@ -65,14 +81,17 @@ CASES = {
         "neutrons, room temperature; Dolling (Inelastic Scattering of Neutrons in Solids and Liquids, IAEA 1963, II, 37) and "
         "Nilsson "
         "and Nelin, Phys. Rev. B 6, 3777 (1972), as they are quoted since Giannozzi et al., Phys. Rev. B 43, 7231 (1991)",
+        "Si",
     ),
     "nacl": Case(
         "nacl", "NaCl", "rocksalt", 5.64, "pbesol",
-        {"a": (5.640, "X-rays, room temperature"), "C11": (57.5, _OVERTON), "C12": (9.9, _OVERTON), "C44": (13.3, _OVERTON)},
-        (("Γ", (4, 5, 6), "TO", None, 4.92), ("X", (1, 2), "TA", None, None), ("X", (3,), "LA", None, None),
-         ("X", (4, 5), "TO", None, None), ("X", (6,), "LO", None, None), ("L", (1, 2), "TA", None, None),
-         ("L", (3, 4), "TO", None, None), ("L", (5,), "LA", None, None), ("L", (6,), "LO", None, None)),
-        "infrared, 300 K: 164 1/cm (Kittel, Introduction to Solid State Physics, table of optical phonons)",
+        _SALT, _SALT_BANDS, _KITTEL, "NaCl: public records at one volume",
+        curves="the level itself (PBEsol), with its Born charges",
+    ),
+    "nacl-xtb": Case(
+        "nacl-xtb", "NaCl", "rocksalt", 5.64, "gfn1-xtb-pbc",
+        _SALT, _SALT_BANDS, _KITTEL, "NaCl: our records with strained cells", 2400,
+        "the level itself (GFN1-xTB), in 64 atoms",
     ),
 }  # fmt: skip
 

@@ -2,19 +2,21 @@
 and others.
 
     python benchmarks/crystals_dynamics.py --data DIR --nacl phono3py/example/NaCl-rd --work runs/crystals
+    python benchmarks/crystals_dynamics.py --only nacl-xtb --work runs/crystals        needs tblite and no public file
     python benchmarks/crystals_dynamics.py --page                          the page alone
 
-``atomfield-s`` is finetuned (``--minutes`` of processor time each; a finished run is kept, ``--model silicon=CKPT`` takes
-another), then ``atomfield simulate`` computes the equation of state, elastic constants and phonons from the measured lattice.
+``atomfield-s`` is finetuned (``--minutes`` of processor time each, ``nacl-xtb`` by steps; a finished run is kept, ``--model
+silicon=CKPT`` takes another), then ``atomfield simulate`` computes the equation of state, elastic constants and phonons from the
+measured lattice.
 Beside them stand
 
 - second differences of the potential's own energies (``second_differences.py``), which use no force, no stress and no code of
   the above;
-- the level of theory that was learnt, as far as it can be asked (``crystal_cases.py``);
+- the level of theory that was learnt, as far as it can be asked (``crystal_cases.py``), or asked here (``crystal_level.py``);
 - measurements, with their sources. A level of theory differs from them too; what finetuning can reach is the level.
 
-DIR holds ``mlearn``; both sets are public files and not part of this repository. Results: one JSON and one picture per crystal,
-``crystals.md``.
+DIR holds ``mlearn``; it and the folder of NaCl are public files and not part of this repository. Results: one JSON and one
+picture per crystal, ``crystals.md``. A command that was interrupted goes on where it stopped; only the finetuning begins anew.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from crystal_cases import CASES, POINTS, Case, nacl_from_forces, silicon_from_la
 from machine import commit, description
 
 RESULTS = Path(__file__).parent / "results" / "crystals"
-REPEATS = {"silicon": 4, "nacl": 4}
+REPEATS = {"silicon": 4, "nacl": 4, "nacl-xtb": 4}
 """Of the cubic cell in the phonons: more than twice the reach of two layers of 5 angstrom."""
 
 
@@ -48,10 +50,17 @@ def finetuned(case: Case, options: argparse.Namespace, folder: Path) -> tuple[Pa
     given = dict(pair.split("=", 1) for pair in options.model)
     out = Path(given.get(case.name, folder / "finetuned"))
     if not (out / "metrics.json").exists():
-        how, (train, test) = training_files(case, options.data, options.nacl, folder)
+        if case.name == "nacl-xtb":
+            from crystal_level import stores
+
+            how: list[str] = []
+            train, test = map(str, stores(folder))
+        else:
+            how, (train, test) = training_files(case, options.data, options.nacl, folder)
+        long = ("--set", f"steps={case.steps}") if case.steps else ("--max-time", f"{options.minutes}m")
         atomfield(
             "finetune", "--from", options.start, "--train", train, "--test", test, "--target", "energy,forces,stress", *how,
-            "--level", case.level, "--max-time", f"{options.minutes}m", "--set", "clock=processor", "--out", str(out),
+            "--level", case.level, *long, "--set", "clock=processor", "--out", str(out),
         )  # fmt: skip
     metrics = json.loads((out / "metrics.json").read_text())
     keys = ("energy_mae_meV_per_atom", "forces_mae_eV_per_A", "stress_mae_GPa")
@@ -107,6 +116,10 @@ def of_the_level(case: Case, options: argparse.Namespace, folder: Path) -> dict[
             for number in numbers:
                 frequencies[point][number - 1] = published
         return {**silicon_from_labels(options.data), "frequencies": frequencies}
+    if case.name == "nacl-xtb":
+        from crystal_level import of_the_level as asked
+
+        return asked(folder)
     return nacl_from_forces(options.nacl, folder / "level_phonopy.yaml")
 
 
@@ -119,11 +132,17 @@ def measure(case: Case, options: argparse.Namespace) -> None:
     elastic, frequencies = measured_by_energies(model, folder)
     level = of_the_level(case, options, folder)
     result = {
-        "crystal": case.name, "minutes": options.minutes, "start": options.start, "test_errors": errors,
+        "crystal": case.name, "minutes": options.minutes, "steps": case.steps, "start": options.start, "test_errors": errors,
         "simulate": numbers, "a": (8 * numbers["eos"]["volume_A3_per_atom"]) ** (1 / 3), "by_energies": elastic,
         "frequencies_THz": frequencies, "level": level, "seconds_here": time.process_time() - begun,
         "commit": commit(Path(__file__).parent), "machine": description(),
     }  # fmt: skip
+    if case.name == "nacl-xtb":
+        from atomfield.data.store import Store
+
+        rows = (model / "metrics.jsonl").read_text().splitlines()
+        result["training_processor_s"] = max(json.loads(row).get("seconds", 0.0) for row in rows)
+        result["records"] = {part: len(Store(folder / part)) for part in ("train", "test")}
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{case.name}.json").write_text(json.dumps(result, indent=1, default=float) + "\n")
     from crystals_page import draw

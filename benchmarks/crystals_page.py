@@ -29,16 +29,8 @@ def draw(case: Case, folder: Path, path: Path) -> None:
     ]
     places: list[float] = [0.0]
     files = [(folder / "phonons" / "phonopy_params.yaml", BLUE, "-", 1.5, "finetuned potential")]
-    if case.name == "nacl":
-        files.append(
-            (
-                folder / "level_phonopy.yaml",
-                GREY,
-                "--",
-                1.2,
-                "the level itself (PBEsol), with its Born charges",
-            )
-        )
+    if case.curves:
+        files.append((folder / "level_phonopy.yaml", GREY, "--", 1.2, case.curves))
     for file, colour, line, width, label in files:
         engine = phonopy.load(file, log_level=0)
         engine.run_band_structure(pieces)
@@ -91,10 +83,15 @@ def write(folder: Path) -> None:
 def _section(case: Case, found: dict[str, Any]) -> list[str]:
     errors = found["test_errors"]
     machine = found["machine"]
+    budget = f"{found['minutes']:g} minutes of processor time"
+    if case.steps:
+        budget = (
+            f"{found['steps']} steps, {found['training_processor_s'] / 60:.1f} minutes of processor time,"
+        )
     lines = [
-        f"## {case.formula}",
+        f"## {case.title}",
         "",
-        f"`{found['start']}` finetuned for {found['minutes']:g} minutes of processor time on one thread "
+        f"`{found['start']}` finetuned for {budget} on one thread "
         f"({machine['processor']}, shared with other work, {machine['date'][:10]}), one seed. Test errors (MAE): energy "
         f"{errors['energy_mae_meV_per_atom']:.2g} meV/atom, forces {1000 * errors['forces_mae_eV_per_A']:.2g} meV/angstrom, "
         f"stress {errors['stress_mae_GPa']:.2g} GPa.",
@@ -130,21 +127,53 @@ def _section(case: Case, found: dict[str, Any]) -> list[str]:
         f"{case.bands_source}.",
         "",
     ]
-    if case.name == "nacl":
-        lines += [
-            "The frequencies are those of the records; elastic constants, bulk modulus and with them long waves are not. Every "
-            "record has the same cell, so none says what a strain costs, and the long-range forces between ions are folded into "
-            "64 atoms. Records of a crystal should have strained cells among them, as those of silicon do.",
-            "",
-            "Optical modes of an ionic crystal split at Γ: the level's longitudinal one is at "
-            f"{found['level']['LO at Γ']:.2f} THz, the measured one at "
-            "7.9 THz (Kittel). The macroscopic field that does it reaches further than any cutoff and needs Born charges, "
-            "which no network here "
-            "gives: the potential's three optical modes are degenerate at Γ, and its longitudinal branch bends down towards "
-            "them.",
-            "",
-        ]
+    match case.name:
+        case "nacl":
+            lines += _one_volume(found["level"])
+        case "nacl-xtb":
+            lines += _own_records(found)
     return lines
+
+
+def _one_volume(level: dict[str, Any]) -> list[str]:
+    return [
+        "The frequencies are those of the records; elastic constants, bulk modulus and with them long waves are not. Every "
+        "record has the same cell, so none says what a strain costs, and the long-range forces between ions are folded into "
+        "64 atoms. Records of a crystal should have strained cells among them, as those of silicon and of the next section.",
+        "",
+        "Optical modes of an ionic crystal split at Γ: the level's longitudinal one is at "
+        f"{level['LO at Γ']:.2f} THz, the measured one at "
+        "7.9 THz (Kittel). The macroscopic field that does it reaches further than any cutoff and needs Born charges, "
+        "which no network here "
+        "gives: the potential's three optical modes are degenerate at Γ, and its longitudinal branch bends down towards "
+        "them.",
+        "",
+    ]
+
+
+def _own_records(found: dict[str, Any]) -> list[str]:
+    level, records = found["level"], found["records"]
+    stress, doubled = level["by_stress"], level["doubling_test"]
+    (_, small), (larger, large) = level["cells"].items()
+    listed = lambda one: ", ".join(f"{one[c]:.1f}" for c in ("C11", "C12", "C44"))  # noqa: E731
+    return [
+        f"{records['train']} records to learn from, a tenth of them for validation, and {records['test']} to test: cells of 64 "
+        "atoms, strained by up to about 3 % and rattled by up to 0.08 angstrom, labelled by periodic GFN1-xTB with tblite at the "
+        "Gamma point (`benchmarks/crystal_level.py`). *level*: the functions that are used for the potential, with energies and "
+        "forces of tblite in the same 64 atoms. Rock salt keeps its centres of inversion under strain, so clamped and relaxed "
+        f"ions have the same constants (the largest force in a strained cell: {stress['largest_force']:.0e} eV/angstrom). From "
+        f"the level's stress instead of its energies: C11, C12, C44 {listed(stress)} GPa.",
+        "",
+        f"What the cell does to the level: from the stress under 1 % {listed(small)} GPa in 64 atoms and {listed(large)} in "
+        f"{larger}, where the pressure at the same lattice constant differs by {large['pressure'] - small['pressure']:+.2f} GPa. "
+        f"On doubling a rattled cell energies change by {1000 * doubled['energy_change_eV_per_atom']:.1f} meV/atom and forces by "
+        f"up to {1000 * doubled['force_change_eV_per_A']:.0f} meV/angstrom. The potential is to be compared with the level in "
+        "its own cell.",
+        "",
+        "Waves at Γ, X and L fit into 64 atoms; in between, the level's bands in the picture are interpolated. At Γ the sum "
+        "over ions leaves out the macroscopic field, at the level as in the potential: no longitudinal mode splits off.",
+        "",
+    ]
 
 
 def _static(case: Case, found: dict[str, Any]) -> list[list[str]]:
