@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from .store import Store, is_store
 if TYPE_CHECKING:
     from .readers import BadRecord, ReadOptions
 
+logger = logging.getLogger("atomfield")
+
 _STARTER = Path(__file__).parent / "starter"
 
 
@@ -21,7 +24,8 @@ def open_source(
     source: str | Path, options: ReadOptions | None = None, bad: list[BadRecord] | None = None
 ) -> Sequence[Graph]:
     """A :class:`~atomfield.data.store.Store` where ``source`` is one (or ``starter/NAME``), else all graphs that the file or
-    folder holds: a list, or, if they are large, a store that is made once and kept (:mod:`.cache`).
+    folder holds: a list, or, if they are large, a store that is made once and kept (:mod:`.cache`). ``options.level`` goes before
+    the levels that the records of a store have; units and keys of files do not concern it.
 
     Raises ``InputError`` if nothing is there, nothing can be read, or a wanted target is in no record.
     """
@@ -36,7 +40,13 @@ def open_source(
             if target not in held_store.index["quantities"]:
                 held = ", ".join(held_store.index["quantities"]) or "none"
                 raise InputError(f"target {target!r} is not in the store; it holds {held}", str(source))
-        return part_of(held_store, folder, part) if part else held_store
+        if options.units:
+            logger.warning(
+                "%s: --units is ignored: a store has been in eV, angstrom and their combinations since it was prepared",
+                source,
+            )
+        chosen = part_of(held_store, folder, part) if part else held_store
+        return AtLevel(chosen, options.level) if options.level else chosen
     from .cache import cached_store, is_large
 
     if is_large(source):
@@ -47,6 +57,21 @@ def open_source(
     if not graphs:
         raise InputError("no record could be read", str(source))
     return graphs
+
+
+class AtLevel(Sequence[Graph]):
+    """The records of ``source`` as of one level of theory or solver, whatever level they have themselves."""
+
+    def __init__(self, source: Sequence[Graph], level: str):
+        self.source, self.level = source, level
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, i):
+        if isinstance(i, slice):
+            return [g.changed(level=self.level) for g in self.source[i]]
+        return self.source[i].changed(level=self.level)
 
 
 def split_part(source: str | Path) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import logging
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,8 @@ from atomfield.data.errors import InputError
 from atomfield.data.readers.matlab import load_arrays
 
 from .identify_config import DataConfig
+
+logger = logging.getLogger("atomfield")
 
 
 def trajectory(data: DataConfig, states: tuple[str, ...]) -> tuple[Tensor, Tensor]:
@@ -63,6 +66,12 @@ def field(data: DataConfig, *, uniform: bool) -> tuple[Tensor, Tensor, Tensor]:
         raise InputError(
             f"{data.field!r} has shape {list(u.shape)}, expected [{len(x)}, {len(t)}] (positions, times)",
             str(data.file),
+        )
+    if len(x) == len(t):
+        logger.warning(
+            "%s: as many positions as times, so the first axis of %r is taken for positions",
+            data.file,
+            data.field,
         )
     out = tuple(torch.from_numpy(np.ascontiguousarray(np.real(a), dtype=np.float64)) for a in (u, x, t))
     for name, values in zip((data.field, data.x, data.time), out, strict=True):

@@ -26,7 +26,7 @@ from atomfield.data.quantities import VOCABULARY
 from .atoms import atoms_graph
 from .conventions import undeclared
 from .frames import CELLS, NUMBERS, POSITIONS, atomic_numbers_of, cell_of, known_value
-from .labels import missing_target, warn_unread
+from .labels import group_of, missing_target, warn_unread
 from .options import Outcomes, ReadOptions, attempt
 from .parsing import parsed
 from .table import Line, read_lines
@@ -226,7 +226,7 @@ def _graph(
     values = {
         k: v if isinstance(v, (str, bool, dict)) or v is None else known_value(v) for k, v in row.items()
     }
-    group = str(values.get(options.map.get("group", ""), ""))
+    group = group_of(values, options, where)
     return atoms_graph(species, array.reshape(-1, 3), box, periodic, values, options, where, group=group)
 
 

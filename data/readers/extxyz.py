@@ -20,7 +20,7 @@ from atomfield.data.quantities import VOCABULARY
 
 from .atoms import atoms_graph
 from .comment import pairs_of
-from .labels import warn_unread
+from .labels import group_of, warn_unread
 from .options import Outcomes, ReadOptions, attempt
 from .parsing import is_number
 from .text import open_text
@@ -73,8 +73,7 @@ def read_extxyz(path: Path, options: ReadOptions) -> Outcomes:
                 lattice = info.get("Lattice")
                 cell = None if lattice is None else _lattice(lattice, where)
                 pbc = _pbc(info.get("pbc"), cell is not None, where)
-                group_key = options.map.get("group")
-                group = str(values[group_key]) if group_key in values else ""
+                group = group_of(values, options, where)
                 return atoms_graph(numbers, arrays["pos"], cell, pbc, values, options, where, group=group)
 
             yield attempt(where, build)

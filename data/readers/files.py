@@ -150,6 +150,8 @@ def _read_as_its_kind(path: Path, options: ReadOptions) -> Outcomes:
         raise InputError(
             "is a pickle, which can run code when opened; convert it to npz or HDF5 first", str(path)
         )
+    if plain_suffix(path) in (".xlsx", ".xls", ".ods"):
+        raise InputError("is a workbook; save its sheet as .csv", str(path))
     raise InputError(
         f"suffix {path.suffix!r} is not known; supported: {' '.join(SUFFIXES)}, POSCAR, CONTCAR, OUTCAR",
         str(path),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,11 +11,12 @@ from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
 
 from .files import SUFFIXES, kind_of, read_file
-from .labels import missing_target, warn_unread
+from .labels import logger, missing_target, warn_unread
 from .options import BadRecord, Outcomes, ReadOptions
 from .progress import counted
 from .table import SMILES_NAMES, STRUCTURE_NAMES, Line, read_rows
 from .text import plain_suffix
+from .turns import taking
 
 _ID_NAMES = (
     "id",
@@ -28,6 +30,10 @@ _ID_NAMES = (
     "structure_id",
     "cif_id",
 )
+
+
+_ONE_EACH = ("structure", "extxyz", "sdf", "mol2", "macromolecule")
+"""Kinds of files that may hold the one structure of a row of a table beside them."""
 
 
 def read_folder(path: Path, options: ReadOptions) -> Outcomes:
@@ -48,7 +54,7 @@ def read_folder(path: Path, options: ReadOptions) -> Outcomes:
         )
     table = _table_beside(files)
     if table is not None:
-        yield from _with_properties([p for p in files if kind_of(p) == "structure"], table, options)
+        yield from _with_properties([p for p in files if kind_of(p) in _ONE_EACH], table, options)
         return
     meshes = [p for p in files if kind_of(p) == "vtk"]
     collections = [p for p in meshes if p.suffix.lower() in (".pvd", ".xdmf", ".xmf")]
@@ -86,7 +92,7 @@ def read_together(path: Path) -> Literal["table", "series"] | None:
 def _table_beside(files: list[Path]) -> Path | None:
     """The table of properties of the structures among ``files``, if it is that."""
     tables = [p for p in files if plain_suffix(p) in (".csv", ".tsv")]
-    structures = any(kind_of(p) == "structure" for p in files)
+    structures = any(kind_of(p) in _ONE_EACH for p in files)
     return tables[0] if structures and len(tables) == 1 and not _has_structures(tables[0]) else None
 
 
@@ -114,12 +120,20 @@ def _has_structures(table: Path) -> bool:
 
 
 def _with_properties(structures: list[Path], table: Path, options: ReadOptions) -> Outcomes:
-    """One graph per row of the table, whose id is the name of a file in the folder, with or without suffix."""
+    """One graph per row of the table, whose id is the name of a file in the folder, with or without suffix. Files without a row
+    are told."""
     by_name = {name: p for p in structures for name in (p.stem, p.name)}
     lines, columns, id_column = _identified(table, by_name, options)
     missing = [t for t in options.targets if options.key(t) not in columns]
     if missing:
         raise InputError(missing_target(missing, [c for c in columns if c != id_column], options), str(table))
+    named = {by_name.get(line.cells[id_column]) for line in lines}
+    lost = [p.name for p in structures if p not in named]
+    if lost:
+        logger.warning(
+            "%s: %d of %d structure files have no row in %s and are not read, the first: %s",
+            table.parent, len(lost), len(structures), table.name, lost[0],
+        )  # fmt: skip
     if not options.targets:
         warn_unread(columns, options, str(table))
     for line in counted(lines, table.name):
@@ -137,9 +151,49 @@ def _structures_with(file: Path, line: Line, options: ReadOptions) -> Outcomes:
     from .text import read_text
 
     def build() -> Graph:
+        if kind_of(file) != "structure":
+            return _labelled(file, line, options)
         return graph_of_text(read_text(file), line.cells, options, Provenance(str(file), line.where.record))
 
     yield attempt(line.where, build)
+
+
+def _labelled(file: Path, line: Line, options: ReadOptions) -> Graph:
+    """The one structure of ``file`` with the labels of its row beside those that the file has itself."""
+    from .atoms import id_text
+    from .labels import differ, labels_of
+
+    plain = ReadOptions(level=options.level, seed=options.seed, units=_of_geometry(options.units))
+    with taking(lambda where: True):  # whose turn it is was asked for the row
+        found = list(read_file(file, plain))
+    if len(found) != 1:
+        raise InputError(
+            f"{file.name} holds {len(found)} structures, expected the one of this row", line.where
+        )
+    graph = found[0]
+    if isinstance(graph, BadRecord):
+        raise InputError(f"{file.name}: {graph.message}", line.where)
+    labels = labels_of(line.cells, options, graph.num_nodes, line.where)
+    for name, value in labels.quantities.items():
+        if name in graph.quantities and differ(value.numpy(), graph.quantities[name].numpy()):
+            raise InputError(
+                f"{name!r} of {file.name} and of its row differ; take it out of one of them, or give the column another name",
+                line.where,
+            )
+    key, group = options.map.get("id"), options.map.get("group", "")
+    return replace(
+        graph,
+        quantities={**graph.quantities, **labels.quantities},
+        properties={**graph.properties, **labels.properties},
+        conditions={**graph.conditions, **labels.conditions},
+        group=line.cells.get(group) or graph.group,
+        provenance=Provenance(str(file), line.where.record),
+        id=id_text(line.cells.get(key)) if key else "",
+    )
+
+
+def _of_geometry(units: dict[str, str]) -> dict[str, str]:
+    return {name: unit for name, unit in units.items() if name == "positions"}
 
 
 def _identified(

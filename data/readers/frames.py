@@ -26,6 +26,7 @@ from atomfield.data.graph import Graph
 from atomfield.data.quantities import VOCABULARY
 
 from .atoms import atoms_graph
+from .labels import group_of
 from .options import Outcomes, ReadOptions, attempt
 from .parsing import atomic_number
 
@@ -200,7 +201,7 @@ class _Frames:
         periodic = (
             (box is not None,) * 3 if pbc is None else tuple(bool(p) for p in np.broadcast_to(pbc, (3,)))
         )
-        group = str(known.get(self.options.map.get("group", ""), ""))
+        group = group_of(known, self.options, where)
         return atoms_graph(numbers, positions, box, periodic, known, self.options, where, group=group)
 
     def _labels(self) -> tuple[dict[str, str], dict[str, Any]]:

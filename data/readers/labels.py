@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from atomfield.data.errors import InputError, Provenance
-from atomfield.data.quantities import CONDITIONS, PER_ATOM, VOCABULARY, Quantity, suggestions
+from atomfield.data.quantities import CONDITIONS, FIELD_INPUTS, PER_ATOM, VOCABULARY, Quantity, suggestions
 from atomfield.data.units import component_order, factor, split_order
 
 from .options import ReadOptions
@@ -51,7 +51,8 @@ def labels_of(
     where: Provenance,
     volume: float | None = None,
 ) -> Labels:
-    """Everything in ``values`` that is asked for or that the vocabulary trusts.
+    """Everything in ``values`` that is asked for or that the vocabulary trusts, of atoms. A column that nobody asked for and that
+    has the name of a vector or of a quantity per atom, but one number, is another thing (the length of a dipole) and not read.
 
     A target without a value in this record is left out if another target has one; if none has, and when a mapped key
     is not there at all, raises ``InputError`` that lists the keys that are there. ``volume`` of the cell (angstrom^3) is
@@ -72,6 +73,14 @@ def labels_of(
                 value = re.split(r"[\s,;]+", value.strip().strip("[]()").strip()) if value.strip() else None
             number = _array(value, name, key, where, gaps=q.support == "node" and name not in VOCABULARY)
         if number is None:
+            continue
+        if (
+            number.ndim == 0
+            and (q.shape or q.support == "node")
+            and num_nodes > 1
+            and not _asked(name, options)
+        ):
+            _say_other(where.file, key, name)
             continue
         if not options.said(name) and (rival := _rival(name, key, number, values)):
             rivals[name] = (key, rival)
@@ -125,13 +134,28 @@ def _short(value: Any) -> str:
     return f"{float(array):.8g}" if array.ndim == 0 else f"{array.reshape(-1)[0]:.6g}, ..."
 
 
+def _asked(name: str, options: ReadOptions) -> bool:
+    return name in options.targets or name in options.map
+
+
+@lru_cache(maxsize=1000)
+def _say_other(file: str, key: str, name: str) -> None:
+    logger.warning(
+        "%s: %r is one number and not the %s of the vocabulary, so it is not read; if wanted: --target NAME --map NAME=%s",
+        file, key, name, key,
+    )  # fmt: skip
+
+
 def _wanted(values: Mapping[str, Any], options: ReadOptions) -> list[str]:
+    """Names to be read. A density or a temperature beside atoms is a property of somebody's, not the state of a field."""
     mapped = [n for n in options.map if n in VOCABULARY]
+    taken = set(options.map.values())
     trusted = [
         q.name
         for q in VOCABULARY.values()
-        if q.name in values and q.name in q.trusted and q.name not in options.map
-    ]
+        if q.name in values and q.name in q.trusted and q.name not in taken
+        and q.name not in options.map and q.name not in FIELD_INPUTS
+    ]  # fmt: skip
     return list(dict.fromkeys([*options.targets, *mapped, *trusted]))
 
 
@@ -160,8 +184,11 @@ def _array(value: Any, name: str, key: str, where: Provenance, gaps: bool = Fals
         try:
             value = float(text)
         except ValueError:
+            hint = ""
+            if text[:1].isalpha() and name not in VOCABULARY and name not in CONDITIONS:
+                hint = f"; names of classes are declared where a model is finetuned: --set classes.{name}=[a,b,c]"
             raise InputError(
-                f"{key!r} is {text[:40]!r}, expected a number, true or false (or nothing)", where
+                f"{key!r} is {text[:40]!r}, expected a number, true or false (or nothing){hint}", where
             ) from None
         if not np.isfinite(value):
             raise InputError(
@@ -210,7 +237,8 @@ def _shaped(
         q.support == "node" and array.ndim and array.shape[0] != num_nodes
     ):
         raise InputError(
-            f"{key!r} has shape {list(array.shape)}, expected {list(expected)} for {q.name}{_declare(array, q, num_nodes)}",
+            f"{key!r} has shape {list(array.shape)}, expected {list(expected)} for {q.name}"
+            f"{_declare(array, q, num_nodes) or _own_name(array, q, key)}",
             where,
         )
     array = array.reshape(expected)
@@ -239,6 +267,20 @@ def _declare(array: np.ndarray, q: Quantity, num_nodes: int) -> str:
     return f"; say what it is: --target-irreps {q.name}={guess}{tail}" if guess else ""
 
 
+def _own_name(array: np.ndarray, q: Quantity, key: str) -> str:
+    """What to say where a number per structure has the name of something else."""
+    if array.ndim or q.name not in VOCABULARY:
+        return ""
+    what = (
+        "a field"
+        if q.name in FIELD_INPUTS
+        else "a value per atom"
+        if q.support == "node"
+        else "a vector or tensor"
+    )
+    return f"; {q.name} is {what} here: give the number a name of its own, --target my_{q.name} --map my_{q.name}={key}"
+
+
 def _conditions(values: Mapping[str, Any], options: ReadOptions, labels: Labels, where: Provenance) -> None:
     """``charge`` and ``spin`` (unpaired electrons) are trusted, ``multiplicity`` (2S+1) becomes spin; others by ``map``."""
     for name in CONDITIONS:
@@ -253,6 +295,17 @@ def _conditions(values: Mapping[str, Any], options: ReadOptions, labels: Labels,
         multiplicity = _array(values["multiplicity"], "spin", "multiplicity", where)
         if multiplicity is not None and multiplicity.ndim == 0:
             labels.conditions["spin"] = float(multiplicity) - 1.0
+
+
+def group_of(values: Mapping[str, Any], options: ReadOptions, where: Provenance) -> str:
+    """The group that a record names where ``--map group=KEY`` asks for it, else empty. Raises ``InputError`` for a record without
+    the key: records that should stay together would be parted."""
+    key = options.map.get("group")
+    if key is None:
+        return ""
+    if key not in values:
+        raise InputError(f"key {key!r} (for group) is not in the record; {_held(values)}", where)
+    return "" if values[key] is None else str(values[key])
 
 
 def _held(values: Iterable[str]) -> str:

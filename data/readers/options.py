@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
@@ -29,7 +30,8 @@ class ReadOptions:
     targets: quantities that must be there; a name that is not in the vocabulary becomes a scalar per graph.
     conformers: how many per SMILES, all in one group. seed: of the conformers.
     on_bad: raise at the first bad record, or skip and collect.
-    level: level of theory of all records. units: quantity -> unit in the file, see :mod:`atomfield.data.units`.
+    level: level of theory of all records. units: quantity, target or ``positions`` -> unit in the file, see
+        :mod:`atomfield.data.units`; another name is an error.
     declared: target -> what its value is where it is not one number per graph, ``{"born": "0e+1e+2e/atom", "dos": "51x0e"}``
         (:func:`atomfield.data.quantities.declared_property`). classes: target -> the names of its classes, in order.
     assumed: names in ``map`` that a reader put there by a format's convention.
@@ -74,6 +76,7 @@ class ReadOptions:
                     "--map",
                 )
         for name, unit in self.units.items():
+            self._refuse_lost_unit(name, unit)
             factor(name, unit)
         for name in (*self.declared, *self.classes):
             if name not in self.targets:
@@ -82,6 +85,19 @@ class ReadOptions:
                     f"{what} are declared of {name!r}, which is not a target; add it to --target"
                 )
             self.definition(name)
+
+    def _refuse_lost_unit(self, name: str, unit: str) -> None:
+        """Units are given by our names; one under the file's key, or with a slip, would convert nothing."""
+        # each column of a series in time is a quantity of its own
+        if name == "positions" or name in VOCABULARY or name in self.targets or "time" in self.map:
+            return
+        ours = next((n for n, key in self.map.items() if key == name), "")
+        near = difflib.get_close_matches(name, ["positions", *VOCABULARY, *self.targets], n=1, cutoff=0.6)
+        hint = f"; did you mean {ours or near[0]}={unit}?" if ours or near else ""
+        raise InputError(
+            f"found {name!r}, which is neither positions, a quantity nor a target; write units as our name = unit{hint}",
+            "--units",
+        )
 
     def nowhere(self, found: Collection[str]) -> str:
         """What is asked for and is in no record, as the text of an error; empty if ``found`` has all of it."""

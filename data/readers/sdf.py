@@ -17,7 +17,7 @@ from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
 
 from .atoms import atoms_graph
-from .labels import logger, missing_target, warn_unread
+from .labels import group_of, logger, missing_target, warn_unread
 from .molecule_bonds import bonds_of
 from .options import BadRecord, Outcomes, Passed, ReadOptions
 from .parsing import floats
@@ -73,8 +73,9 @@ def _items(block: str) -> dict[str, Any]:
     """``> <NAME>`` and the lines below it, up to an empty one."""
     values: dict[str, Any] = {}
     for match in _ITEM.finditer(block):
-        body = block[match.end() :].split("\n", 1)[-1]
-        text = body.split("\n\n", 1)[0].strip("\n")
+        body = block[match.end() :].partition("\n")[2]
+        # an item that is empty, though no line of its own says so, ends where it begins
+        text = "" if body.startswith("\n") else body.split("\n\n", 1)[0].strip("\n")
         words = text.split()
         numeric = len(words) > 1 and all(re.fullmatch(r"[-+.\deE]+", w) for w in words)
         if match.group(1) in values:
@@ -124,8 +125,7 @@ def _molecules(
             f"atom {wild[0]} is {molecule.GetAtomWithIdx(wild[0]).GetSymbol()!r}, expected elements only",
             where,
         )
-    group_key = options.map.get("group")
-    group = str(values.get(group_key, "")) if group_key else ""
+    group = group_of(values, options, where)
     positions = molecule.GetConformer().GetPositions()
     if (
         len(positions) > 1

@@ -157,13 +157,15 @@ def _graph(record: Record, key: str, options: ReadOptions, where: Provenance) ->
         return graph_of_text(value, values, options, where)
     if not _is_structure(value):
         raise InputError(f"{key!r} is {type(value).__name__}, expected a structure", where)
-    assert isinstance(value, dict)
-    return structure_graph(_structure(value, where), values, options, where)
+    return structure_graph(structure_of(value, where), values, options, where)
 
 
-def _structure(value: dict[str, Any], where: Provenance) -> Structure | Molecule:
+def structure_of(value: Any, where: Provenance) -> Structure | Molecule:
+    """The structure that a dictionary of pymatgen or JARVIS describes. Raises ``InputError``."""
     from pymatgen.core import Lattice, Molecule, Structure
 
+    if not _is_structure(value):
+        raise InputError(f"found {type(value).__name__}, expected a structure with sites", where)
     try:
         if "sites" in value:
             return Structure.from_dict(value) if "lattice" in value else Molecule.from_dict(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import warnings
 from collections.abc import Mapping
@@ -16,8 +17,10 @@ from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
 
 from .atoms import atoms_graph
+from .labels import group_of
 from .macromolecule import is_mmcif, read_macromolecule
 from .options import Outcomes, ReadOptions, attempt
+from .parsing import parsed
 from .text import read_text
 
 if TYPE_CHECKING:
@@ -53,7 +56,13 @@ def _cif_blocks(text: str) -> list[tuple[int, str]]:
 
 
 def graph_of_text(text: str, values: Mapping[str, Any], options: ReadOptions, where: Provenance) -> Graph:
-    """The graph of the text of one CIF or POSCAR. Raises ``InputError`` with pymatgen's reason."""
+    """The graph of the text of a CIF, a POSCAR or pymatgen's dictionary as JSON. Raises ``InputError`` that says why."""
+    if text.lstrip().startswith("{"):
+        from .structure_json import structure_of
+
+        with parsed("the structure is not JSON", where):
+            content = json.loads(text)
+        return structure_graph(structure_of(content, where), values, options, where)
     text = text.replace("\\n", "\n") if "\n" not in text else text
     if not text.strip():
         raise InputError("the structure is empty", where)
@@ -152,9 +161,8 @@ def structure_graph(
     multiplicity = getattr(structure, "spin_multiplicity", None)
     if lattice is None and multiplicity:
         conditions["spin"] = float(multiplicity) - 1.0
-    group_key = options.map.get("group")
     return atoms_graph(
         np.array(numbers, dtype=np.int64), np.asarray(structure.cart_coords, dtype=np.float64),
         None if lattice is None else np.asarray(lattice.matrix), (False,) * 3 if lattice is None else lattice.pbc,
-        values, options, where, group=str(values.get(group_key, group)) if group_key else group, conditions=conditions,
+        values, options, where, group=group_of(values, options, where) or group, conditions=conditions,
     )  # fmt: skip

@@ -27,6 +27,7 @@ from .turns import mine
 
 SMILES_NAMES = ("smiles", "canonical_smiles", "isomeric_smiles", "smile")
 STRUCTURE_NAMES = ("cif", "poscar", "structure")
+_LARGEST_CELL = 2**30
 
 
 class Line(NamedTuple):
@@ -51,6 +52,11 @@ def read_lines(lines: list[Line], header: list[str], options: ReadOptions, path:
     missing = [t for t in options.targets if options.key(t) not in header]
     if missing:
         raise InputError(missing_target(missing, [h for h in header if h != column], options), str(path))
+    group = options.map.get("group")
+    if group is not None and group not in header:
+        raise InputError(
+            f"column {group!r} (for group) is not in the table; columns: {', '.join(header)}", f"{path}:1"
+        )
     _say_unread(header, column, options, path)
     if kind != "smiles":
         from .structures import graph_of_text
@@ -82,6 +88,7 @@ def read_rows(path: Path) -> tuple[list[Line], list[str]]:
         lines: list[Line] = []
         header: list[str] = []
         start = 1
+        usual = csv.field_size_limit(_LARGEST_CELL)  # structures of thousands of atoms stand in cells
         try:
             for cells in reader:
                 first_line, start = start, reader.line_num + 1
@@ -98,6 +105,8 @@ def read_rows(path: Path) -> tuple[list[Line], list[str]]:
                 lines.append(Line(where, dict(zip(header, (c.strip() for c in cells), strict=True))))
         except csv.Error as error:
             raise InputError(f"is not a table ({error})", f"{path}:{reader.line_num}") from None
+        finally:
+            csv.field_size_limit(usual)
     if not lines:
         raise InputError("the table has no rows" if header else "the file is empty", str(path))
     return lines, header

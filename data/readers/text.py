@@ -51,7 +51,9 @@ def open_text(path: Path, encoding: str = "utf-8-sig") -> Iterator[TextIO]:
             with open(path, encoding=encoding, newline="") as file:
                 yield file
     except UnicodeDecodeError as error:
-        raise InputError(f"is not a text file ({error.reason} at byte {error.start})", str(path)) from None
+        raise InputError(
+            f"is not a text file in UTF-8 ({error.reason} at byte {error.start})", str(path)
+        ) from None
     except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"cannot be unpacked ({error}); is it whole?", str(path)) from None
     except OSError as error:

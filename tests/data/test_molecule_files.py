@@ -178,3 +178,24 @@ def test_bad_pdb(write: Write) -> None:
         path = write("a.cif", text.replace(old, new))
         with pytest.raises(InputError, match=expected):
             list(read(path))
+
+
+HYDROGEN = """h2
+     RDKit          3D
+
+  2  1  0  0  0  0  0  0  0  0999 V2000
+    0.0000    0.0000    0.0000 H   0  0
+    0.0000    0.0000    0.7400 H   0  0
+  1  2  1  0
+M  END
+"""
+
+
+@pytest.mark.parametrize("empty", [">  <pKa>\n\n", ">  <pKa>\n\n\n"])
+def test_an_empty_item_of_an_sdf_is_a_label_that_is_not_known(write: Write, empty: str) -> None:
+    """Writers leave out the line of the value, or leave it empty."""
+    known = ">  <pKa>\n4.5\n\n"
+    path = write("a.sdf", "".join(f"{HYDROGEN}{item}>  <logS>\n-1.5\n\n$$$$\n" for item in (known, empty)))
+    first, second = read(path, ReadOptions(targets=("pKa", "logS")))
+    assert first.quantities.keys() == {"pKa", "logS"}
+    assert second.quantities.keys() == {"logS"}

@@ -32,6 +32,19 @@ def test_store_and_file(samples: list[Graph], tmp_path: Path, write: Write) -> N
     assert len(open_source(write("a.xyz", "1\n\nHe 0 0 0\n"))) == 1
 
 
+def test_a_store_is_taken_for_the_level_that_is_named(
+    samples: list[Graph], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_store(samples, tmp_path / "store")
+    assert {g.level for g in open_source(tmp_path / "store")} != {"mine"}
+    opened = open_source(tmp_path / "store", ReadOptions(level="mine"))
+    assert [g.level for g in opened] == ["mine"] * len(samples)
+    assert opened[1:3][0].level == opened[-1].level == "mine"
+    with caplog.at_level("WARNING", logger="atomfield"):
+        open_source(tmp_path / "store", ReadOptions(units={"energy": "kcal/mol"}))
+    assert "--units is ignored: a store has been in eV" in caplog.text
+
+
 def test_missing_and_unknown(write: Write, tmp_path: Path) -> None:
     path = write("water.xyz", "1\n\nHe 0 0 0\n")
     with pytest.raises(InputError, match=r"watr.xyz: no such file or folder; did you mean .*water.xyz\?"):
@@ -69,6 +82,17 @@ def test_options_are_checked() -> None:
         ReadOptions(conformers=0)
     with pytest.raises(InputError, match="unit 'stone' of energy is not known"):
         ReadOptions(units={"energy": "stone"})
+
+
+def test_a_unit_that_would_convert_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match=r"--units: found 'REF_energy'.*did you mean energy=kcal/mol\?"):
+        ReadOptions(map={"energy": "REF_energy"}, units={"REF_energy": "kcal/mol"})
+    with pytest.raises(InputError, match=r"found 'force'.*did you mean forces=hartree/bohr\?"):
+        ReadOptions(units={"force": "hartree/bohr"})
+    with pytest.raises(InputError, match="found 'gap', which is neither positions, a quantity nor a target"):
+        ReadOptions(units={"gap": "meV"})
+    ReadOptions(targets=("gap",), units={"gap": "meV", "positions": "bohr"})
+    ReadOptions(map={"time": "t"}, units={"x": "m"})  # a series in time names its own columns
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

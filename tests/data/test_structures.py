@@ -155,6 +155,49 @@ def test_folder_with_table(salt: Structure, tmp_path: Path) -> None:
         list(read(tmp_path, ReadOptions(targets=("bulk",))))
 
 
+def test_files_without_a_row_are_told(
+    salt: Structure, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for i in (1, 2, 3):
+        salt.to(filename=str(tmp_path / f"mp-{i}.cif"))
+    (tmp_path / "props.csv").write_text("id,bulk\nmp-2,25.5\n")
+    with caplog.at_level("WARNING", logger="atomfield"):
+        assert len(list(read(tmp_path, ReadOptions(targets=("bulk",))))) == 1
+    assert (
+        "2 of 3 structure files have no row in props.csv and are not read, the first: mp-1.cif" in caplog.text
+    )
+
+
+def test_folder_of_molecules_with_a_table(tmp_path: Path) -> None:
+    """Geometries as xyz, one a file, and a table of labels beside them, in the order of the table."""
+    for i in (1, 2, 3):
+        text = f"2\nenergy=-{i}.5\nH 0 0 0\nH 0 0 0.7{i}\n"
+        (tmp_path / f"mol{i}.xyz").write_text(text)
+    (tmp_path / "labels.csv").write_text("name,gap,set,charge\nmol3,9.5,a,0\nmol1,9.1,b,\nmol2,,b,0\n")
+    options = ReadOptions(
+        targets=("gap",),
+        map={"id": "name", "group": "set"},
+        on_bad="skip",
+        units={"positions": "bohr", "gap": "eV"},
+    )
+    bad: list[BadRecord] = []
+    graphs = list(read(tmp_path, options, bad))
+    assert [g.id for g in graphs] == ["mol3", "mol1"]
+    assert [float(g.quantities["gap"]) for g in graphs] == [9.5, 9.1]
+    assert [float(g.quantities["energy"]) for g in graphs] == [-3.5, -1.5]
+    assert [g.group for g in graphs] == ["a", "b"]
+    assert float(graphs[0].positions[1, 2]) == pytest.approx(0.73 * 0.529177, rel=1e-5)
+    assert graphs[0].properties["gap"].unit == "eV"
+    assert (bad[0].where.line, bad[0].message) == (4, "target 'gap' has no value")
+    (tmp_path / "labels.csv").write_text("name,gap,energy\nmol1,9.1,-7\n")
+    with pytest.raises(InputError, match="'energy' of mol1.xyz and of its row differ"):
+        list(read(tmp_path, ReadOptions(targets=("gap",))))
+    (tmp_path / "mol1.xyz").write_text("1\n\nHe 0 0 0\n1\n\nHe 0 0 0\n")
+    (tmp_path / "labels.csv").write_text("name,gap\nmol1,9.1\n")
+    with pytest.raises(InputError, match="mol1.xyz holds 2 structures, expected the one of this row"):
+        list(read(tmp_path, ReadOptions(targets=("gap",))))
+
+
 def test_table_of_cif_and_poscar_text(salt: Structure, tmp_path: Path) -> None:
     import csv
 
@@ -166,9 +209,22 @@ def test_table_of_cif_and_poscar_text(salt: Structure, tmp_path: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(["id", "poscar", "gap"])
         writer.writerow(["a", salt.to(fmt="poscar").replace("\n", "\\n"), 5.0])
-    for name in ("a.csv", "b.csv"):
+    with open(
+        tmp_path / "c.csv", "w", newline=""
+    ) as file:  # as pandas writes a column of pymatgen's dictionaries
+        writer = csv.writer(file)
+        writer.writerow(["id", "structure", "gap"])
+        writer.writerow(["a", json.dumps(salt.as_dict()), 5.0])
+    for name in ("a.csv", "b.csv", "c.csv"):
         (graph,) = read(tmp_path / name, ReadOptions(targets=("gap",)))
         assert graph.num_nodes == 8
+    for text, said in (
+        ("{'sites': 1}", "the structure is not JSON"),
+        ('{"a": 1}', "found dict, expected a structure"),
+    ):
+        (tmp_path / "d.csv").write_text(f'structure\n"{text.replace(chr(34), chr(34) * 2)}"\n')
+        with pytest.raises(InputError, match=said):
+            list(read(tmp_path / "d.csv"))
 
 
 def _sdf(smiles: str, *, flat: bool = False, hydrogens: bool = True, **items: str) -> str:

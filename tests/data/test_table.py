@@ -113,6 +113,10 @@ BAD = {
     ),
     "target": ("smiles,log_S\nC,1\n", "a.csv: target 'y' is not in the file; keys found: log_S"),
     "word": ("smiles,y\nC,high\n", "a.csv:2 (record 0): 'y' is 'high', expected a number, true or false"),
+    "classes": (
+        "smiles,y\nC,high\n",
+        "(or nothing); names of classes are declared where a model is finetuned: --set classes.y=",
+    ),
     "infinite": ("smiles,y\nC,inf\n", "'y' is inf, expected a finite number"),
     "cells": ("smiles,y\nC,1,2\n", "a.csv:2 (record 0): row has 3 cells, expected 2 as in the header"),
     "doubled": ("smiles,y,y\nC,1,2\n", "a.csv:1: column 'y' is there twice"),
@@ -148,3 +152,46 @@ def test_a_molecule_too_large_to_embed_is_refused(write: Write) -> None:
     assert len(graphs) == 1
     assert "362 atoms" in bad[0].message
     assert bad[0].where.line == 3
+
+
+def test_columns_that_have_the_name_of_something_else_are_left_alone(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A temperature beside molecules is no field, and the length of a dipole no vector."""
+    path = write("a.csv", "smiles,temperature,density,dipole,y\nCCO,25,0.79,1.7,1.0\nCC,25,0.54,0.0,2.0\n")
+    with caplog.at_level("WARNING", logger="atomfield"):
+        graphs = list(read(path, ReadOptions(targets=("y",))))
+    assert [set(g.quantities) for g in graphs] == [{"y"}, {"y"}]
+    assert "'dipole' is one number and not the dipole of the vocabulary" in caplog.text
+    options = ReadOptions(targets=("rho", "length"), map={"rho": "density", "length": "dipole"})
+    assert [float(g.quantities["length"]) for g in read(path, options)] == [1.7, 0.0]
+    with pytest.raises(
+        InputError, match=r"density is a field here: give the number a name of its own, --target my_density"
+    ):
+        list(read(path, ReadOptions(targets=("density",))))
+    with pytest.raises(InputError, match=r"dipole is a vector or tensor here.*--map my_dipole=dipole"):
+        list(read(path, ReadOptions(targets=("dipole",))))
+
+
+def test_a_group_that_is_not_there_is_no_group(write: Write) -> None:
+    """Records that should stay together would be parted, and nobody would know."""
+    with pytest.raises(
+        InputError, match=r"column 'scafold' \(for group\) is not in the table; columns: smiles, scaffold"
+    ):
+        list(read(write("a.csv", "smiles,scaffold\nC,x\n"), ReadOptions(map={"group": "scafold"})))
+    text = "1\nset=a\nHe 0 0 0\n1\nrun=b\nHe 0 0 0\n"
+    with pytest.raises(
+        InputError, match=r"record 1\): key 'set' \(for group\) is not in the record; keys found: run"
+    ):
+        list(read(write("a.xyz", text), ReadOptions(map={"group": "set"})))
+
+
+def test_a_cell_may_hold_a_large_structure(write: Write) -> None:
+    """Beyond the limit of Python's csv, which is left as it was."""
+    import csv
+
+    before = csv.field_size_limit()
+    path = write("a.csv", f"smiles,note,y\nC,{'x' * (before + 1)},1.0\n")
+    (graph,) = read(path, ReadOptions(targets=("y",)))
+    assert float(graph.quantities["y"]) == 1.0
+    assert csv.field_size_limit() == before
