@@ -21,8 +21,8 @@ from atomfield.finetune.boosted import said
 from atomfield.finetune.boosting import Records, boost
 from atomfield.finetune.config import FinetuneConfig
 from atomfield.finetune.frozen import solved
-from atomfield.finetune.parts import hold_out
-from atomfield.finetune.run import NEW_LEVEL, prepare_network
+from atomfield.finetune.parts import NEW_LEVEL, hold_out
+from atomfield.finetune.run import prepare_network
 from atomfield.finetune.tasks import task_of
 from atomfield.models import checkpoint
 

@@ -18,17 +18,32 @@ _MOST_COMPARED = 10_000
 """Ids of a larger source are not searched for one that is nearly what was written."""
 
 
-def read_parts_file(path: str | Path, graphs: Sequence[Graph], by_id: str = "") -> dict[str, list[int]]:
+def read_parts_file(
+    path: str | Path, graphs: Sequence[Graph], by_id: str = "", *, left_out: int = 0, conformers: int = 1
+) -> dict[str, list[int]]:
     """Parts from a file: JSON ``{name: [...]}``, CSV with columns ``id`` (or ``by_id``) and ``split``, or text with one entry a
     line (part ``test``, the rest ``train``). Entries are record numbers or, if the records were read with ids from the key
     ``by_id``, ids; all conformers of a row have its id.
 
+    left_out: how many records of the source were skipped when it was read, which may be named all the same; conformers: how many
+    a row may have given.
+
     Raises ``InputError`` for an entry that is no record or is there twice, for a record in two parts of train, valid and
-    test, and for an id that several records of the source have.
+    test, for an id that several records of the source have, and for numbers where these do not count the rows of the source.
     """
     path = Path(path)
     named = _entries(path, by_id)
-    find = _Ids(graphs, by_id, path) if by_id else _Numbers(len(graphs), path)
+    if not by_id and (left_out or conformers > 1):
+        why = (
+            f"{left_out} bad records were left out"
+            if left_out
+            else f"a row has up to {conformers} conformers"
+        )
+        raise InputError(
+            f"{why}, so record numbers do not count the rows of the source; name its records by a key of theirs, --by-id KEY",
+            str(path),
+        )
+    find = _Ids(graphs, by_id, path, left_out) if by_id else _Numbers(len(graphs), path)
     parts: dict[str, list[int]] = {}
     for name, its in named.items():
         doubled = [text for text, count in Counter(its).items() if count > 1]
@@ -100,10 +115,10 @@ class _Numbers:
 
 
 class _Ids:
-    """Entries that are ids of records."""
+    """Entries that are ids of records. ``left_out`` of them may be of records that are not there."""
 
-    def __init__(self, graphs: Sequence[Graph], key: str, path: Path):
-        self.graphs, self.path = graphs, path
+    def __init__(self, graphs: Sequence[Graph], key: str, path: Path, left_out: int):
+        self.graphs, self.path, self.spare = graphs, path, left_out
         ids = graphs.columns["id"] if isinstance(graphs, Store) else [g.id for g in graphs]
         self.place: dict[str, list[int]] = {}
         for i, name in enumerate(ids):
@@ -115,6 +130,9 @@ class _Ids:
             )
 
     def __call__(self, entry: str) -> list[int]:
+        if entry not in self.place and self.spare:
+            self.spare -= 1
+            return []
         if entry not in self.place:
             known = ", ".join(map(repr, list(self.place)[:3]))
             near = (

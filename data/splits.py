@@ -9,6 +9,13 @@ from typing import Literal
 
 logger = logging.getLogger("atomfield")
 
+FEWEST_GROUPS = 5
+"""Of fewer groups none is held out whole: a model that is to know two molecules must be shown both."""
+MOST_OF_ALL = 0.25
+"""Share of all records up to which one whole group is held out where every group is larger than what was asked for."""
+MOST_GROUPS = 1 / 3
+"""Share of the groups that are held out at most, where no larger share of the records is asked for."""
+
 
 def fraction_of(group: str, seed: int) -> float:
     """A number in [0, 1) that depends on nothing but the group's name and the seed."""
@@ -29,8 +36,10 @@ def split_of(
 def split_groups(groups: Sequence[str], fraction: float, seed: int) -> tuple[list[int], list[int]]:
     """``(kept, held out)`` record numbers, in order, with about ``fraction`` of the records held out by whole groups.
 
-    Falls back to single records, and says so, where there is one group or none (a molecular-dynamics file of one
-    molecule). Both sides hold at least one record if there are two or more records and ``fraction`` is above zero.
+    A group that is larger than one and a half times what is asked for stays in training. Where all are, the smallest is held out
+    if it has at most a quarter of the records. Else, and where there are fewer than five groups (the dynamics of one molecule, or
+    of two), the split is by single records, and this is said. Both sides hold at least one record if there are two or more
+    records and ``fraction`` is above zero.
     """
     count = len(groups)
     if count < 2 or fraction <= 0:
@@ -38,20 +47,42 @@ def split_groups(groups: Sequence[str], fraction: float, seed: int) -> tuple[lis
     members: dict[str, list[int]] = {}
     for i, group in enumerate(groups):
         members.setdefault(group or f"\0record {i}", []).append(i)
-    if len(members) == 1:
-        logger.warning("all %d records belong to one group: the split is by record", count)
-        members = {f"\0record {i}": [i] for i in range(count)}
     wanted = min(max(1, round(fraction * count)), count - 1)
-    held: list[int] = []
-    order = sorted(members, key=lambda name: fraction_of(name, seed))
-    for name in order:
-        if len(held) >= wanted:
-            break
-        if held and len(held) + len(members[name]) > max(wanted * 1.5, wanted + 1):
-            continue  # a group too large for what is left; smaller ones follow
-        if len(held) + len(members[name]) == count:
-            continue
-        held += members[name]
+    held = _whole_groups(members, wanted, count, seed) if len(members) >= FEWEST_GROUPS else []
+    if not held:
+        if len(members) == 1:
+            logger.warning("all %d records belong to one group: the split is by record", count)
+        elif len(members) < count:
+            logger.warning(
+                "%d records belong to %d groups of %d to %d, too few or too large to hold out %d records by whole groups: the "
+                "split is by record", count, len(members), *_extremes(members), wanted,
+            )  # fmt: skip
+        held = _whole_groups({f"\0record {i}": [i] for i in range(count)}, wanted, count, seed)
     held.sort()
     chosen = set(held)
     return [i for i in range(count) if i not in chosen], held
+
+
+def _extremes(members: dict[str, list[int]]) -> tuple[int, int]:
+    sizes = [len(its) for its in members.values()]
+    return min(sizes), max(sizes)
+
+
+def _whole_groups(members: dict[str, list[int]], wanted: int, count: int, seed: int) -> list[int]:
+    """Records of whole groups, about ``wanted`` of ``count``; empty where every group is too large."""
+    held: list[int] = []
+    most_groups = max(1.0, max(MOST_GROUPS, wanted / count) * len(members))
+    taken = 0
+    order = sorted(members, key=lambda name: fraction_of(name, seed))
+    for name in order:
+        if len(held) >= wanted or taken + 1 > most_groups:
+            break
+        if len(held) + len(members[name]) > max(wanted * 1.5, wanted + 1):
+            continue  # too large for what is left; smaller ones may follow
+        if len(held) + len(members[name]) < count:
+            held += members[name]
+            taken += 1
+    if held:
+        return held
+    smallest = min(order, key=lambda name: len(members[name]))
+    return list(members[smallest]) if len(members[smallest]) <= MOST_OF_ALL * count else []

@@ -11,12 +11,13 @@ from atomfield.data.errors import InputError
 from atomfield.data.folds import read_parts_file
 from atomfield.data.graph import Graph
 from atomfield.data.partition import NAMES
+from atomfield.data.readers import BadRecord
 from atomfield.data.splits import fraction_of
 
 from .config import FinetuneConfig
 from .evaluate import print_table, write_metrics
 from .nested import one_of_many, say_cost
-from .parts import Parts, hold_out, read_records
+from .parts import Parts, hold_out, read_records, with_unseen_elements
 from .report import Section, Table, number, provenance_section, write_report
 
 
@@ -27,8 +28,11 @@ def cross_validate(config: FinetuneConfig, console: Console) -> dict[str, float]
     Returns the mean over folds of every metric under its key and the standard deviation under ``KEY_std``; both are in
     ``metrics.json``, every fold in ``folds.csv`` and the table in ``report.html``.
     """
-    graphs = read_records(config, config.train, console)
-    tests = test_records(config, graphs)
+    left_out: list[BadRecord] = []
+    graphs = read_records(config, config.train, console, left_out)
+    tests = test_records(config, graphs, len(left_out))
+    if "energy" in config.target:
+        tests = testable(config, graphs, tests, console)
     say_cost(config, len(tests), "folds", console)
     found: dict[str, dict[str, float]] = {}
     for name, numbers in tests.items():
@@ -50,10 +54,45 @@ def cross_validate(config: FinetuneConfig, console: Console) -> dict[str, float]
     return metrics
 
 
-def test_records(config: FinetuneConfig, graphs: Sequence[Graph]) -> dict[str, list[int]]:
-    """Name of each fold -> its test records."""
+def testable(
+    config: FinetuneConfig, graphs: Sequence[Graph], tests: dict[str, list[int]], console: Console
+) -> dict[str, list[int]]:
+    """The folds without test records whose elements are in no training record, which have no reference energy there: folds that
+    were made here leave them in training, and say so. Raises ``InputError`` for those of a file, before anything is trained."""
+    out: dict[str, list[int]] = {}
+    lost = 0
+    for name, its in tests.items():
+        own = set(its)
+        unseen = set(with_unseen_elements(graphs, [i for i in range(len(graphs)) if i not in own], its))
+        if unseen and isinstance(config.folds, str):
+            raise InputError(
+                f"fold {name!r} has {len(unseen)} test records with elements that no other record has, the first "
+                f"{graphs[min(unseen)].provenance}: their reference energies would be unknown; leave them out of the folds",
+                config.folds,
+            )
+        out[name] = [i for i in its if i not in unseen]
+        lost += len(unseen)
+    if lost:
+        console.print(
+            f"{lost} records have elements that no other group has: they are trained on in every fold and never tested",
+            highlight=False,
+        )
+    empty = [name for name, its in out.items() if not its]
+    if empty:
+        raise InputError(
+            f"{empty[0]} is left without a test record whose elements are in its training records, expected fewer folds or more "
+            "records",
+            "--folds",
+        )
+    return out
+
+
+def test_records(config: FinetuneConfig, graphs: Sequence[Graph], left_out: int) -> dict[str, list[int]]:
+    """Name of each fold -> its test records. left_out: how many records were skipped when ``graphs`` were read."""
     if isinstance(config.folds, str):
-        named = read_parts_file(config.folds, graphs, config.by_id)
+        named = read_parts_file(
+            config.folds, graphs, config.by_id, left_out=left_out, conformers=config.conformers
+        )
         split = sorted(set(named) & set(NAMES))
         if split:
             raise InputError(

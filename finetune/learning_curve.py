@@ -78,20 +78,30 @@ def numbers_of(config: FinetuneConfig, available: int) -> list[int]:
 
 
 def part_of(whole: Parts, count: int, seed: int) -> Parts:
-    """``count`` training records by a seeded order, of which a smaller count is a part; validation records in the same share (ten
-    at least, or all); the same test records."""
+    """``count`` training records by a seeded order, of which a smaller count is a part, those that show all elements first;
+    validation records in the same share (ten at least, or all); the same test records."""
     share = count / len(whole.train)
     least = min(10, len(whole.valid))
     return Parts(
-        _first(whole.train, count, seed),
+        _first(whole.train, count, seed, elements_first=True),
         _first(whole.valid, max(least, round(share * len(whole.valid))), seed),
         whole.test,
         whole.test_is_valid,
     )
 
 
-def _first(graphs: Sequence[Graph], count: int, seed: int) -> list[Graph]:
+def _first(graphs: Sequence[Graph], count: int, seed: int, *, elements_first: bool = False) -> list[Graph]:
     order = sorted(range(len(graphs)), key=lambda i: fraction_of(f"{i}", seed))
+    if elements_first:
+        seen: set[int] = set()
+        new: list[int] = []
+        for i in order:
+            own = set(graphs[i].species.unique().tolist())
+            if not own <= seen:
+                new.append(i)
+                seen |= own
+        shown = set(new)
+        order = new + [i for i in order if i not in shown]
     return [graphs[i] for i in sorted(order[:count])]
 
 

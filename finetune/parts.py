@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -16,6 +19,10 @@ from atomfield.data.splits import split_groups
 from .config import FinetuneConfig
 from .mistakes import check_sources
 
+logger = logging.getLogger("atomfield")
+
+NEW_LEVEL = "finetuned"
+"""The level of records that name none."""
 SMALLEST_SERIES = 8
 """Times of the shortest single trajectory that is cut into training and validation blocks."""
 
@@ -30,8 +37,17 @@ class Parts:
     test_is_valid: bool = False
 
 
-def read_records(config: FinetuneConfig, sources: tuple[str, ...], console: Console) -> list[Graph]:
-    """All records of ``sources``; says what was skipped."""
+def read_records(
+    config: FinetuneConfig,
+    sources: tuple[str, ...],
+    console: Console,
+    left_out: list[BadRecord] | None = None,
+) -> list[Graph]:
+    """All records of ``sources`` that have a label of a target. What was skipped, and what a store holds beside them, is said,
+    and appended to ``left_out``.
+
+    Raises ``InputError`` where no record has a label of a target.
+    """
     options = ReadOptions(
         map={**config.map, **({"id": config.by_id} if config.by_id else {})},
         targets=config.target,
@@ -45,16 +61,26 @@ def read_records(config: FinetuneConfig, sources: tuple[str, ...], console: Cons
     )
     graphs: list[Graph] = []
     bad: list[BadRecord] = []
+    others = left_out if left_out is not None else []
     for source in sources:
         skipped: list[BadRecord] = []
         its = open_source(source, options, skipped)
         check_share(skipped, len(its), config.max_bad, source)
-        graphs += its
+        labelled = [g for g in its if any(t in g.quantities for t in config.target)]
+        if len(labelled) < len(its):
+            left = f"{len(its) - len(labelled)} of {len(its)} records have no label of {' or '.join(config.target)}"
+            if not labelled:
+                raise InputError(f"{left}, expected at least one that has", source)
+            console.print(f"{source}: {left}; they are left out", highlight=False, markup=False)
+            others += [
+                BadRecord(g.provenance, left) for g in its if not set(config.target) & g.quantities.keys()
+            ]
+        graphs += labelled
         bad.extend(skipped)
     if bad:
-        console.print(
-            f"[yellow]left out {len(bad)} bad records, the first: {bad[0].where}: {bad[0].message}[/yellow]"
-        )
+        said = f"left out {len(bad)} bad records, the first: {bad[0].where}: {bad[0].message}"
+        console.print(said, style="yellow", highlight=False, markup=False)
+    others += bad
     return graphs
 
 
@@ -85,10 +111,49 @@ def read_parts(config: FinetuneConfig, console: Console) -> Parts:
 
 
 def hold_out(graphs: list[Graph], config: FinetuneConfig) -> tuple[list[Graph], list[Graph]]:
-    """(training, validation) records, by groups."""
+    """(training, validation) records, by groups. With energies, what has the only atoms of an element stays in training, without
+    which the element has no reference energy, and so do single atoms, whose energies are the references."""
     groups = [g.group or str(g.provenance) for g in graphs]
     kept, held = split_groups(groups, config.valid_fraction, config.seed)
+    if "energy" in config.target:
+        back = {*with_unseen_elements(graphs, kept, held), *(i for i in held if graphs[i].num_nodes == 1)}
+        parted = {groups[i] for i in kept}  # on both sides, where the split is by record
+        names = {groups[i] for i in back} - parted
+        left = [i for i in held if i not in back and groups[i] not in names]
+        if back and left:
+            logger.info(
+                "%d records stay in training: single atoms, or an element that is in no other group",
+                len(held) - len(left),
+            )
+            kept, held = sorted({*range(len(graphs))} - {*left}), left
     return [graphs[i] for i in kept], [graphs[i] for i in held]
+
+
+def with_unseen_elements(graphs: Sequence[Graph], known: Sequence[int], asked: Sequence[int]) -> list[int]:
+    """Those of the records ``asked`` that have an element which is in none of the records ``known``."""
+    seen = {int(z) for i in known for z in graphs[i].species.unique()}
+    return [i for i in asked if not seen.issuperset(graphs[i].species.unique().tolist())]
+
+
+def level_of(config: FinetuneConfig, parts: Parts) -> str:
+    """The level of theory that all records are taken for: as asked, that of the training records, or a new one.
+
+    Raises ``InputError`` where the records are of several and none is asked for.
+    """
+    named = {"--train": parts.train, "--valid": parts.valid, "--test": parts.test}
+    held = {o: Counter(g.level for g in graphs if g.level) for o, graphs in named.items()}
+    levels = list(dict.fromkeys(level for counts in held.values() for level in counts))
+    if config.level or len(levels) < 2:
+        return config.level or next(iter(held["--train"]), NEW_LEVEL)
+    found = "; ".join(
+        f"{option} {', '.join(f'{n} of {level}' for level, n in counts.most_common(4))}"
+        for option, counts in held.items()
+        if counts
+    )
+    raise InputError(
+        f"the records are of {len(levels)} levels of theory or solvers ({found}), and a finetuning is about one: their labels "
+        "differ by more than an error; give records of one level, or --level NAME to take them all for one"
+    )
 
 
 def check_overlap(config: FinetuneConfig, parts: Parts, console: Console) -> Overlap:
@@ -106,7 +171,7 @@ def check_overlap(config: FinetuneConfig, parts: Parts, console: Console) -> Ove
         found[name].refuse(config.on_leak if name == "test" or config.valid else "report")
         for finding in found[name].findings():
             if finding.severity != "note":
-                console.print(f"[yellow]{finding.line()}[/yellow]", highlight=False)
+                console.print(finding.line(), style="yellow", highlight=False, markup=False)
     return found["valid"] if parts.test_is_valid else found["test"]
 
 

@@ -157,7 +157,8 @@ def prepare(
         report.write(out / "checks.json")
         report.show(console)
     if split:
-        parts = _split(store, split, by_id, fractions, seed)
+        left_out = len(done.bad or listed_bad(out))
+        parts = _split(store, split, by_id, fractions, seed, left_out, conformers)
         write_parts(out, parts)
         print("Parts: " + ", ".join(f"{out}:{name} {len(its)}" for name, its in parts.items()))
     check_share(done.bad or listed_bad(out), len(store), max_bad, str(out))
@@ -180,7 +181,9 @@ def _check_by_id(key: str, split: str | None, map: list[str] | None) -> None:
         raise InputError(f"is {key!r}, but --map has id={other}; expected one of them", "--by-id")
 
 
-def _split(store: Store, rule: str, by_id: str, fractions: str, seed: int) -> dict[str, list[int]]:
+def _split(
+    store: Store, rule: str, by_id: str, fractions: str, seed: int, left_out: int, conformers: int
+) -> dict[str, list[int]]:
     """Record numbers of each part, by a rule or a file."""
     from atomfield.data.folds import read_parts_file
     from atomfield.data.partition import RULES, partition
@@ -188,7 +191,7 @@ def _split(store: Store, rule: str, by_id: str, fractions: str, seed: int) -> di
     if rule not in RULES:
         if not Path(rule).is_file():
             raise InputError(f"found {rule!r}, expected one of {', '.join(RULES)}, or a file", "--split")
-        return read_parts_file(rule, store, by_id)
+        return read_parts_file(rule, store, by_id, left_out=left_out, conformers=conformers)
     try:
         shares = [float(word) for word in fractions.split(",")]
     except ValueError:

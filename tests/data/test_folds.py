@@ -117,3 +117,18 @@ def test_prepare_splits_by_the_ids_of_any_format(
     assert "is for a file of ids" in capsys.readouterr().err
     assert main([*words, "--split", str(tmp_path / "folds.csv"), "--by-id", "code", "--map", "id=name"]) == 2
     assert "but --map has id=name" in capsys.readouterr().err
+
+
+def test_numbers_do_not_name_rows_where_some_were_left_out(tmp_path: Path) -> None:
+    graphs = [replace(g, id=f"mol-{i}") for i, g in enumerate(named(list("abcdef")))]
+    (tmp_path / "a.txt").write_text("5\n2\n")
+    with pytest.raises(
+        InputError, match="2 bad records were left out, so record numbers do not count the rows"
+    ):
+        read_parts_file(tmp_path / "a.txt", graphs, left_out=2)
+    with pytest.raises(InputError, match="a row has up to 3 conformers, so record numbers do not count"):
+        read_parts_file(tmp_path / "a.txt", graphs, conformers=3)
+    (tmp_path / "b.txt").write_text("mol-5\ngone\nmol-2\n")
+    assert read_parts_file(tmp_path / "b.txt", graphs, "name", left_out=1)["test"] == [2, 5]
+    with pytest.raises(InputError, match="'gone' is the id of no record"):
+        read_parts_file(tmp_path / "b.txt", graphs, "name")
