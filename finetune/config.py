@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from atomfield.models.sizes import NetworkSize
 from atomfield.pretrain.config import ClockName, LossWeights
@@ -52,7 +52,8 @@ class FinetuneConfig(BaseModel):
     """Target -> what its value is where it is more than one number per structure: ``{polar: 0e+2e, born: 0e+1e+2e/atom, dos:
     51x0e}`` (``docs/targets.md``)."""
     classes: dict[str, tuple[str, ...]] = {}
-    """Target -> the names of its classes where there are more than two: ``{phase: [cubic, hexagonal, other]}``."""
+    """Target -> the names of its classes where labels are not 0 and 1: ``{phase: [cubic, hexagonal, other]}``, ``{rank: [1, 2,
+    3]}``."""
     nonnegative: tuple[str, ...] = ()
     """Targets that are never below zero (spectra, densities of states): predictions are kept there."""
     strategy: Literal["auto", "full", "heads", "frozen", "boosted", "lora", "scratch"] = "auto"
@@ -81,7 +82,7 @@ class FinetuneConfig(BaseModel):
     learning_curve: tuple[int | Literal["all"], ...] = ()
     """Numbers of training records to train with, each a part of the next."""
     valid_fraction: float = Field(0.1, gt=0, lt=0.9)
-    max_time: float | None = None
+    max_time: float | None = Field(None, gt=0)
     """Seconds of training; the schedule fits into them."""
     clock: ClockName = "wall"
     """What ``max_time`` counts: time that passes, or processor time of all threads of this process, which does not depend on what
@@ -105,14 +106,33 @@ class FinetuneConfig(BaseModel):
     uncertainty: Literal["laplace", "none"] = "laplace"
     """Intervals and an out-of-distribution score, from the last layers' features of the training records and the errors on the
     validation records."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["float32", "float64"] = "float32"
     recompute: bool = False
     """Activation checkpointing: layers are computed again in backward passes, for less memory and more time."""
 
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _names(cls, given: object) -> object:
+        """Numbers are names too; what YAML takes for truth values is none."""
+        if not isinstance(given, dict):
+            return given
+        return {target: _class_names(names) for target, names in given.items()}
+
     @model_validator(mode="after")
     def _fits(self) -> FinetuneConfig:
+        doubled = [t for t in self.target if self.target.count(t) > 1]
+        if doubled:
+            raise ValueError(f"target {doubled[0]!r} is given twice, expected each once")
+        lost = [t for t in self.nonnegative if t not in self.target]
+        if lost:
+            raise ValueError(f"nonnegative names {lost[0]!r}, which is not a target")
+        own = [n for n, v in NetworkSize() if n != "contains" and getattr(self.network, n) != v]
+        if self.start != "scratch" and own:
+            raise ValueError(
+                f"network.{own[0]} is given, but a checkpoint has a size of its own; leave it out, or train with --from scratch"
+            )
         asked = [n for n in ("folds", "learning_curve") if getattr(self, n)]
         if len(asked) > 1:
             raise ValueError(f"{asked[0]} and {asked[1]} are asked for at once, expected one of them")
@@ -127,3 +147,14 @@ class FinetuneConfig(BaseModel):
         if self.control and (self.start == "scratch" or self.strategy == "scratch"):
             raise ValueError("control is the run from scratch, which this run is already")
         return self
+
+
+def _class_names(names: object) -> object:
+    if not isinstance(names, (list, tuple)):
+        return names
+    wrong = next((n for n in names if isinstance(n, bool)), None)
+    if wrong is not None:
+        raise ValueError(
+            f"has {str(wrong).lower()}, as YAML reads yes, no, on, off, true and false; write such names in quotes: ['yes', 'no']"
+        )
+    return tuple(f"{n:g}" if isinstance(n, (int, float)) else n for n in names)

@@ -1,11 +1,12 @@
 """Grow a checkpoint: a row for a new level of theory in every stacked head, and rows for a user's properties.
 
-Old rows keep their values and their places, so the old levels still answer as before until training moves shared weights.
+Old rows keep their values and their places, so the old levels still answer as before until training moves shared weights. Rows of
+old properties go: all properties share their head, and what they read moves too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
+from atomfield.inference.silent import SURFACE, silent
 from atomfield.models.config import ByLevel, NetworkConfig
 from atomfield.models.grow import grown
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
@@ -56,22 +58,26 @@ def extended(
     fits: Sequence[PropertyFit],
     copy_from: str,
     contains: ByLevel | None = None,
+    kept: Collection[str] = (),
 ) -> AtomFieldNet:
     """A copy of ``net`` with ``level`` (a copy of the row ``copy_from``, unless the level exists) and with the properties.
 
-    contains: what the labels of levels contain, in place of the checkpoint's own table.
+    contains: what the labels of levels contain, in place of the checkpoint's own table. kept: names of the checkpoint's own
+    properties that are trained on again; its others are left out.
     """
     config = net.config
     _check_parity(config, fits)
     levels = config.levels if level in config.levels else (*config.levels, level)
-    kept = tuple(p for p in config.properties if p.name not in {f.config.name for f in fits})
+    own = tuple(
+        p for p in config.properties if p.name in kept and p.name not in {f.config.name for f in fits}
+    )
     default = {"default_level_field" if task.world == "field" else "default_level_atoms": level}
     return grown(
         net,
         config.model_copy(
             update={
                 "levels": levels,
-                "properties": (*kept, *(f.config for f in fits)),
+                "properties": (*own, *(f.config for f in fits)),
                 "contains": config.contains if contains is None else contains,
                 "steady": tuple(
                     sorted({*config.steady, *task.names} if task.steady else {*config.steady} - {*task.names})
@@ -84,6 +90,30 @@ def extended(
         ),
         copy_from=copy_from,
     )
+
+
+@torch.no_grad()
+def forget_untaught(net: AtomFieldNet, task: Task, level: str) -> frozenset[str]:
+    """Empty the rows of ``level`` that the targets do not teach, and return what the network is silent about there: a copy of
+    another level's energies says nothing about records of a property, nor do its charges beside other energies. A state of a
+    field that is no target becomes an input."""
+    head, row = net.atom_head, net.config.levels.index(level)
+    names = set(task.names)
+    if task.world == "field":
+        others = [k for k, name in enumerate(net.config.field_states) if name not in names]
+        net.field_head.weight[row, others] = 0.0
+        return frozenset(net.config.field_states[k] for k in others)
+    if "energy" not in names:
+        head.reference[row] = 0.0
+    if not names & SURFACE:
+        head.energy[row] = 0.0
+        if head.linear is not None:
+            head.linear[row] = 0.0
+    if not names & {"charges", "dipole"} and not head.electrostatics:  # else they are a part of the energy
+        head.charge[row] = 0.0
+    if "dipole" not in names:
+        head.dipole[row] = 0.0
+    return silent(net, level)
 
 
 def _check_parity(size: NetworkSize | NetworkConfig, fits: Sequence[PropertyFit]) -> None:

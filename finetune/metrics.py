@@ -164,11 +164,12 @@ def _r2(name: str, truth: list[np.ndarray], errors: list[np.ndarray], units: np.
     """Coefficient of determination of a scalar, ``1 - SSE / SST``; NaN when all labels are equal."""
     y = np.array([float(t) for t in truth])
     y = y - y.mean()
+    least = len(y) * (1e-12 * max(abs(float(t)) for t in truth)) ** 2  # rounding
     square = np.array([float(e) ** 2 for e in errors])
 
     def statistic(w: np.ndarray) -> float:
         spread = w @ (y * y) - (w @ y) ** 2 / w.sum()
-        return float(1 - (w @ square) / spread) if spread > 1e-24 else float("nan")
+        return float(1 - (w @ square) / spread) if spread > least else float("nan")
 
     return measure(f"{name}_r2", f"{name} R2", "", statistic, units, larger=True)
 

@@ -18,6 +18,7 @@ from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 from atomfield.data.quantities import PER_FRAGMENT
 from atomfield.data.references import fit_level
+from atomfield.data.source import split_part
 
 from .config import FinetuneConfig
 from .tasks import Task
@@ -36,16 +37,28 @@ Say = Callable[[str], None]
 
 
 def check_sources(config: FinetuneConfig) -> None:
-    """Refuse a source that is both for training and for judging."""
-    own = {_place(s): s for s in config.train}
-    for option, sources in (("--test", config.test), ("--valid", config.valid)):
-        for source in sources:
-            if _place(source) in own:
+    """Refuse a source that is both for training and for judging, or for validation and for the test, also as a part of a store
+    and the whole of it, and one that is given twice."""
+    for option, sources in (("--train", config.train), ("--valid", config.valid), ("--test", config.test)):
+        for number, source in enumerate(sources):
+            if any(_shared(source, other) for other in sources[:number]):
                 raise InputError(
-                    f"the same source is given as --train {own[_place(source)]}: errors on training records say nothing; give "
-                    f"other records, or leave {option} out to hold some out",
+                    "holds records of another source of the same option, which would count twice; give each once",
                     f"{option} {source}",
                 )
+            if option == "--test" and any(_shared(source, other) for other in config.valid):
+                raise InputError(
+                    "the same source is given as --valid, whose records choose the weights and calibrate the intervals; give "
+                    "other records, or leave --test out for a report about the validation records",
+                    f"--test {source}",
+                )
+            for other in config.train if option != "--train" else ():
+                if _shared(source, other):
+                    raise InputError(
+                        f"the same source is given as --train {other}: errors on training records say nothing; give other "
+                        f"records, or leave {option} out to hold some out",
+                        f"{option} {source}",
+                    )
 
 
 def check_records(
@@ -65,7 +78,16 @@ def check_records(
             ", ".join(config.train),
         )
     for name in task.names:
+        _check_answered(name, train)
         _check_varies(name, train, task)
+    for part in (train, *others.values()):
+        _check_kind(task, part)
+    judged = next((others[n] for n in ("test", "valid") if others.get(n)), ())
+    if judged and not any(is_answered(g, name) for g in judged for name in task.names):
+        raise InputError(
+            f"none of the {len(judged)} records that the report is about has a label that can be compared with an answer",
+            judged[0].provenance,
+        )
     for name in task.properties:
         _check_rows(name, train)
     doubts = _doubts(task, train, {"train": train, **others})
@@ -94,12 +116,58 @@ def _doubts(task: Task, train: Sequence[Graph], parts: dict[str, Sequence[Graph]
 
 
 # ---------------------------------------------------------------- labels
+def is_answered(graph: Graph, name: str) -> bool:
+    """Whether a record has a label of ``name`` that predictions can be compared with: a dipole only where nothing is periodic, a
+    stress only where all directions are."""
+    if name not in graph.quantities or graph.world == "field":
+        return name in graph.quantities
+    return not bool(graph.pbc.any()) if name == "dipole" else name != "stress" or bool(graph.pbc.all())
+
+
+def _check_kind(task: Task, graphs: Sequence[Graph]) -> None:
+    """Records that could only be found wanting after the training."""
+    for graph in graphs:
+        if (graph.world == "field") != (task.world == "field"):
+            raise InputError(
+                f"found a {graph.world} among records of {'fields' if task.world == 'field' else 'atoms'}, expected one of them",
+                graph.provenance,
+            )
+        if task.world == "field" and not task.steady and graph.num_times < 2:
+            raise InputError(
+                "a field record has 1 time among trajectories, expected at least 2 to learn or judge a step; leave it out",
+                graph.provenance,
+            )
+
+
+def _check_answered(name: str, train: Sequence[Graph]) -> None:
+    labelled = [g for g in train if name in g.quantities]
+    lost = [g for g in labelled if not is_answered(g, name)]
+    if name == "dipole" and lost:
+        raise InputError(
+            f"{len(lost)} of {len(labelled)} records with a dipole are periodic, where it depends on which image of each atom is "
+            "listed and is not predicted; leave them out, or write molecules in a box without periodicity (pbc F F F)",
+            lost[0].provenance,
+        )
+    if name == "stress" and len(lost) == len(labelled) > 0:
+        raise InputError(
+            f"none of {len(labelled)} records with a stress is periodic in three directions, where alone it is predicted; take "
+            "stress out of --target",
+            lost[0].provenance,
+        )
+
+
 def _check_varies(name: str, graphs: Sequence[Graph], task: Task) -> None:
     labelled = [g for g in graphs if name in g.quantities]
     if not labelled:
         return  # what is missing altogether is told elsewhere
     where = labelled[0].provenance.file or "training records"
     if task.world == "field":
+        if not task.steady and not any(_evolves(g, name) for g in labelled):
+            raise InputError(
+                f"{name!r} has no time in the {len(labelled)} training records that have it: it is an input that stands still, "
+                "which is no target",
+                where,
+            )
         if not task.steady and all(
             bool((g.quantities[name] == g.quantities[name][:1]).all()) for g in labelled
         ):
@@ -131,6 +199,11 @@ def _check_varies(name: str, graphs: Sequence[Graph], task: Task) -> None:
         f"all {len(known)} training labels of {name!r} are {shown}: the target is constant; is this the column you mean?",
         where,
     )
+
+
+def _evolves(graph: Graph, name: str) -> bool:
+    q = graph.definition(name)
+    return graph.times is not None and graph.quantities[name].ndim == 1 + (q.support == "node") + len(q.shape)
 
 
 def _check_rows(name: str, graphs: Sequence[Graph]) -> None:
@@ -247,6 +320,12 @@ def electrons_of(graph: Graph) -> tuple[Literal["possible", "forgotten", "contra
         return ("forgotten" if electrons % 2 else "possible"), electrons
     fits = abs(spin - round(spin)) < 1e-6 and (electrons - round(spin)) % 2 == 0 and abs(spin) <= electrons
     return ("possible" if fits else "contradicting"), electrons
+
+
+def _shared(first: str, second: str) -> bool:
+    """Whether two sources are one, or a store and a part of it; different parts of a store are two."""
+    (a, part), (b, other) = (split_part(s) for s in (first, second))
+    return _place(a) == _place(b) and (part == other or not (part and other))
 
 
 def _place(source: str) -> str:

@@ -11,6 +11,7 @@ import torch
 
 from atomfield.data.errors import InputError
 from atomfield.data.source import open_source
+from atomfield.data.store import Store
 from atomfield.data.subset import columns_of
 from atomfield.models.network import AtomFieldNet
 from atomfield.pretrain.losses import Targets
@@ -29,6 +30,21 @@ def replay_streams(config: FinetuneConfig, net: AtomFieldNet, max_edges: int) ->
         _stream(config, net, source, "train", max_edges, config.replay_weight / len(config.replay))
         for source in config.replay
     ]
+
+
+def replayed(config: FinetuneConfig) -> tuple[set[str], set[str]]:
+    """Names of the labels that the replayed records have, and of their levels."""
+    labels: set[str] = set()
+    levels: set[str] = set()
+    for source in config.replay:
+        graphs = open_source(source)
+        if isinstance(graphs, Store):
+            labels |= set(graphs.index["quantities"])
+            levels |= set(graphs.columns["level"])
+        else:
+            labels |= {name for g in graphs for name in g.quantities}
+            levels |= {g.level for g in graphs}
+    return labels, levels
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from rich.console import Console
 from atomfield.data.checks import Overlap
 from atomfield.data.graph import Graph
 from atomfield.data.loader import Loader
+from atomfield.data.quantities import FIELD_STATES
 from atomfield.data.steady import unsolved
 from atomfield.models import checkpoint
 from atomfield.models.config import NetworkConfig
@@ -34,18 +35,17 @@ from .boosted import boosted
 from .card import card
 from .config import FinetuneConfig, Strategy
 from .evaluate import evaluate, write_metrics
-from .extend import check_elements, closest_level, extended, fit_scales, fresh, size_of
+from .extend import check_elements, closest_level, extended, fit_scales, forget_untaught, fresh, size_of
 from .frozen import solve
+from .ignored import ignored
 from .lora import merge
-from .mistakes import check_records
-from .parts import Parts, check_overlap, read_parts
-from .replay import forgotten, remembered, replay_streams
+from .mistakes import check_records, is_answered
+from .parts import Parts, check_overlap, level_of, read_parts
+from .replay import forgotten, remembered, replay_streams, replayed
 from .strategy import RATES, apply_strategy, choose, groups_of, relative_rates
 from .tasks import Task, task_of
 from .train import VALIDATION_BATCHES, Schedule, score, train
 from .uncertainty import fit_uncertainty, without_uncertainty
-
-NEW_LEVEL = "finetuned"
 
 
 @dataclass
@@ -79,12 +79,15 @@ def finetune(
             console.print(note, highlight=False)
     checkpoint.save(net, config.out / "model", card(config, net, task, done.parts))
     test = done.parts.test
+    judged = tuple(n for n in task.names if any(is_answered(g, n) for g in test))
+    if others := [n for n in task.names if n not in judged]:
+        console.print(f"{', '.join(others)}: no label among these records, so it is not judged", markup=False)
     what = "validation records (no --test was given)" if done.parts.test_is_valid else "test records"
     console.print(f"Evaluating on {len(test)} {what}")
     metrics = evaluate(
         net,
         test,
-        task.names,
+        judged,
         config.out,
         train=done.parts.train,
         history=done.history,
@@ -131,7 +134,7 @@ def trained(config: FinetuneConfig, parts: Parts, console: Console) -> Trained:
     """Check the records, make the network ready and train it; test records are only checked."""
     device = pick_device(config.device)
     start = None if config.start == "scratch" else checkpoint.load(config.start)
-    level = config.level or next((g.level for g in parts.train if g.level), "") or NEW_LEVEL
+    level = level_of(config, parts)
     parts = Parts(
         _with_level(parts.train, level),
         _with_level(parts.valid, level),
@@ -146,8 +149,9 @@ def trained(config: FinetuneConfig, parts: Parts, console: Console) -> Trained:
     net, notes = prepare_network(config, start, task, level, parts.train, choice.strategy)
     check_elements(net, [*parts.valid, *parts.test], task.names)
     notes.insert(0, f"strategy {choice.strategy}: {choice.reason}")
+    notes += ignored(config, task, choice.strategy)
     for note in notes:
-        console.print(note, highlight=False)
+        console.print(note, highlight=False, markup=False)
     config.out.mkdir(parents=True, exist_ok=True)
     (config.out / "config.yaml").write_text(
         yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False)
@@ -203,14 +207,31 @@ def prepare_network(
     else:
         torch.manual_seed(config.seed)
         source = level if level in start.config.levels else closest_level(start, task, graphs, statistics)
-        net = extended(start, task, level, fits, source, terms.contains)
+        labels, levels = replayed(config)
+        net = extended(start, task, level, fits, source, terms.contains, labels)
         notes.append(
             f"level {level!r}: {'known to the checkpoint' if source == level else f'new, starts as a copy of {source!r}'}"
         )
+        stays = strategy in ("heads", "frozen", "boosted") and len(task.properties) == len(task.names)
+        if source != level or not (stays or level in levels):
+            untold = forget_untaught(net, task, level)
+            if untold and task.world == "atoms":
+                notes.append(
+                    f"level {level!r} says nothing of {', '.join(sorted(untold))}, which the targets do not teach"
+                )
+        if gone := {p.name for p in start.config.properties} - {p.name for p in net.config.properties}:
+            notes.append(
+                f"left out: {', '.join(sorted(gone))}, properties of the checkpoint that this run does not train on; what they "
+                "read changes, so ask the checkpoint for them, or replay records that have them (--replay)"
+            )
     if task.steady:
         notes.append(
             f"records have one time each: {', '.join(task.names)} as a steady problem, from the other fields"
         )
+    elif inputs := sorted(
+        {n for g in graphs for n in g.quantities if n in FIELD_STATES and n not in task.names}
+    ):
+        notes.append(f"{', '.join(inputs)}: no target, so an input that follows the record in rollouts")
     if task.world == "atoms":
         notes += explain(net.config, [level])
     fresh_start = start is None or strategy == "scratch"

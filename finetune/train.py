@@ -94,7 +94,7 @@ def train(
             not_before = progress.seconds() + TRAINING_PER_VALIDATION * (progress.seconds() - began)
             row |= {f"valid/{k}": v for k, v in found.items()}
             row["valid_score"] = score(net, found)
-            if row["valid_score"] < best_score:
+            if row["valid_score"] <= best_score:
                 best_score, best = row["valid_score"], {k: v.clone() for k, v in ema.average.items()}
         if step % 10 == 0 or "valid_score" in row or tried:
             history.append(row)
@@ -123,13 +123,13 @@ def _errors(net: AtomFieldNet, valid: Stream, device: str) -> dict[str, float]:
 
 
 def score(net: AtomFieldNet, found: dict[str, float]) -> float:
-    """One number to compare validations: errors in units of their scales, forces and energies weighed alike."""
+    """One number to compare validations: errors in units of their scales, forces, virials and energies weighed alike."""
     total = 0.0
     scale = float(net.atom_head.energy_scale)
     for key, value in found.items():
         if key.startswith("energy_mae"):
             total += 4 * value / scale
-        elif key.startswith("forces_mae"):
+        elif key.startswith(("forces_mae", "virial_mae")):
             total += value / scale
         else:
             names = [p.name for p in net.config.properties]

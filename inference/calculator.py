@@ -28,6 +28,7 @@ from .levels import level_for
 from .memory import explained, is_out_of_memory
 from .pair_list import WHERE, PairList, stated
 from .predict import probabilities
+from .silent import SURFACE, refuse_silent, silent
 from .unseen import refuse_unseen, seen_elements
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class AtomFieldCalculator(Calculator):
 
     Results: ``energy`` and ``free_energy`` (eV, the same number), ``forces`` (eV/angstrom), ``stress`` (Voigt order xx yy zz yz
     xz xy, eV/angstrom^3, positive in tension; only where periodic in three directions), ``charges`` (e), ``dipole``
-    (e*angstrom, only where not periodic; of ions about the centre of mass). The network's own properties, for which ASE has no
+    (e*angstrom, only where not periodic; of ions about the centre of mass), each where the level was trained on it
+    (:mod:`.silent`). The network's own properties, for which ASE has no
     names, are in ``user_properties`` (name -> number or array; of a classification the probability of class 1). Where a
     finetuned network knows how sure it is of energies at this level, the standard deviation (eV) is in ``results`` as
     ``uncertainty`` and ``ood_score`` beside it.
@@ -55,8 +57,8 @@ class AtomFieldCalculator(Calculator):
     and ``atoms.info["spin"]`` (unpaired electrons; or ``"multiplicity"``) are read at each call.
 
     Raises ``InputError`` for an unknown level, where several levels could answer for a crystal, for elements that the level has
-    not seen, for atoms closer than 0.1 angstrom when pairs are searched, where the energy is not a finite number, and where
-    memory does not suffice (with the size that fits).
+    not seen, for energies and forces of a level that learnt properties alone, for atoms closer than 0.1 angstrom when pairs are
+    searched, where the energy is not a finite number, and where memory does not suffice (with the size that fits).
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress", "charges", "dipole"]  # noqa: RUF012 (ASE's way)
@@ -82,6 +84,10 @@ class AtomFieldCalculator(Calculator):
         from atomfield.models.checkpoint import cast
 
         self.net = cast(copy.deepcopy(net), as_dtype(dtype)).to(device).eval().requires_grad_(False)
+        quiet = (
+            silent(net, level) - SURFACE
+        )  # charges and dipoles; energies are refused where they are asked for
+        self.implemented_properties = [n for n in type(self).implemented_properties if n not in quiet]
         self.level = level
         self.answering_level = level
         """The level of theory of the last answer; "" before the first where none was named."""
@@ -91,6 +97,8 @@ class AtomFieldCalculator(Calculator):
         self._allow_unseen = allow_unseen
         self._pass: ForcePass | None = None
         self._checked: tuple[np.ndarray, bool] | None = None
+        self._quiet: frozenset[str] = frozenset()
+        """What was never learnt at ``answering_level``."""
         self._stated: tuple[Any, ...] = ()
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
@@ -128,6 +136,9 @@ class AtomFieldCalculator(Calculator):
         self.results = {}
         self._stated = stated(structure)
         self._choose_level(structure)
+        quiet = self._quiet
+        if "energy" in quiet and {*SURFACE, "free_energy"}.intersection(properties or ()):
+            refuse_silent(self.net, self.answering_level, WHERE)
         batch = self._batch(structure)
         solid = bool(structure.pbc.all())
         with torch.no_grad(), _threads_for(batch.num_edges), explained(self.net, batch, solid, WHERE):
@@ -152,7 +163,9 @@ class AtomFieldCalculator(Calculator):
             if "energy_std" in sure and np.isfinite(float(sure["energy_std"])):
                 results["uncertainty"] = float(sure["energy_std"])
                 results["ood_score"] = float(sure["ood_score"])
-        self.results = results
+        self.results = {n: v for n, v in results.items() if n not in quiet}
+        if "energy" in quiet:
+            del self.results["free_energy"]
         if self.net.config.properties:
             known = self.net.config.properties
             own = {p.name: _numpy(out[p.name] if p.support == "node" else out[p.name][0]) for p in known}
@@ -164,6 +177,7 @@ class AtomFieldCalculator(Calculator):
         """``[3N, 3N]`` eV/angstrom^2, exact second derivatives with respect to x, y, z of atom 0, of atom 1, ...
         Costs 3N passes."""
         self._choose_level(atoms)
+        refuse_silent(self.net, self.answering_level, WHERE)
         batch = self._batch(atoms)
         positions = batch.positions.clone().requires_grad_(True)
         with torch.enable_grad(), _threads_for(batch.num_edges):
@@ -201,6 +215,7 @@ class AtomFieldCalculator(Calculator):
         self.answering_level = self.level or level_for(self.net, species, periodic, WHERE)
         if not self._allow_unseen:
             refuse_unseen(self.net, species, self.answering_level, WHERE)
+        self._quiet = silent(self.net, self.answering_level)
         self._checked = (atoms.numbers.copy(), periodic)
 
 

@@ -108,18 +108,21 @@ def export(
 ) -> Path:
     """Compile ``net`` for ``device`` into ``out``, a name ending in ``.pt2``. Takes a minute or more, and a C++ compiler.
 
-    Raises ``InputError`` for networks whose sums depend on the structure in ways that do not trace (long range, dispersion).
+    Raises ``InputError`` for a level without energies, and for networks whose sums depend on the structure in ways that do not
+    trace (long range, dispersion).
     """
     from torch.export import Dim
 
     from atomfield.models.checkpoint import cast
 
+    from .silent import refuse_silent
     from .unseen import seen_elements
 
     out = Path(out)
     if out.suffix != ".pt2":
         raise InputError(f"is named {out.name!r}, expected a name ending in .pt2", str(out))
     seen = seen_elements(net, level)
+    refuse_silent(net, level)
     config = net.config
     if (
         config.long_range != "none"

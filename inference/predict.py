@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph, GraphBatch, collate, step_conditions
 from atomfield.data.neighbors import with_edges, with_radius_edges
 from atomfield.data.quantities import VOCABULARY, Quantity
@@ -20,6 +21,7 @@ from .convert import to_graphs
 from .intervals import base_of, support_of, with_intervals
 from .levels import with_level, with_level_for_features
 from .memory import explained
+from .silent import silent, stepped
 
 if TYPE_CHECKING:
     from atomfield.models.config import NetworkConfig, PropertyConfig
@@ -57,13 +59,16 @@ def predict_graphs(
 
     Atoms: ``energy []`` eV, ``forces [N, 3]`` eV/angstrom, ``stress [3, 3]`` eV/angstrom^3 (only where periodic in three
     directions; ``stress=False`` leaves it out), ``charges [N]`` e, ``dipole [3]`` e*angstrom (only where not periodic) and the
-    user's properties ``[...]`` or ``[N, ...]`` (of a class the logits, see :func:`probabilities`).
+    user's properties ``[...]`` or ``[N, ...]`` (of a class the logits, see :func:`probabilities`). What the network was never
+    trained to say at a record's level is left out (``silent.py``).
     Fields: the next state of each state quantity, ``[N, ...]``; of a trajectory of T times ``[T-1, N, ...]``, the
     forecasts of times 1 to T-1, each made from the given state before it.
 
     max_edges: a batch is closed before it exceeds this many edges; one larger graph is a batch of its own.
     A checkpoint with an uncertainty gives more: ``NAME_std``, ``NAME_lower`` and ``NAME_upper`` of each of its targets, and
     ``ood_score`` (``intervals.py``).
+
+    Raises ``InputError`` for a field without a state that the network finds.
 
     added: with the analytic terms that the labels of a level lack (``models/priors.py``); False to compare with labels.
     coverage: of the intervals, one of ``models.uncertainty.COVERAGES``; None: no uncertainty at all.
@@ -73,6 +78,10 @@ def predict_graphs(
         net.to(device)
     graphs = [with_level(net, g, number) for number, g in enumerate(graphs)]
     sure = net.uncertainty if coverage is not None else None
+    quiet = {level: silent(net, level) for level in {g.level for g in graphs if g.world != "field"}}
+    states = {level: stepped(net, level) for level in {g.level for g in graphs if g.world == "field"}}
+    if quiet and all("energy" in names for names in quiet.values()):
+        forces, stress = False, False  # nothing that they would be a derivative of
     results: list[Prediction] = [{}] * len(graphs)
     steps: dict[int, list[Prediction]] = {}
     with evaluating(net), _Progress(len(graphs), progress) as bar:
@@ -88,14 +97,22 @@ def predict_graphs(
             for item, found in zip(items, _unpacked(net.config, out, batch, forces), strict=True):
                 if sure is not None and coverage is not None:
                     found = with_intervals(sure, found, coverage)
+                if untold := quiet.get(item.graph.level):
+                    found = {n: v for n, v in found.items() if base_of(n) not in untold}
                 if batch.world == "field":  # a batch has the quantities of all its graphs
                     found = {
                         name: value
                         for name, value in found.items()
                         if name == "ood_score"
-                        or base_of(name) in item.graph.quantities
-                        or base_of(name) in net.config.steady
+                        or (
+                            base_of(name) in states[item.graph.level]
+                            and (base_of(name) in item.graph.quantities or base_of(name) in net.config.steady)
+                        )
                     }
+                    if not found.keys() - {"ood_score"}:
+                        held = ", ".join(item.graph.quantities) or "no quantities"
+                        able = ", ".join(states[item.graph.level])
+                        raise InputError(f"found {held}, expected one of {able}", item.graph.provenance)
                 if item.is_step:
                     steps.setdefault(item.owner, []).append(found)
                 else:

@@ -13,6 +13,7 @@ from atomfield.data.graph import Graph, collate, step_conditions
 from atomfield.data.neighbors import with_edges
 
 from .predict import evaluating
+from .silent import stepped
 
 if TYPE_CHECKING:
     from atomfield.models.network import AtomFieldNet
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
 def rollout(
     net: AtomFieldNet, graph: Graph, num_steps: int | None = None, dt: float | None = None
 ) -> dict[str, Tensor]:
-    """States ``[S+1, N, ...]`` (float64, CPU) of every state quantity in ``graph``; entry 0 is the given state.
+    """States ``[S+1, N, ...]`` (float64, CPU) of every state in ``graph`` that the network was trained to step; entry 0 is the
+    given one.
 
     graph: a trajectory, which is started from its time 0, or a snapshot. num_steps: default: as many as the trajectory
     has. dt: default: the trajectory's own time steps (the last one is repeated beyond its end), or the snapshot's
-    condition ``dt``. Inputs that are not states (permeability, gravity, ...) follow the trajectory where it has them.
+    condition ``dt``. Inputs (permeability, gravity, a velocity that the network was never to find) follow the trajectory where
+    it has them.
 
     A rollout that diverges is returned as it is, with values that are not finite. Raises ``InputError`` for atoms, for a
     graph without a state quantity that the network knows, and where the number of steps or dt is not given.
@@ -34,12 +37,11 @@ def rollout(
         raise InputError(
             f"a rollout needs a field, got a {graph.world}; run dynamics of atoms instead", graph.provenance
         )
-    names = [n for n in net.config.field_states if n in graph.quantities]
+    able = stepped(net, graph.level)
+    names = [n for n in able if n in graph.quantities]
     if not names:
         found = ", ".join(graph.quantities) or "no quantities"
-        raise InputError(
-            f"found {found}, expected one of {', '.join(net.config.field_states)}", graph.provenance
-        )
+        raise InputError(f"found {found}, expected one of {', '.join(able)}", graph.provenance)
     step_sizes = _step_sizes(graph, num_steps, dt)
     start = graph if graph.times is None else graph.snapshot(0)
     ready = with_edges(start, net.config.cutoff)

@@ -24,6 +24,7 @@ from .levels import with_level
 from .memory import explained
 from .predict import evaluating
 from .run import positive
+from .silent import refuse_silent
 from .unseen import refuse_unseen
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ def packs(net: AtomFieldNet, graphs: Sequence[Graph], max_edges: int) -> list[li
             raise InputError("found a field, expected atoms", graph.provenance)
         level = with_level(net, graph, number).level
         refuse_unseen(net, graph.species, level, graph.provenance)
+        refuse_silent(net, level, graph.provenance)
         n = graph.num_nodes
         pairs = (
             n * min(n - 1.0, 4 * net.config.average_neighbors)

@@ -35,7 +35,7 @@ def seen_elements(net: AtomFieldNet, level: str = "") -> Tensor | None:
         others = ", ".join(
             n for n, used in zip(net.config.levels, table.any(1).tolist(), strict=True) if used
         )
-        if level:
+        if level and level != net.config.default_level_atoms:
             raise InputError(
                 f"level {name!r} has no energies of atoms in this model, expected one of {others}"
             )

@@ -56,6 +56,7 @@ def _structure(number: int, graph: Graph, values: Prediction, lists: bool) -> di
         "index": number,
         "file": where.file,
         "record": where.record,
+        **({"id": graph.id} if graph.id else {}),
         "group": graph.group,
         "formula": str(Formula.from_list(_symbols(graph)).convert("hill")),
         "num_atoms": graph.num_nodes,

@@ -18,6 +18,8 @@ from .losses import ATOM_TERMS
 from .ridge import NUM_SPECIES, PropertyFit, ridge, ridge_error
 from .tensor_fits import fit_classes, fit_tensor
 
+MOST_CLASSES = 10
+"""Different whole numbers as labels up to which they may be classes that nobody declared."""
 NOT_LEARNT = frozenset({*FIELD_INPUTS, *PER_FRAGMENT.values(), "displacement_noise", "given_forces"})
 """Quantities of records that atoms are never trained on as labels."""
 
@@ -56,7 +58,7 @@ def fit_property(
     """Decide regression or classification, sum or mean, and fit the scales on training records.
 
     ``parity`` odd: the value changes sign in a mirror, so neither a mean nor a sum over elements may be added to it.
-    ``nonnegative``: of spectra and the like. ``classes``: the names of more than two classes, whose labels are 0 to K-1.
+    ``nonnegative``: of spectra and the like. ``classes``: the names of two or more classes, whose labels are 0 to K-1.
     """
     labelled = [g for g in graphs if name in g.quantities]
     if not labelled:
@@ -120,6 +122,9 @@ def fit_property(
         f"a linear fit on element counts leaves {errors['sum']:.4g}, on element fractions {errors['mean']:.4g} "
         f"(cross-validated RMSE): pooling {chosen}" + ("" if pooling == "auto" else " as asked")
     )
+    if len(few := np.unique(values)) <= MOST_CLASSES and not np.any(few % 1) and len(values) >= 5 * len(few):
+        shown = ",".join(f"{v:g}" for v in few)
+        reason += f"; its labels are {shown} alone: if these are classes, --set classes.{name}=[{shown}]"
     config = PropertyConfig(name=name, kind="regression", pooling=chosen, unit=unit)
     if chosen == "sum":
         reference = ridge(counts, values)

@@ -70,9 +70,9 @@ def fit_classes(definition: Quantity, labelled: Sequence[Graph], classes: tuple[
     """The prior of each class, half a record added, as the logits to start from."""
     numbers = np.array([int(g.quantities[definition.name]) for g in labelled])
     counts = np.bincount(numbers, minlength=len(classes))
-    if len(classes) < 3 or len(counts) > len(classes):
+    if len(classes) < 2 or len(counts) > len(classes):
         raise InputError(
-            f"target {definition.name!r} has {len(classes)} classes and labels up to {numbers.max()}, expected three or more "
+            f"target {definition.name!r} has {len(classes)} classes and labels up to {numbers.max()}, expected two or more "
             "classes and labels from 0 on"
         )
     if (counts > 0).sum() < 2:

@@ -99,7 +99,9 @@ def errors(
                         float((before - target).square().nansum()),
                     )
             continue
-        out = net(batch, direct=stream.targets.direct)
+        # where it is named as a target: pretraining, which wants every label, does without its cost
+        with_stress = "stress" in stream.targets.terms and "stress" in batch.quantities
+        out = net(batch, direct=stream.targets.direct, stress=with_stress and not stream.targets.direct)
         atoms = batch.nodes_per_graph().double()
         for name, unit in (
             ("energy", "eV_per_atom"),
@@ -113,6 +115,11 @@ def errors(
             error = error / atoms if name == "energy" else error
             known = torch.isfinite(error)
             add(f"{name}_mae_{unit}", float(error[known].sum()), float(known.sum()))
+        if with_stress and "stress" in out:  # as a virial, whose size does not depend on the vacuum in a cell
+            volume = torch.linalg.det(batch.cell).abs() / atoms
+            error = (out["stress"].double() - batch.quantities["stress"]).abs() * volume[:, None, None]
+            known = torch.isfinite(error)
+            add("virial_mae_eV_per_atom", float(error[known].sum()), float(known.sum()))
         for prop in net.config.properties:
             if prop.name in batch.quantities and stream.targets.wants(prop.name):
                 label = batch.quantities[prop.name]

@@ -31,7 +31,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from atomfield.data.graph import Graph
-    from atomfield.models.config import NetworkConfig
+    from atomfield.models.network import AtomFieldNet
 
 Train = Annotated[
     str | None,
@@ -73,17 +73,29 @@ def evaluate(
     )  # fmt: skip
     graphs = opened(source, options, max_bad)
     fitted = opened(train, options, max_bad) if train else None
-    run(net, graphs, targets or labels_of(graphs, net.config, source), out, train=fitted)
+    run(net, graphs, targets or labels_of(graphs, net, source), out, train=fitted)
 
 
-def labels_of(graphs: Sequence[Graph], config: NetworkConfig, source: str) -> tuple[str, ...]:
-    """Every label that ``graphs`` have and a network predicts."""
-    names = (*config.field_states, "energy", "forces", "stress", "dipole", "charges")
-    present = {name for graph in graphs for name in graph.quantities}
-    found = tuple(name for name in names if name in present)
+def labels_of(graphs: Sequence[Graph], net: AtomFieldNet, source: str) -> tuple[str, ...]:
+    """Every label that ``graphs`` have and ``net`` was trained to predict at their level."""
+    from atomfield.inference.levels import with_level
+    from atomfield.inference.silent import ATOMS, silent, stepped
+
+    held: set[str] = set()
+    found: set[str] = set()
+    able: dict[tuple[bool, str], list[str]] = {}
+    for number, graph in enumerate(graphs):
+        key = (graph.world == "field", with_level(net, graph, number).level)
+        if key not in able:
+            quiet = silent(net, key[1])
+            able[key] = list(stepped(net, key[1])) if key[0] else [n for n in ATOMS if n not in quiet]
+        held |= graph.quantities.keys()
+        found |= graph.quantities.keys() & set(able[key])
+    names = dict.fromkeys(name for its in able.values() for name in its)
     if not found:
-        held = ", ".join(sorted(present)) or "no labels"
         raise InputError(
-            f"found {held}, expected one of {', '.join(names)}; name the file's own key with --map", source
+            f"found {', '.join(sorted(held)) or 'no labels'}, expected one of {', '.join(names)}; name the file's own key with "
+            "--map",
+            source,
         )
-    return found
+    return tuple(name for name in names if name in found)

@@ -83,7 +83,8 @@ def predict(
     device: Device = "auto",
     dtype: Dtype = None,
 ) -> None:
-    """Predict every record: energy, forces, stress, dipole, charges and the checkpoint's properties; of fields the next states.
+    """Predict every record: the checkpoint's properties, and energy, forces, stress, dipole and charges where its level was
+    trained on them; of fields the next states.
 
     A finetuned checkpoint gives intervals too: NAME_std, NAME_lower and NAME_upper of its targets, and ood_score, above 1 where a
     record is unlike the training records.

@@ -116,7 +116,7 @@ def at_once(net, graph):
     from ase import Atoms
 
     atoms = Atoms(graph.species.numpy(), graph.positions.numpy(), info={"charge": 0, "spin": 1})
-    atoms.calc = AtomFieldCalculator(net, level="finetuned", allow_unseen=True)
+    atoms.calc = AtomFieldCalculator(net, level="morse", allow_unseen=True)
     atoms.get_forces()
     return atoms.calc.results, atoms.calc.user_properties
 

@@ -174,3 +174,14 @@ def test_the_interval_holds_the_value_and_shrinks_with_records() -> None:
     graphs = [molecule(1, gap=float(v)) for v in range(8)]
     found = metrics_of(graphs, [{"gap": np.array(v + 0.5 * (v % 2))} for v in range(8)], ["gap"], {})
     assert found["gap_mae_eV_per_A3_ci_low"] < found["gap_mae_eV_per_A3"] < found["gap_mae_eV_per_A3_ci_high"]
+
+
+def test_r2_does_not_depend_on_the_unit() -> None:
+    """Labels of 1e-19 (charges in coulomb) have a spread too, and equal ones of 1e9 have none."""
+    graphs = [molecule(1, gap=1e-19 * v) for v in (0.0, 2.0, 4.0)]
+    predictions = [{"gap": np.array(1e-19 * v)} for v in (1.0, 2.0, 4.0)]
+    found = metrics_of(graphs, predictions, ["gap"], {"gap": "regression"})
+    assert found["gap_r2"] == pytest.approx(1 - 1 / 8)
+    same = [molecule(1, gap=0.1e9) for _ in range(7)]
+    found = metrics_of(same, [{"gap": np.array(1e9)}] * 7, ["gap"], {"gap": "regression"})
+    assert np.isnan(found["gap_r2"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,15 @@ from ase import Atoms
 from ase.io import write
 
 from atomfield.cli import main
+from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
-from atomfield.finetune.mistakes import electrons_of
+from atomfield.data.partition import write_parts
+from atomfield.data.store import write_store
+from atomfield.finetune.config import FinetuneConfig
+from atomfield.finetune.mistakes import check_records, electrons_of
+from atomfield.finetune.tasks import task_of
 from atomfield.models import checkpoint
-from tests.small import morse_clusters, small_network
+from tests.small import morse_clusters, small_network, waves
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +104,15 @@ def test_one_class_and_a_constant(mistake, tmp_path):
 def test_the_training_file_as_test_file(mistake, tmp_path):
     file = frames(tmp_path / "all.xyz")
     assert "the same source is given as --train" in mistake("--train", file, "--test", file, *SURFACE)
+    assert "holds records of another source" in mistake("--train", file, "--train", file, *SURFACE)
+    write_store(morse_clusters(12), tmp_path / "store")
+    write_parts(tmp_path / "store", {"train": list(range(10)), "test": [10, 11]})
+    whole, train, test = (f"{tmp_path / 'store'}{part}" for part in ("", ":train", ":test"))
+    targets = ["--target", "energy,forces"]
+    for first, second in ((whole, test), (train, whole), (train, train)):
+        assert "the same source is given as --train" in mistake("--train", first, "--test", second, *targets)
+    said = mistake("--train", train, "--valid", test, "--test", test, *targets)
+    assert "the same source is given as --valid, whose records choose the weights" in said
     copy = tmp_path / "copy.xyz"
     copy.write_bytes(file.read_bytes())
     said = mistake(
@@ -196,3 +211,43 @@ def test_insisting_is_possible(capsys, tmp_path, start):
              *SURFACE, "--on-wrong", "report"]  # fmt: skip
     assert main(words) == 0
     assert "forces look like kcal/mol/angstrom" in capsys.readouterr().err
+
+
+def test_labels_that_no_answer_is_compared_with(tmp_path):
+    config = FinetuneConfig(**{"from": "scratch", "train": ("memory",), "target": ("dipole",)})
+    box = {
+        "world": "crystal",
+        "cell": 20 * torch.eye(3, dtype=torch.float64),
+        "pbc": torch.tensor([True, True, False]),
+    }
+    molecules = [replace(g, quantities={"dipole": g.positions[0], "stress": torch.eye(3).double() * (1 + g.positions[0, 0])})
+                 for g in morse_clusters(12)]  # fmt: skip
+    boxed = [replace(g, **box) for g in molecules]
+    both = [*boxed[:3], *molecules[3:]]
+    check_records(config, task_of(("dipole",), molecules), molecules, {}, print)
+    with pytest.raises(InputError, match="3 of 12 records with a dipole are periodic"):
+        check_records(config, task_of(("dipole",), both), both, {}, print)
+    with pytest.raises(InputError, match="none of the 2 records that the report is about has a label"):
+        check_records(config, task_of(("dipole",), molecules), molecules, {"test": boxed[:2]}, print)
+    with pytest.raises(InputError, match="none of 12 records with a stress is periodic in three directions"):
+        check_records(config, task_of(("stress",), boxed), boxed, {}, print)
+
+
+def test_records_of_another_kind_are_found_before_training():
+    config = FinetuneConfig(**{"from": "scratch", "train": ("memory",), "target": ("concentration",)})
+    graphs = waves(12)
+    task = task_of(config.target, graphs)
+    with pytest.raises(InputError, match="a field record has 1 time among trajectories"):
+        check_records(config, task, graphs, {"test": [graphs[0].snapshot(0)]}, print)
+    with pytest.raises(InputError, match="found a molecule among records of fields"):
+        check_records(config, task, graphs, {"valid": morse_clusters(1)}, print)
+
+
+def test_a_field_that_stands_still_is_no_target(tmp_path):
+    config = FinetuneConfig(**{"from": "scratch", "train": ("memory",), "target": ("velocity",)})
+    graphs = waves(12)
+    with pytest.raises(
+        InputError, match="'velocity' has no time in the 12 training records.*an input that stands still"
+    ):
+        check_records(config, task_of(("velocity",), graphs), graphs, {}, print)
+    check_records(config, task_of(("concentration",), graphs), graphs, {}, print)

@@ -207,3 +207,20 @@ def test_a_surface_with_zbl_trains_and_balances(tmp_path):
     assert metrics["forces_mae_eV_per_A"] < metrics["baseline_forces_mae_eV_per_A"]
     assert metrics["forces_net_eV_per_A"] < 1e-4
     assert checkpoint.load(tmp_path / "run").config.priors == ("zbl",)
+
+
+def test_a_target_without_a_label_to_judge_by_ends_no_run(tmp_path):
+    """Labels with gaps: a small validation part may have none of one of the targets."""
+    graphs = with_property(lambda g: float(torch.pdist(g.positions).mean()))
+    rare = [replace(g, quantities={**g.quantities, "rare": 2 * g.quantities["score"]},
+                    properties={**g.properties, "rare": scalar_property("rare")}) for g in graphs[:15]]  # fmt: skip
+    said = io.StringIO()
+    config = FinetuneConfig(
+        **{"from": "scratch", "train": ("memory",), "target": ("score", "rare"), "out": tmp_path / "run", "network": SMALL,
+           "steps": 5}
+    )  # fmt: skip
+    parts = Parts([*rare, *graphs[15:20]], graphs[20:], graphs[20:], test_is_valid=True)
+    metrics = finetune(config, parts, console=Console(file=said, width=200))
+    assert "rare: no label among these records, so it is not judged" in said.getvalue()
+    assert "score_mae" in metrics and "rare_mae" not in metrics
+    assert [p.name for p in checkpoint.read_config(tmp_path / "run").properties] == ["score", "rare"]

@@ -13,16 +13,19 @@ from atomfield.data.quantities import scalar_property
 from atomfield.data.store import write_store
 from atomfield.finetune.closed_form import logistic, ridge
 from atomfield.finetune.config import FinetuneConfig
+from atomfield.finetune.ignored import ignored
 from atomfield.finetune.lora import adapt, adapter_weights, adapters, merge, rank_for
 from atomfield.finetune.parts import Parts
 from atomfield.finetune.run import finetune, prepare_network
 from atomfield.finetune.strategy import choose, depth, groups_of, relative_rates
 from atomfield.finetune.tasks import Task
+from atomfield.inference.silent import silent, stepped
+from atomfield.model import load
 from atomfield.models import checkpoint
 from atomfield.models.config import NetworkConfig
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
 from atomfield.models.sizes import network_size
-from tests.small import morse_clusters, small_network
+from tests.small import morse_clusters, small_network, waves
 
 SURFACE = Task(("energy", "forces"), "atoms", ())
 SCORE = Task(("score",), "atoms", ("score",))
@@ -175,6 +178,30 @@ def test_the_choice_says_why(tmp_path):
         choose(settings(tmp_path, strategy="frozen"), SURFACE, 30)
     with pytest.raises(InputError, match="nothing to replay"):
         choose(settings(tmp_path, strategy="heads", replay=("starter/molecules",)), SURFACE, 30)
+
+
+def test_settings_that_nothing_reads_are_told_or_refused(tmp_path):
+    config = settings(tmp_path, task="regression", lora_rank=2, noise=0.5, learning_rate=1e-3)
+    said = ignored(config, SURFACE, "full")
+    assert [line.split(" is ")[0] for line in said] == ["task", "noise", "lora_rank"]
+    assert said[0] == "task is ignored: it is about properties, and no target is one"
+    solved = ignored(settings(tmp_path, target=("score",)), SCORE, "frozen")
+    assert solved == ["steps is ignored: strategy frozen solves and does not train"]
+    assert (
+        ignored(FinetuneConfig(**{"from": "x", "train": ("y",), "target": ("score",)}), SCORE, "lora") == []
+    )
+    with pytest.raises(
+        ValueError, match=r"network.long_range is given, but a checkpoint has a size of its own"
+    ):
+        settings(tmp_path, network={"long_range": "filter"})
+    settings(tmp_path, network={"contains": {"dft": ["d3:pbe"]}})
+    with pytest.raises(ValueError, match="nonnegative names 'dos', which is not a target"):
+        settings(tmp_path, nonnegative=("dos",))
+    with pytest.raises(ValueError, match="target 'forces' is given twice"):
+        settings(tmp_path, target=("forces", "energy", "forces"))
+    for wrong in ({"seed": -1}, {"max_time": 0}):
+        with pytest.raises(ValueError, match="greater than"):
+            settings(tmp_path, **wrong)
 
 
 # ---------------------------------------------------------------- closed form
@@ -332,3 +359,62 @@ def test_a_known_level_refuses_energies_of_another_kind(tmp_path):
         InputError, match="knows level 'morse', but its references miss these energies by 5.*total against"
     ):
         prepared(tmp_path, interaction, "morse")
+
+
+# ---------------------------------------------------------------- what the finetuned model offers
+def test_a_property_is_predicted_for_elements_that_the_old_levels_never_saw(tmp_path):
+    """The references of the level that the new one starts from say nothing about records of a property."""
+    known_references(tmp_path, {1: -6.0})  # no carbon
+    run(settings(tmp_path, target=("score",), strategy="frozen"), scored(60, level=""))
+    model = load(tmp_path / "run")
+    found = model.predict(scored(3, level=""))
+    assert all(set(p) == {"score"} for p in found)
+    with pytest.raises(InputError, match="has not seen C"):
+        model.predict(scored(1, level="morse"))
+    assert silent(model.net, "morse") == frozenset()
+
+
+def test_a_surface_has_no_charges_of_another_level(tmp_path):
+    checkpoint.save(small_network(), tmp_path / "start")
+    _, said = run(settings(tmp_path, level="dft"), morse_clusters(12, level="dft"))
+    assert "level 'dft' says nothing of charges, dipole, which the targets do not teach" in said
+    model = load(tmp_path / "run")
+    (found,) = model.predict(morse_clusters(1, level=""))
+    assert set(found) == {"energy", "forces"}
+
+
+def test_properties_that_were_not_trained_on_are_left_out_or_replayed(tmp_path):
+    checkpoint.save(small_network(), tmp_path / "start")
+    _, said = run(settings(tmp_path, target=("score",), strategy="frozen"), scored(60, level=""))
+    assert "left out: gap, volume, properties of the checkpoint that this run does not train on" in said
+    assert [p.name for p in checkpoint.read_config(tmp_path / "run").properties] == ["score"]
+    labelled = [
+        replace(g, quantities={**g.quantities, "gap": torch.pdist(g.positions).min().double()},
+                properties={"gap": scalar_property("gap")})
+        for g in morse_clusters(40, level="morse")
+    ]  # fmt: skip
+    write_store(labelled, tmp_path / "old")
+    config = settings(tmp_path, level="dft", replay=(str(tmp_path / "old"),), out=tmp_path / "both")
+    _, said = run(config, morse_clusters(12, level="dft"))
+    assert "left out: volume, properties" in said
+    assert [p.name for p in checkpoint.read_config(tmp_path / "both").properties] == ["gap"]
+
+
+def test_a_field_that_is_no_target_is_an_input_of_the_new_level(tmp_path):
+    checkpoint.save(small_network(), tmp_path / "start")
+    config = settings(tmp_path, target=("concentration",), level="new")
+    _, said = run(config, waves(12, level=""))
+    assert "velocity: no target, so an input that follows the record in rollouts" in said
+    net = checkpoint.load(tmp_path / "run")
+    assert stepped(net, "new") == ("concentration",)
+    assert stepped(net, "wave") == net.config.field_states
+
+
+def test_a_known_level_keeps_what_its_weights_still_say(tmp_path):
+    """Frozen features leave the energies of the level as they were; where all weights move, only the target is left."""
+    checkpoint.save(small_network(), tmp_path / "start")
+    graphs = scored(60)
+    run(settings(tmp_path, target=("score",), strategy="frozen"), graphs)
+    assert silent(checkpoint.load(tmp_path / "run"), "morse") == frozenset()
+    run(settings(tmp_path, target=("score",), strategy="full", out=tmp_path / "full"), graphs)
+    assert "energy" in silent(checkpoint.load(tmp_path / "full"), "morse")

@@ -184,3 +184,25 @@ def test_a_steady_field_is_learned_and_its_solution_is_no_input(tmp_path):
     a, b = model.predict([known])[0], model.predict([unknown])[0]
     np.testing.assert_array_equal(a["solution"], b["solution"])
     assert "solution_std" in a and a["solution"].shape == (64,)
+
+
+def test_classes_may_be_two_and_may_be_numbers():
+    config = {"from": "scratch", "train": ("m",), "target": ("phase",)}
+    assert FinetuneConfig(**config, classes={"phase": [1, 2.0, "other"]}).classes == {
+        "phase": ("1", "2", "other")
+    }
+    with pytest.raises(ValueError, match=r"has true, as YAML reads yes.*in quotes"):
+        FinetuneConfig(**config, classes={"phase": [True, False]})
+    graphs = [g for g in labelled(30) if "toxic" in g.quantities]
+    fit = fit_property("toxic", graphs, "auto", "auto", classes=("harmless", "toxic"))
+    assert fit.config.kind == "multiclass" and fit.config.classes == ("harmless", "toxic")
+
+
+def test_whole_numbers_that_may_be_classes_are_told():
+    graphs = [replace(g, quantities={"phase": torch.tensor(float(i % 3)).double()},
+                      properties={"phase": declared_property("phase", "0e")}) for i, g in enumerate(labelled(30))]  # fmt: skip
+    fit = fit_property("phase", graphs, "auto", "auto")
+    assert fit.config.kind == "regression"
+    assert "its labels are 0,1,2 alone: if these are classes, --set classes.phase=[0,1,2]" in fit.reason
+    spread = [replace(g, quantities={"phase": torch.tensor(0.1 * i).double()}) for i, g in enumerate(graphs)]
+    assert "classes" not in fit_property("phase", spread, "auto", "auto").reason

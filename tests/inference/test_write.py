@@ -158,3 +158,13 @@ def test_mistakes(net: AtomFieldNet, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no predictions"):
         write_predictions([], [], tmp_path / "out.csv")
     assert not list(tmp_path.iterdir())
+
+
+def test_ids_of_records_stand_in_tables(
+    structures: tuple[list[Graph], list[Prediction]], tmp_path: Path
+) -> None:
+    graphs, predictions = structures
+    named = [replace(graphs[0], id="mol-7"), graphs[1]]
+    rows = rows_of(write_predictions(named, predictions, tmp_path / "out.csv"))
+    assert [r["id"] for r in rows] == ["mol-7", ""]
+    assert "id" not in rows_of(write_predictions(graphs, predictions, tmp_path / "none.csv"))[0]

@@ -1,0 +1,48 @@
+"""Validation of one stream: which errors there are, in which unit."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from atomfield.finetune.train import score
+from atomfield.models.network import graphs_to_batch
+from atomfield.pretrain.losses import Targets
+from atomfield.pretrain.streams import Stream
+from atomfield.pretrain.validate import errors
+from tests.physics.subjects import crystal
+from tests.small import morse_clusters, small_network
+
+
+def stream_of(graphs, *terms):
+    return Stream(
+        graphs, Targets("supervised", terms), cutoff=small_network().config.cutoff, max_edges=5000, seed=0
+    )
+
+
+def test_a_stress_that_is_a_target_is_judged_as_a_virial_per_atom():
+    """Else the weights that are kept would be those of the first validation, whose score no later one is below."""
+    net = small_network().eval()
+    solid = replace(crystal(), level="morse")
+    label = 0.01 * torch.eye(3, dtype=torch.float64)
+    graphs = [replace(solid, quantities={"stress": label})]
+    found = errors(net, stream_of(graphs, "stress"), "cpu")
+    said = net(graphs_to_batch(net.config, graphs), stress=True)["stress"][0].detach()
+    volume = float(torch.linalg.det(solid.cell).abs()) / solid.num_nodes
+    assert found == {
+        "virial_mae_eV_per_atom": pytest.approx(float((said - label).abs().mean()) * volume, rel=1e-4)
+    }
+    assert score(net, found) == pytest.approx(
+        found["virial_mae_eV_per_atom"] / float(net.atom_head.energy_scale)
+    )
+
+
+def test_a_stress_that_is_no_target_costs_nothing():
+    net = small_network().eval()
+    molecules = morse_clusters(3)
+    assert set(errors(net, stream_of(molecules, "energy", "forces", "stress"), "cpu")) == {
+        "energy_mae_eV_per_atom",
+        "forces_mae_eV_per_A",
+    }
+    solid = replace(crystal(), level="morse", quantities={"stress": torch.eye(3, dtype=torch.float64)})
+    assert errors(net, stream_of([solid]), "cpu") == {}
