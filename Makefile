@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 ROOMS := data models inference pretrain finetune physics_priors configs
 TREE := build/tree/atomfield
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n 2 --dist loadfile
 OUT ?= runs/quickstart
 
 export DS_BUILD_OPS := 0
