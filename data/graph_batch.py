@@ -77,15 +77,15 @@ class GraphBatch:
         return torch.bincount(self.graph_index, minlength=self.num_graphs)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> GraphBatch:
-        """The batch on ``device`` with every floating tensor as ``dtype``, itself where it is there already; from page-locked
-        memory it runs beside the program."""
-        if dtype is None and (device is None or torch.device(device) == self.positions.device):
-            return self
-        return self.mapped(
-            lambda x: x.to(
-                device=device, dtype=dtype if x.is_floating_point() else None, non_blocking=x.is_pinned()
-            )
-        )
+        """A copy on ``device`` with every floating tensor as ``dtype``; from page-locked memory it runs beside the program."""
+        cuda = device is not None and torch.device(device).type == "cuda"
+
+        def moved(x: Tensor) -> Tensor:
+            kind = dtype if dtype is not None and x.is_floating_point() else None
+            # asking whether memory is page-locked takes longer than what follows
+            return x.to(device=device, dtype=kind, non_blocking=cuda and x.is_pinned())
+
+        return self.mapped(moved)
 
     def pinned(self) -> GraphBatch:
         """A copy in page-locked memory, from which a GPU reads faster. Needs CUDA."""

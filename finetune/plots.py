@@ -81,7 +81,8 @@ def loss_curves(history: Sequence[Mapping[str, float]]) -> Figure:
                 marker="o" if len(values) < 40 else None,
                 markersize=3,
             )
-    panels[0].set(title="loss", xlabel="step")
+    panels[0].set_title("loss", fontsize=10)
+    panels[0].set_xlabel("step")
     if losses:
         panels[0].legend(frameon=False, fontsize=9)
     for panel, key in zip(panels[1:], others, strict=False):
@@ -91,6 +92,7 @@ def loss_curves(history: Sequence[Mapping[str, float]]) -> Figure:
         panel.set_xlabel("step")
     for panel in panels[: 1 + len(others)]:
         plain(panel)
+        panel.locator_params(axis="x", nbins=5)
         panel.grid(alpha=0.25, which="both")
         data = [line.get_ydata() for line in panel.lines]
         if data and min(np.min(d) for d in data) > 0:

@@ -22,7 +22,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
 from atomfield.data.errors import InputError
-from atomfield.models.force_pass import ForcePass, serves
+from atomfield.models.force_pass import ForcePass, kept_pass
 
 from .levels import level_for
 from .memory import explained, is_out_of_memory
@@ -142,10 +142,9 @@ class AtomFieldCalculator(Calculator):
         batch = self._batch(structure)
         solid = bool(structure.pbc.all())
         with torch.no_grad(), _threads_for(batch.num_edges), explained(self.net, batch, solid, WHERE):
-            if self._pass is None and serves(self.net, batch):
-                self._pass = ForcePass(self.net, keep=True)
-            sure = self.net.uncertainty is not None
-            out = self.net(batch, stress=solid, added=True, features=sure, prepared=self._pass)
+            self._pass = kept_pass(self.net, batch, self._pass)
+            features = self.net.uncertainty is not None
+            out = self.net(batch, stress=solid, added=True, features=features, prepared=self._pass)
         energy = float(out["energy"])
         if not np.isfinite(energy):
             raise InputError(

@@ -18,7 +18,7 @@ from torch import Tensor
 from atomfield.data.errors import InputError
 from atomfield.data.graph import MIN_DISTANCE, Graph, GraphBatch, collate
 from atomfield.data.radius import radius_pairs
-from atomfield.models.force_pass import ForcePass, serves
+from atomfield.models.force_pass import ForcePass, kept_pass
 
 from .levels import with_level
 from .memory import explained
@@ -69,8 +69,7 @@ class Bunch:
         """``[G]`` eV and ``[N, 3]`` eV/angstrom, float64."""
         batch = self._at(positions)
         with explained(self.net, batch, False):
-            if self._pass is None and serves(self.net, batch):
-                self._pass = ForcePass(self.net, keep=True)
+            self._pass = kept_pass(self.net, batch, self._pass)
             out = self.net(batch, properties=False, added=True, prepared=self._pass)
         return out["energy"].double(), out["forces"].double()
 

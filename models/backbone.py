@@ -20,7 +20,15 @@ from .control import directed_basis
 from .convolution import EdgeConvolution, EdgeGeometry
 from .embedding import ConditionEmbedding, NodeEmbedding
 from .fourier import FourierConvolution, WaveGeometry, Waves
-from .fused import EdgeList, NodeBlock, PowerShape, geometry_available, powers, powers_available
+from .fused import (
+    EdgeList,
+    NodeBlock,
+    PowerShape,
+    geometry_available,
+    powers,
+    powers_available,
+    prepare_order,
+)
 from .layers import BOUND_EPS, EquivariantLinear, EquivariantNorm, GatedUpdate
 from .long_range import LongRange, Space
 from .product import NodeProduct
@@ -167,6 +175,7 @@ class Backbone(nn.Module):
         """Compile what is not in the cache yet, so that no training step waits for it: up to a minute, once per machine."""
         features = self.embedding.species.detach()
         geometry_available(features)
+        prepare_order()
         for layer in self.layers:
             assert isinstance(layer, Layer)
             for scalars_only in (True, False):

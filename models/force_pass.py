@@ -6,6 +6,7 @@ autograd has no part in it; in training (:func:`recorded_pass`) features, forces
 knows its own derivatives with respect to weights. Numbers are those of the recorded graph, from the same kernels.
 
 Legend: ``N`` nodes, ``E`` edges, ``G`` graphs, ``M`` = (lmax+1)^2, ``C`` natural channels, ``K`` = C + U, ``H`` hidden units.
+Positions, cells, edge vectors, forces and virials are float64 in angstrom and eV, features in the precision of the weights.
 """
 
 from __future__ import annotations
@@ -33,16 +34,17 @@ from .fused import (
     powers_available,
     vectors,
 )
-from .layer_pass import EdgeSlopes, LayerPass, Sums, layer_weights
+from .heads import Answers, AtomHead, Readout
+from .layer_pass import Adjoint, Computed, EdgeSlopes, LayerPass, Sums, Turned, layer_weights
 
 if TYPE_CHECKING:
-    from .heads import AtomHead
     from .network import AtomFieldNet
 
 
 def serves(net: AtomFieldNet, batch: GraphBatch) -> bool:
-    """Whether all that the energy rests on has kernels: a local network on the CPU without terms of its own in positions."""
-    config, backbone = net.config, net.backbone
+    """Whether all that the energy rests on has kernels: a local network and a batch of atoms on the CPU, without terms of its own
+    in positions, and no derivatives asked for but those with respect to weights."""
+    config, backbone, positions, cell = net.config, net.backbone, batch.positions, batch.cell
     if (
         batch.world == "field"
         or config.symmetry == "none"
@@ -50,14 +52,13 @@ def serves(net: AtomFieldNet, batch: GraphBatch) -> bool:
         or config.electrostatics
         or net.priors is not None
         or not backbone.embedding.only_scalars(batch)
-        or (
-            torch.is_grad_enabled()
-            and (backbone.recompute or batch.positions.requires_grad or batch.cell.requires_grad)
-        )
+        or not (positions.dtype == cell.dtype == torch.float64)
+        or positions.device.type != "cpu"
+        or (torch.is_grad_enabled() and (backbone.recompute or positions.requires_grad or cell.requires_grad))
     ):
         return False
     features = backbone.embedding.species
-    for number, layer in enumerate(layers_of(net)):
+    for number, layer in enumerate(_layers(net)):
         if not layer.compiled(features, scalars_only=number == 0):
             return False
         if layer.products and not (layer.fused and powers_available(features, layer.shape)):
@@ -65,88 +66,119 @@ def serves(net: AtomFieldNet, batch: GraphBatch) -> bool:
     return geometry_available(features) and batch.num_edges > 0
 
 
-def layers_of(net: AtomFieldNet) -> list[Layer]:
-    return [layer for layer in net.backbone.layers if isinstance(layer, Layer)]
+def kept_pass(net: AtomFieldNet, batch: GraphBatch, before: ForcePass | None) -> ForcePass | None:
+    """``before``, or where there is none yet a pass of ``net`` to be kept between calls; None where none serves ``batch``."""
+    return ForcePass(net, keep=True) if before is None and serves(net, batch) else before
 
 
 class ForcePass:
-    """The pass of one network, whose weights must not change while it is in use; nothing is recorded.
+    """The pass of one network; nothing is recorded.
 
-    keep: remember what depends on species and conditions alone as long as these are the same tensors, as in dynamics.
+    keep: remember the weights as kernels read them as long as they do not change, and what depends on species and conditions
+    alone as long as these are the same tensors, as in dynamics. (Weights that were replaced by other objects, as
+    ``load_state_dict(assign=True)`` does, go unnoticed.) Copies and pickles of a pass are made anew from the network.
     """
 
-    def __init__(self, net: AtomFieldNet, *, keep: bool = False):
+    def __init__(self, net: AtomFieldNet, keep: bool = False):
         self.net = net
-        with torch.no_grad():
-            self.layers = [
-                LayerPass(layer, [w.detach() for w in layer_weights(layer, number == 0)], number == 0)
-                for number, layer in enumerate(layers_of(net))
-            ]
         self._keep = keep
-        self._known: tuple[tuple[Any, ...], tuple[Tensor, Tensor, Tensor]] | None = None
+        self._first: tuple[dict[str, Any], tuple[Tensor, Tensor]] | None = None
+        self._read_weights()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ForcePass, (self.net, self._keep)
 
     @torch.no_grad()
-    def __call__(self, batch: GraphBatch, *, stress: bool, **options: bool) -> dict[str, Tensor]:
-        """What ``AtomFieldNet.forward`` gives for atoms; ``options``: those of ``AtomFieldNet.answers``."""
+    def _read_weights(self) -> None:
+        self._first = None
+        self._weights = [*self.net.parameters(), *self.net.buffers()] if self._keep else []
+        self._states = [_state(w) for w in self._weights]
+        self.layers = [
+            LayerPass(layer, [w.detach() for w in layer_weights(layer, number == 0)], number == 0)
+            for number, layer in enumerate(_layers(self.net))
+        ]
+
+    @torch.no_grad()
+    def __call__(
+        self, batch: GraphBatch, level_G: Tensor, *, stress: bool, answers: Answers
+    ) -> dict[str, Tensor]:
+        """What ``AtomFieldNet.forward`` gives for atoms; ``level_G``: the row of each graph's level."""
         net, channels = self.net, self.net.config.channels
-        way, level_G, x = self._there(batch)
-        out = net.atom_head(x, batch, level_G, options.get("features", False), slope=True)
+        edges, x, computed = self._there(batch, level_G)
+        out = net.atom_head(x, batch, level_G, answers.features, slope=True)
         g = torch.zeros_like(x)
         g[:, 0, :channels] = out.pop("slope")
-        along = way.back(self.layers, g, forget=True)
-        out["forces"] = forces_of(along, way.geometry.edges)
+        slopes: EdgeSlopes | None = None
+        for layer in reversed(self.layers):
+            g, own, _ = layer.adjoint(g, computed.pop(), edges.geometry)
+            slopes = own if slopes is None else slopes.plus(own)
+        assert slopes is not None
+        along = edges.along(slopes)
+        out["forces"] = forces_of(along, edges.geometry.edges, net.dtype)
         if stress:
-            out["stress"] = per_volume(way.virial(along), batch.cell)
-        return net.answers(out, x, batch, batch.positions, **options)
+            out["stress"] = per_volume(edges.virial(along), batch.cell)
+        return net.answers(out, x, batch, batch.positions, answers)
 
-    def _there(self, batch: GraphBatch) -> tuple[_Way, Tensor, Tensor]:
-        """The edges, ``level_G`` and the last features."""
-        way = _Way.of(self.net, batch)
-        level_G, condition_NC, x = self._embedded(batch)
+    def _there(self, batch: GraphBatch, level_G: Tensor) -> tuple[_Edges, Tensor, list[Computed]]:
+        """The edges, the last features and what each layer computed."""
+        if self._keep and [_state(w) for w in self._weights] != self._states:
+            self._read_weights()
+        edges = _Edges.of(self.net, batch)
+        condition_NC, x = self._embedded(batch, level_G)
+        computed = []
         for layer in self.layers:
-            x = layer.forward(x, way.geometry, condition_NC)
-        return way, level_G, x
+            x, own = layer.forward(x, edges.geometry, condition_NC)
+            computed.append(own)
+        return edges, x, computed
 
     @torch.no_grad()
     def held_bytes(self, batch: GraphBatch) -> int:
         """What is kept where the walk turns back, in bytes."""
-        way, _, x = self._there(batch)
-        held = [x, *vars(way.vectors).values(), *(t for layer in self.layers for t in layer.held())]
-        for order in (way.geometry.edges.by_receiver, way.geometry.edges.by_sender):
+        edges, x, computed = self._there(batch, self.net.level_index(batch))
+        held = [x, *vars(edges.vectors).values(), *(t for own in computed for t in own.flat())]
+        for order in (edges.geometry.edges.by_receiver, edges.geometry.edges.by_sender):
             held += [order.start, order.order]
-        for layer in self.layers:
-            layer.forget()
         storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in held}
         return sum(storages.values())
 
-    def _embedded(self, batch: GraphBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """``level_G``, ``condition_NC`` and the first features."""
-        read = (
-            tuple(batch.levels), batch.species, batch.node_type, batch.graph_index,
-            *batch.conditions.values(), *batch.quantities.values(),
-        )  # fmt: skip
-        if self._known is not None and _same(self._known[0], read):
-            return self._known[1]
-        found = first_features(self.net, batch)
-        self._known = (read, found) if self._keep else None
+    def _embedded(self, batch: GraphBatch, level_G: Tensor) -> tuple[Tensor, Tensor]:
+        """``condition_NC`` and the first features."""
+        read: dict[str, Any] = {
+            "levels": tuple(batch.levels), "species": batch.species, "node_type": batch.node_type,
+            "graph_index": batch.graph_index, **batch.conditions, **batch.quantities,
+        }  # fmt: skip
+        if self._first is not None and _same(self._first[0], read):
+            return self._first[1]
+        found = _first_features(self.net, batch, level_G)
+        self._first = (read, found) if self._keep else None
         return found
 
 
-def first_features(net: AtomFieldNet, batch: GraphBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """``level_G``, ``condition_NC`` and ``[N, M, K]``, contiguous."""
-    level_G = net.level_index(batch)
+def _layers(net: AtomFieldNet) -> list[Layer]:
+    return [layer for layer in net.backbone.layers if isinstance(layer, Layer)]
+
+
+def _state(weight: Tensor) -> tuple[int, int]:
+    """Changes when the tensor is changed in place or given other data."""
+    return weight.data_ptr(), weight._version
+
+
+def _first_features(net: AtomFieldNet, batch: GraphBatch, level_G: Tensor) -> tuple[Tensor, Tensor]:
+    """``condition_NC`` and ``[N, M, K]``, contiguous."""
     condition_NC = net.backbone.conditions(batch, level_G).contiguous()
-    return level_G, condition_NC, net.backbone.embedding(batch, level_G, condition_NC).contiguous()
+    return condition_NC, net.backbone.embedding(batch, level_G, condition_NC).contiguous()
 
 
-def _same(before: tuple[Any, ...], now: tuple[Any, ...]) -> bool:
-    alike = len(before) == len(now) and before[0] == now[0]
-    return alike and all(a is b for a, b in zip(before[1:], now[1:], strict=True))
+def _same(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """The same tensors under the same names, and equal levels."""
+    if before.keys() != now.keys() or before["levels"] != now["levels"]:
+        return False
+    return all(before[name] is value for name, value in now.items() if name != "levels")
 
 
 @dataclass(frozen=True)
-class _Way:
-    """A batch's edges, for the walk back to them."""
+class _Edges:
+    """The edges of a batch: vectors, what layers read of them, and the ways between their slopes and forces."""
 
     batch: GraphBatch
     vectors: Vectors
@@ -154,32 +186,25 @@ class _Way:
     cutoff: float
 
     @staticmethod
-    def of(net: AtomFieldNet, batch: GraphBatch) -> _Way:
+    def of(net: AtomFieldNet, batch: GraphBatch) -> _Edges:
         cutoff = net.config.cutoff
+        listed = EdgeList(batch.edge_index[0], batch.edge_index[1], batch.num_nodes)
+        listed.by_receiver  # noqa: B018 (checks that every edge names nodes that are there)
         known = vectors(
-            batch.positions, batch.cell, batch.graph_index, batch.edge_index, batch.edge_shift,
+            batch.positions, batch.cell, batch.graph_index, listed, batch.edge_shift,
             cutoff=cutoff, bases=net.config.num_radial, dtype=net.dtype,
         )  # fmt: skip
         geometry = EdgeGeometry(
-            EdgeList(batch.edge_index[0], batch.edge_index[1], batch.num_nodes),
-            known.basis_EB, known.envelope_E, known.direction_E3, net.backbone.rotation,
-        )  # fmt: skip
-        return _Way(batch, known, geometry, cutoff)
+            listed, known.basis_EB, known.envelope_E, known.direction_E3, net.backbone.rotation
+        )
+        return _Edges(batch, known, geometry, cutoff)
 
-    def back(self, layers: Sequence[LayerPass], g: Tensor, *, forget: bool = False) -> Tensor:
-        """``[E, 3]``: the energy's derivative with respect to each edge's vector, from that with respect to the last features.
-        ``forget``: nobody will ask the layers again."""
-        slopes: EdgeSlopes | None = None
-        for layer in reversed(layers):
-            g, own = layer.adjoint(g, self.geometry)
-            if forget:
-                layer.forget()
-            slopes = own if slopes is None else slopes + own
-        assert slopes is not None
+    def along(self, slopes: EdgeSlopes) -> Tensor:
+        """``[E, 3]`` eV/angstrom: the energy's derivative with respect to each edge's vector."""
         return along_vectors(self.vectors, slopes.basis, slopes.envelope, slopes.direction, self.cutoff)
 
     def virial(self, along_E3: Tensor) -> Tensor:
-        """``[G, 3, 3]``: dE/d(strain), symmetric."""
+        """``[G, 3, 3]`` eV: dE/d(strain), symmetric."""
         vector = self.vectors.vector_E3
         if self.batch.num_graphs == 1:
             summed = (vector.T @ along_E3).unsqueeze(0)
@@ -207,31 +232,44 @@ class _Way:
 
 # ---------------------------------------------------------------------- in training
 def recorded_pass(
-    net: AtomFieldNet, batch: GraphBatch, *, stress: bool, **options: bool
+    net: AtomFieldNet, batch: GraphBatch, level_G: Tensor, *, stress: bool, answers: Answers
 ) -> dict[str, Tensor]:
     """As :class:`ForcePass`, with derivatives of everything with respect to weights."""
-    level_G, condition_NC, x = first_features(net, batch)
-    way, layers = _Way.of(net, batch), layers_of(net)
+    condition_NC, x = _first_features(net, batch, level_G)
+    layers = _layers(net)
     weights = [layer_weights(layer, number == 0) for number, layer in enumerate(layers)]
-    head = net.atom_head.readout(level_G, batch)
-    call = _Call(way, layers, [len(w) for w in weights], net.atom_head, stress)
-    x, forces, virial = _Recorded.apply(call, x, condition_NC, *head, *[t for w in weights for t in w])
-    out = net.atom_head(x, batch, level_G, options.get("features", False))
+    readout = net.atom_head.readout(level_G, batch).flat()
+    call = _Call(
+        _Edges.of(net, batch), layers, [len(w) for w in weights], len(readout), net.atom_head, stress
+    )
+    x, forces, virial = _Recorded.apply(call, x, condition_NC, *readout, *[t for w in weights for t in w])
+    out = net.atom_head(x, batch, level_G, answers.features)
     out["forces"] = forces
     if stress:
         out["stress"] = per_volume(virial, batch.cell)
-    return net.answers(out, x, batch, batch.positions, **options)
+    return net.answers(out, x, batch, batch.positions, answers)
 
 
 @dataclass(frozen=True)
 class _Call:
     """What is no tensor of the graph."""
 
-    way: _Way
+    edges: _Edges
     layers: list[Layer]
     counts: list[int]
+    """Weights of each layer."""
+    readout: int
+    """Tensors of the head."""
     head: AtomHead
     stress: bool
+
+    def split(self, tensors: Sequence[Tensor]) -> tuple[Readout, list[LayerPass]]:
+        """The readout, and the passes of all layers with their weights."""
+        rest, passes = list(tensors[self.readout :]), []
+        for number, (layer, count) in enumerate(zip(self.layers, self.counts, strict=True)):
+            passes.append(LayerPass(layer, rest[:count], number == 0))
+            rest = rest[count:]
+        return Readout.of(tensors[: self.readout]), passes
 
 
 class _Recorded(torch.autograd.Function):
@@ -239,53 +277,69 @@ class _Recorded(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, call, x, condition_NC, *tensors):
-        size = len(tensors) - sum(call.counts)
-        readout, rest = tensors[:size], list(tensors[size:])
-        layers = []
-        for number, (layer, count) in enumerate(zip(call.layers, call.counts, strict=True)):
-            layers.append(LayerPass(layer, rest[:count], number == 0))
-            rest = rest[count:]
-        for layer in layers:
-            x = layer.forward(x, call.way.geometry, condition_NC)
+        edges, channels = call.edges, call.head.channels
+        readout, passes = call.split(tensors)
+        computed, walks = [], []
+        for layer in passes:
+            x, own = layer.forward(x, edges.geometry, condition_NC)
+            computed.append(own)
         g = torch.zeros_like(x)
-        scalars = x[:, 0, : call.head.channels]
-        g[:, 0, : call.head.channels] = call.head.slope(scalars, *readout)
-        along = call.way.back(layers, g)
-        ctx.call, ctx.layers, ctx.size = call, layers, size
-        ctx.save_for_backward(scalars, *tensors)  # weights too: changed in between, they are refused
+        g[:, 0, :channels] = call.head.slope(x[:, 0, :channels], readout)
+        slopes = None
+        for layer, own in zip(reversed(passes), reversed(computed), strict=True):
+            g, found, walk = layer.adjoint(g, own, edges.geometry)
+            slopes = found if slopes is None else slopes.plus(found)
+            walks.insert(0, walk)
+        along = edges.along(slopes)
+        records = [record.flat() for pair in zip(computed, walks, strict=True) for record in pair]
+        ctx.call, ctx.sizes = call, [len(record) for record in records]
+        ctx.save_for_backward(x, *tensors, *[t for record in records for t in record])
         ctx.set_materialize_grads(False)
-        return x, forces_of(along, call.way.geometry.edges), call.way.virial(along) if call.stress else None
+        virial = edges.virial(along) if call.stress else None
+        return x, forces_of(along, edges.geometry.edges, x.dtype), virial
 
     @staticmethod
     @once_differentiable
     def backward(ctx, g, a_forces, a_virial):
-        call, layers, geometry = ctx.call, ctx.layers, ctx.call.way.geometry
-        scalars, *tensors = ctx.saved_tensors
-        readout, wanted = tensors[: ctx.size], ctx.needs_input_grad
-        sums = Sums(any(wanted[3 + ctx.size :]))
-        d_readout: list[Tensor | None] = [None] * ctx.size
+        call, channels, wanted = ctx.call, ctx.call.head.channels, ctx.needs_input_grad
+        edges, geometry = call.edges, call.edges.geometry
+        count = call.readout + sum(call.counts)
+        x, *tensors = ctx.saved_tensors
+        readout, passes = call.split(tensors[:count])
+        computed, walks = _records(tensors[count:], ctx.sizes, passes)
+        d_readout: list[Tensor | None] = [None] * call.readout
+        sums = Sums(any(wanted[3 + call.readout :]))
+        turned: list[Turned | None] = [None] * len(passes)
         total = None if g is None else g.contiguous()
         if a_forces is not None or a_virial is not None:
-            a_edges, a_x = call.way.cotangents(a_forces, a_virial), None
-            for layer in layers:
-                a_x = layer.second(a_x, a_edges, geometry, sums)
+            a_edges, a_x = edges.cotangents(a_forces, a_virial), None
+            for number, layer in enumerate(passes):
+                own, walk = computed[number], walks[number]
+                a_x, turned[number] = layer.second(a_x, a_edges, own, walk, geometry, sums)
             assert a_x is not None
-            turned, *found = call.head.slope_turned(scalars, *readout, a_x[:, 0, : call.head.channels])
-            d_readout = list(found)
-            total = torch.zeros_like(a_x) if total is None else total.clone()
-            total[:, 0, : call.head.channels] += turned
-        if total is None:
-            return None, *[None] * (len(tensors) + 2)
-        d_condition = None
-        if any(wanted[1:3]) or sums.wanted:
-            for layer in reversed(layers):
-                total, own = layer.reverse(total, geometry, sums)
+            d_scalars, d_readout = call.head.slope_turned(x[:, 0, :channels], readout, a_x[:, 0, :channels])
+            total = torch.zeros_like(x) if total is None else total.clone()
+            total[:, 0, :channels] += d_scalars
+        d_condition, weights = None, [None] * sum(call.counts)
+        if total is not None and (any(wanted[1:3]) or sums.wanted):
+            for layer in reversed(passes):
+                total, own = layer.reverse(total, computed.pop(), turned.pop(), geometry, sums)
                 d_condition = own if d_condition is None else d_condition + own
+            if sums.wanted:
+                weights = [t for layer in passes for t in sums.of(layer)]
         else:
             total = None
-        weights = [
-            t
-            for layer, n in zip(layers, call.counts, strict=True)
-            for t in (sums.of(layer) if sums.wanted else [None] * n)
-        ]
         return None, total, d_condition, *d_readout, *weights
+
+
+def _records(
+    tensors: Sequence[Tensor], sizes: Sequence[int], passes: Sequence[LayerPass]
+) -> tuple[list[Computed], list[Adjoint]]:
+    """What :class:`_Recorded` saved, by layer."""
+    pieces, rest = [], list(tensors)
+    for size in sizes:
+        pieces.append(rest[:size])
+        rest = rest[size:]
+    products = [layer.power_weights is not None for layer in passes]
+    computed = [Computed.of(t, products=p) for t, p in zip(pieces[::2], products, strict=True)]
+    return computed, [Adjoint.of(t, products=p) for t, p in zip(pieces[1::2], products, strict=True)]

@@ -6,6 +6,10 @@ Legend: ``N`` nodes, ``G`` graphs, ``M`` components, ``C`` natural and ``U`` unn
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,6 +30,41 @@ def sum_by_graph(values: Tensor, batch: GraphBatch) -> Tensor:
     """Sum node values ``[N, ...]`` to ``[G, ...]``."""
     zeros = torch.zeros(batch.num_graphs, *values.shape[1:], dtype=values.dtype, device=values.device)
     return zeros.index_add(0, batch.graph_index, values)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What is wanted of a pass beside energies, forces and stress. ``denoise``: the vectors that remove noise. ``properties``:
+    the user's. ``features``: what the last layers read (``uncertainty.py``)."""
+
+    denoise: bool = False
+    properties: bool = True
+    features: bool = False
+
+
+class Readout(NamedTuple):
+    """What the energy of an atom is made with: hidden units, ``weight [H, C]`` and ``bias [H]``, and for each node, or as one row
+    for all, their ``factor``, ``shift`` and ``energy`` ``[N, H]``, and a linear part ``[N, C]`` where there is one."""
+
+    weight: Tensor
+    bias: Tensor
+    factor: Tensor
+    shift: Tensor
+    energy: Tensor
+    linear: Tensor | None
+
+    def inner(self, scalars: Tensor) -> Tensor:
+        """``[N, H]``: what the silu is taken of."""
+        return F.linear(scalars, self.weight, self.bias) * self.factor + self.shift
+
+    def flat(self) -> list[Tensor]:
+        """For :meth:`of`."""
+        return [t for t in self if t is not None]
+
+    @staticmethod
+    def of(tensors: Sequence[Tensor]) -> Readout:
+        weight, bias, factor, shift, energy, *linear = tensors
+        return Readout(weight, bias, factor, shift, energy, linear[0] if linear else None)
 
 
 class AtomHead(nn.Module):
@@ -75,11 +114,10 @@ class AtomHead(nn.Module):
         level_N = _rows(level_G, batch)
         scalars = x_NMK[:, 0, : self.channels]
         readout = self.readout(level_G, batch)
-        weight, bias, factor, shift, energy, *linear = readout
-        hidden = F.silu(F.linear(scalars, weight, bias) * factor + shift)
-        energy_N = (hidden * energy).sum(1)
-        for row in linear:
-            energy_N = energy_N + (scalars * row).sum(1)
+        hidden = F.silu(readout.inner(scalars))
+        energy_N = (hidden * readout.energy).sum(1)
+        if readout.linear is not None:
+            energy_N = energy_N + (scalars * readout.linear).sum(1)
         energy_N = energy_N.double() * self.energy_scale
         energy_N = energy_N + self.reference[level_N, batch.species]
         charge_N = (hidden * self.charge[level_N]).sum(1)
@@ -87,7 +125,7 @@ class AtomHead(nn.Module):
         if features:
             out["features/atoms"] = hidden
         if slope:
-            out["slope"] = self.slope(scalars, *readout)
+            out["slope"] = self.slope(scalars, readout)
         if self.electrostatics:
             out["softness"] = (hidden * self.softness[level_N]).sum(1)
         if self.raw:
@@ -104,42 +142,35 @@ class AtomHead(nn.Module):
                 out["direct_forces"] = direct * self.energy_scale
         return out
 
-    def readout(self, level_G: Tensor, batch: GraphBatch) -> tuple[Tensor, ...]:
-        """What the energy of an atom is made with: weight ``[H, C]`` and bias ``[H]`` of the hidden units, and by node, or as one
-        row for all, their factor, shift and energy ``[N, H]``, and the linear part ``[N, C]`` where there is one."""
+    def readout(self, level_G: Tensor, batch: GraphBatch) -> Readout:
+        """What energies of these atoms are made with."""
         level_N = _rows(level_G, batch)
-        own = (1 + self.level_scale[level_N], self.level_shift[level_N], self.energy[level_N])
-        linear = () if self.linear is None else (self.linear[level_N],)
-        return (self.trunk.weight, self.trunk.bias, *own, *linear)
+        return Readout(
+            self.trunk.weight, self.trunk.bias, 1 + self.level_scale[level_N], self.level_shift[level_N],
+            self.energy[level_N], None if self.linear is None else self.linear[level_N],
+        )  # fmt: skip
 
-    def slope(
-        self, scalars: Tensor, weight: Tensor, bias: Tensor, factor: Tensor, shift: Tensor, energy: Tensor,
-        linear: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
-        """``[N, C]``: the derivative of the energy with respect to natural scalars, with a :meth:`readout`."""
-        inner = F.linear(scalars, weight, bias) * factor + shift
-        found = (_silu_slope(inner) * factor * energy) @ weight
-        found = found if linear is None else found + linear
+    def slope(self, scalars: Tensor, readout: Readout) -> Tensor:
+        """``[N, C]`` eV: the derivative of the energy with respect to natural scalars ``[N, C]``."""
+        found = (_silu_slope(readout.inner(scalars)) * readout.factor * readout.energy) @ readout.weight
+        found = found if readout.linear is None else found + readout.linear
         return found * self.energy_scale.to(found.dtype)
 
-    def slope_turned(
-        self, scalars: Tensor, weight: Tensor, bias: Tensor, factor: Tensor, shift: Tensor, energy: Tensor,
-        *linear_and_cotangent: Tensor,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        """From a cotangent ``[N, C]`` of :meth:`slope`, which comes last, to those of its arguments."""
-        *linear, a = linear_and_cotangent
-        a = a * self.energy_scale.to(a.dtype)
-        units = F.linear(scalars, weight, bias)
-        inner = units * factor + shift
+    def slope_turned(self, scalars: Tensor, readout: Readout, a_NC: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """From a cotangent of :meth:`slope` to that of ``scalars`` and to those of ``readout.flat()``."""
+        a = a_NC * self.energy_scale.to(a_NC.dtype)
+        factor, energy = readout.factor, readout.energy
+        units = F.linear(scalars, readout.weight, readout.bias)
+        inner = units * factor + readout.shift
         gate = torch.sigmoid(inner)
         rise, bend = _silu_slope(inner), gate * (1 - gate) * (2 + inner * (1 - 2 * gate))
-        moved = a @ weight.T
+        moved = a @ readout.weight.T
         d_inner = moved * bend * factor * energy
         d_units = d_inner * factor
         d_weight = (rise * factor * energy).T @ a + d_units.T @ scalars
-        rows = (moved * rise * energy + d_inner * units, d_inner, moved * rise * factor)
-        own = [d.sum_to_size(t.shape) for d, t in zip(rows, (factor, shift, energy), strict=True)]
-        return (d_units @ weight, d_weight, d_units.sum(0), *own, *[a.sum_to_size(t.shape) for t in linear])
+        rows = [moved * rise * energy + d_inner * units, d_inner, moved * rise * factor, a]
+        own = [d.sum_to_size(t.shape) for d, t in zip(rows, readout.flat()[2:], strict=False)]
+        return d_units @ readout.weight, [d_weight, d_units.sum(0), *own]
 
 
 def _rows(level_G: Tensor, batch: GraphBatch) -> Tensor:

@@ -22,7 +22,7 @@ from .constraints import constrained
 from .electrostatics import conserved_charges, coulomb_energy
 from .force_pass import ForcePass, recorded_pass, serves
 from .fused import fixed_weights
-from .heads import AtomHead, FieldHead, PropertyHead, sum_by_graph
+from .heads import Answers, AtomHead, FieldHead, PropertyHead, sum_by_graph
 from .long_range import Space
 from .priors import Priors
 from .uncertainty import Uncertainty
@@ -116,7 +116,7 @@ class AtomFieldNet(nn.Module):
             out = constrained(self.config.constraints, batch, self.field_head(x, batch, level_G))
             return out | ({"features/points": x[:, 0, : self.config.channels]} if features else {})
         if hidden:
-            vectors = self.edge_vectors(batch, batch.positions, batch.cell)
+            vectors = self._edge_vectors(batch, batch.positions, batch.cell)
             x = self.backbone(batch, vectors, level_G, self._space(batch))
             return {"elements": self.element_head(x)}
         if direct or not (forces or stress):
@@ -125,10 +125,8 @@ class AtomFieldNet(nn.Module):
                 batch.positions,
                 batch.cell,
                 level_G,
-                denoise=denoise,
-                properties=properties,
                 added=added,
-                features=features,
+                answers=Answers(denoise, properties, features),
             )
             head = found.pop("direct_forces", None)
             if direct:
@@ -138,17 +136,16 @@ class AtomFieldNet(nn.Module):
             return found
 
         def energies(positions: Tensor, cell: Tensor) -> dict[str, Tensor]:
-            return self._atoms(
-                batch, positions, cell, level_G, denoise=denoise, properties=properties, added=added,
-                features=features,
-            )  # fmt: skip
+            return self._atoms(batch, positions, cell, level_G, added=added, answers=answers)
 
+        answers = Answers(denoise, properties, features)
         if serves(self, batch):
-            options = {"denoise": denoise, "properties": properties, "features": features}
             if torch.is_grad_enabled():
-                found = recorded_pass(self, batch, stress=stress, **options)
+                found = recorded_pass(self, batch, level_G, stress=stress, answers=answers)
             else:
-                found = (prepared or ForcePass(self))(batch, stress=stress, **options)
+                taken = prepared or ForcePass(self)
+                assert taken.net is self, "the pass of another network"
+                found = taken(batch, level_G, stress=stress, answers=answers)
             found.pop("direct_forces", None)
             return found
         with fixed_weights():
@@ -170,20 +167,20 @@ class AtomFieldNet(nn.Module):
         """What the heads read: ``[N, M, K]``, natural channels first."""
         field = batch.world == "field"
         vector = (
-            self._field_vectors(batch) if field else self.edge_vectors(batch, batch.positions, batch.cell)
+            self._field_vectors(batch) if field else self._edge_vectors(batch, batch.positions, batch.cell)
         )
         return self.backbone(batch, vector, self.level_index(batch), self._space(batch))
 
     # ------------------------------------------------------------------ parts
     @staticmethod
-    def edge_vectors(batch: GraphBatch, positions: Tensor, cell: Tensor) -> Tensor:
+    def _edge_vectors(batch: GraphBatch, positions: Tensor, cell: Tensor) -> Tensor:
         sender, receiver = batch.edge_index
         lattice = torch.einsum("es,esd->ed", batch.edge_shift, cell[batch.graph_index[receiver]])
         return positions[sender] - positions[receiver] + lattice
 
     def _field_vectors(self, batch: GraphBatch) -> Tensor:
         """Edge vectors of a field in model units: neighbouring points are ``field_spacing`` apart on average."""
-        vector = self.edge_vectors(batch, batch.positions, batch.cell)
+        vector = self._edge_vectors(batch, batch.positions, batch.cell)
         scale = self.config.field_spacing / batch.spacing[batch.graph_index[batch.edge_index[1]]]
         return vector * scale.unsqueeze(1)
 
@@ -202,34 +199,22 @@ class AtomFieldNet(nn.Module):
         cell: Tensor,
         level_G: Tensor,
         *,
-        denoise: bool,
-        properties: bool,
         added: bool,
-        features: bool,
+        answers: Answers,
     ) -> dict[str, Tensor]:
-        vector = self.edge_vectors(batch, positions, cell)
+        vector = self._edge_vectors(batch, positions, cell)
         x = self.backbone(batch, vector, level_G, Space(positions, cell))
-        out = self.atom_head(x, batch, level_G, features)
+        out = self.atom_head(x, batch, level_G, answers.features)
         if self.priors is not None:
             out["energy"] = out["energy"] + self.priors(batch, positions, cell, added=added)
         if self.config.electrostatics:
             charges = conserved_charges(out["charges"], out.pop("softness"), batch, vector, self.config)
             out["charges"] = charges
             out["energy"] = out["energy"] + coulomb_energy(positions, cell, charges, batch, self.config)
-        return self.answers(
-            out, x, batch, positions, denoise=denoise, properties=properties, features=features
-        )
+        return self.answers(out, x, batch, positions, answers)
 
     def answers(
-        self,
-        out: dict[str, Tensor],
-        x_NMK: Tensor,
-        batch: GraphBatch,
-        positions: Tensor,
-        *,
-        denoise: bool = False,
-        properties: bool = True,
-        features: bool = False,
+        self, out: dict[str, Tensor], x_NMK: Tensor, batch: GraphBatch, positions: Tensor, wanted: Answers
     ) -> dict[str, Tensor]:
         """What the atom head gave, with dipoles of graphs and the user's properties."""
         if "atomic_dipole" in out:
@@ -238,10 +223,10 @@ class AtomFieldNet(nn.Module):
             relative = positions - weighted[batch.graph_index]
             local = out.pop("atomic_dipole") + out["charges"][:, None] * relative.to(x_NMK.dtype)
             out["dipole"] = sum_by_graph(local, batch)
-            if not denoise:
+            if not wanted.denoise:
                 del out["displacement_noise"]
-        if properties:
-            out |= self.property_head(x_NMK, batch, features)
+        if wanted.properties:
+            out |= self.property_head(x_NMK, batch, wanted.features)
         return out
 
 

@@ -71,7 +71,7 @@ class TorchEngine:
         self._parameters = list(
             net.parameters()
         )  # walking through all modules takes as long as a small kernel
-        self._norm: torch.Tensor | None = None
+        self._norm: float | None = None
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True)
         self.loss_factor = 1.0
 
@@ -79,30 +79,34 @@ class TorchEngine:
         return self.module(*inputs, **options)
 
     def backward(self, loss: torch.Tensor, last: bool) -> None:
+        self._norm = None
         loss.backward()
 
     def gradient_square(self) -> torch.Tensor:
         """Squared norm of the gradient, before clipping."""
         square = _square(p.grad for p in self._parameters if p.grad is not None)
-        self._norm = square.sqrt()
+        self._norm = float(square) ** 0.5
         return square
 
     @torch.no_grad()
     def step(self) -> None:
-        """Clip by the global norm and update."""
+        """Clip by the global norm (a norm that is not finite leaves no gradient finite) and update."""
         if self._norm is None:
             self.gradient_square()
         assert self._norm is not None
+        factor = self.clip / (self._norm + 1e-6)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
-        factor = (self.clip / (self._norm + 1e-6)).clamp(max=1.0)
-        if gradients and float(factor) < 1:
-            torch._foreach_mul_(gradients, float(factor))
-        self._norm = None
+        if gradients and not factor >= 1:
+            torch._foreach_mul_(gradients, factor)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self._forget()
 
     def skip(self) -> None:
         """The end of a step that changes nothing."""
+        self._forget()
+
+    def _forget(self) -> None:
+        self._norm = None
         self.optimizer.zero_grad(set_to_none=True)
 
     def copied(self) -> EngineState:
@@ -116,9 +120,10 @@ class TorchEngine:
 
 def _square(gradients: Iterable[torch.Tensor]) -> torch.Tensor:
     """Sum of all squares, float64."""
-    with torch.no_grad():
-        norms = torch._foreach_norm([g if g.dtype.itemsize >= 4 else g.float() for g in gradients])
-    return torch.stack(norms).double().square().sum() if norms else torch.zeros((), dtype=torch.float64)
+    given = [g.detach() if g.dtype.itemsize >= 4 else g.detach().float() for g in gradients]
+    if not given:
+        return torch.zeros((), dtype=torch.float64)
+    return torch.stack(torch._foreach_norm(given)).double().square().sum()
 
 
 def deepspeed_json(

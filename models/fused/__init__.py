@@ -1,11 +1,21 @@
 """Edge convolutions and node products as compiled passes, with first and second derivatives."""
 
-from .edges import EdgeList, Radial, available, convolution_second, convolution_slopes, convolve, convolved
+from .edges import (
+    EdgeList,
+    Radial,
+    Slopes,
+    available,
+    convolution_second,
+    convolution_slopes,
+    convolve,
+    convolved,
+)
 from .geometry import Vectors, across_vectors, along_vectors, forces_of, geometry_available, vectors
 from .mode import fixed_weights
 from .node_block import NodeBlock
 from .node_program import NodeProgram
 from .node_source import Parameter, Piece
+from .order import prepare_order
 from .powers import PowerShape, paths
 from .product import multiplied, powers, powers_available, product_second, product_slope, product_slopes
 from .programs import Shape
@@ -19,6 +29,7 @@ __all__ = [
     "PowerShape",
     "Radial",
     "Shape",
+    "Slopes",
     "Vectors",
     "across_vectors",
     "along_vectors",
@@ -34,6 +45,7 @@ __all__ = [
     "paths",
     "powers",
     "powers_available",
+    "prepare_order",
     "product_second",
     "product_slope",
     "product_slopes",

@@ -81,7 +81,8 @@ def _grouped(near: Tensor, far: Tensor, num_nodes: int) -> _Order:
 
 
 class Radial(NamedTuple):
-    """What the radial weights of edges are made of: ``silu(sender[j] + receiver[i] + basis W1) envelope W2``."""
+    """What the radial weights of edges are made of: ``silu(sender[j] + receiver[i] + basis W1) envelope W2``. The letters at the
+    end of the names are the shapes; all is in one precision."""
 
     sender_NH: Tensor
     receiver_NH: Tensor
@@ -169,20 +170,20 @@ class Seconds(NamedTuple):
 
 
 def convolution_second(
-    x: Tensor, radial: Radial, direction_E3: Tensor, g: Tensor, edges: EdgeList, shape: Shape, *,
-    ax: Tensor | None, asender: Tensor | None, areceiver: Tensor | None, abasis: Tensor | None,
-    aenvelope: Tensor | None, adirection: Tensor | None, weights: bool,
+    x: Tensor, radial: Radial, direction_E3: Tensor, g: Tensor, cotangents: Slopes, edges: EdgeList, shape: Shape, *,
+    weights: bool,
 ) -> Seconds:  # fmt: skip
-    """From cotangents of :func:`convolution_slopes` (None: zero) with respect to x, sender, receiver, basis, envelope and
-    direction; contiguous tensors, unknown to autograd."""
+    """From ``cotangents`` of :func:`convolution_slopes` (None: zero; those of weights are not followed); contiguous tensors,
+    unknown to autograd. ``weights``: with derivatives with respect to the radial weights."""
 
     def filled(value: Tensor | None, like: Tensor) -> Tensor:
         return torch.zeros_like(like) if value is None else value.contiguous()
 
     given = _Given(
-        edges, shape, x, *radial, direction_E3, g=g, ax=filled(ax, x), asender=filled(asender, radial.sender_NH),
-        areceiver=filled(areceiver, radial.receiver_NH), abasis=filled(abasis, radial.basis_EB),
-        aenvelope=filled(aenvelope, radial.envelope_E), ad=filled(adirection, direction_E3),
+        edges, shape, x, *radial, direction_E3, g=g, ax=filled(cotangents.x, x),
+        asender=filled(cotangents.sender, radial.sender_NH), areceiver=filled(cotangents.receiver, radial.receiver_NH),
+        abasis=filled(cotangents.basis, radial.basis_EB), aenvelope=filled(cotangents.envelope, radial.envelope_E),
+        ad=filled(cotangents.direction, direction_E3),
     )  # fmt: skip
     pre = x.new_empty(len(radial.envelope_E), shape.hidden)
     alike = (x, radial.sender_NH, radial.receiver_NH, radial.basis_EB, radial.envelope_E, direction_E3, g)
@@ -241,8 +242,8 @@ class _Gradient(torch.autograd.Function):
             )
         x, sender, receiver, basis, envelope, w1, w2, d, g = ctx.saved_tensors
         found = convolution_second(
-            x, Radial(sender, receiver, basis, envelope, w1, w2), d, g, ctx.edges, ctx.shape, ax=ax, asender=asender,
-            areceiver=areceiver, abasis=abasis, aenvelope=aenvelope, adirection=ad,
+            x, Radial(sender, receiver, basis, envelope, w1, w2), d, g,
+            Slopes(ax, asender, areceiver, abasis, aenvelope, None, None, ad), ctx.edges, ctx.shape,
             weights=ctx.needs_input_grad[5] or ctx.needs_input_grad[6],
         )  # fmt: skip
         return (

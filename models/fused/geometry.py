@@ -228,26 +228,28 @@ class Vectors:
 
 
 def vectors(
-    positions: Tensor, cell: Tensor, graph_index: Tensor, edge_index: Tensor, edge_shift: Tensor, *,
+    positions: Tensor, cell: Tensor, graph_index: Tensor, edges: EdgeList, edge_shift: Tensor, *,
     cutoff: float, bases: int, dtype: torch.dtype,
 ) -> Vectors:  # fmt: skip
-    """From positions ``[N, 3]`` and cells ``[G, 3, 3]`` in angstrom, float64; edges no longer than ``cutoff``, none of length
-    zero."""
-    sender, receiver = edge_index.contiguous()
-    edges = len(sender)
-    given = [sender, receiver, *(t.double().contiguous() for t in (positions, edge_shift, cell))]
-    found = Vectors(
-        positions.new_empty(edges, 3),
-        *(
-            positions.new_empty(*size, dtype=dtype)
-            for size in ((edges,), (edges, 3), (edges, bases), (edges,))
-        ),
-    )
+    """From positions ``[N, 3]`` and cells ``[G, 3, 3]`` in angstrom, float64, the graph ``[N]`` of each node and the periodic
+    shift ``[E, 3]`` of each edge, in cells; edges no longer than ``cutoff``, none of length zero. Raises ``IndexError`` where
+    numbers do not fit each other, which the kernel would not see."""
+    count, nodes = len(edges.sender_E), edges.num_nodes
+    if (len(positions), len(graph_index), len(edge_shift)) != (nodes, nodes, count):
+        raise IndexError(f"positions, graphs and shifts are not of {nodes} nodes and {count} edges")
+    if nodes and not 0 <= int(graph_index.min()) <= int(graph_index.max()) < len(cell):
+        raise IndexError(f"a node names a graph outside 0 to {len(cell) - 1}")
+    given = [t.contiguous() for t in (edges.sender_E, edges.receiver_E)]
+    given += [t.to(torch.float64).contiguous() for t in (positions, edge_shift, cell)]
+    given.append(graph_index.contiguous())
+    sizes = ((count,), (count, 3), (count, bases), (count,))
+    found = Vectors(given[2].new_empty(count, 3), *(positions.new_empty(size, dtype=dtype) for size in sizes))
     library = _library(_REAL[dtype])
     assert library is not None
-    places = [t.data_ptr() for t in (*given, graph_index.contiguous())]
     results = (found.vector_E3, found.distance_E, found.direction_E3, found.basis_EB, found.envelope_E)
-    library.geometry(edges, bases, cutoff, *places, *[t.data_ptr() for t in results], torch.get_num_threads())
+    library.geometry(
+        count, bases, cutoff, *[t.data_ptr() for t in (*given, *results)], torch.get_num_threads()
+    )
     return found
 
 
@@ -276,10 +278,10 @@ def across_vectors(known: Vectors, a_along: Tensor, cutoff: float) -> tuple[Tens
     return basis, envelope, direction
 
 
-def forces_of(along_E3: Tensor, edges: EdgeList) -> Tensor:
-    """``[N, 3]`` float64: minus the derivative with respect to positions."""
+def forces_of(along_E3: Tensor, edges: EdgeList, dtype: torch.dtype) -> Tensor:
+    """``[N, 3]`` float64: minus the derivative with respect to positions. dtype: of the network, whose kernels do it."""
     out = along_E3.new_empty(edges.num_nodes, 3)
-    library = _library("float")
+    library = _library(_REAL[dtype])
     assert library is not None
     receiver, sender = edges.by_receiver, edges.by_sender
     given = (receiver.start, receiver.order, sender.start, sender.order, along_E3, out)

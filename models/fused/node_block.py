@@ -120,6 +120,34 @@ class NodeBlock:
             for place, t in zip(self._found[which], like, strict=False)
         ]
 
+    def slopes(
+        self,
+        given: Sequence[Tensor],
+        cotangents: Sequence[Tensor],
+        parameters: Sequence[Tensor],
+        *,
+        weights: bool,
+    ) -> tuple[list[Tensor | None], Tensor | None]:
+        """Derivatives of ``<cotangents, outputs>`` with respect to each of ``given`` (None: no dependence), unknown to autograd;
+        with ``weights`` also rows ``[chunks, numbers]`` whose sum, :meth:`split`, is that of the parameters."""
+        sums = self.sums(given[0]) if weights else None
+        which = 2 if weights else 1
+        written = self.run(which, [*given, *cotangents], parameters, sums)
+        return self.derivatives(which, written, given), sums
+
+    def second(
+        self,
+        given: Sequence[Tensor],
+        cotangents: Sequence[Tensor],
+        rates: Sequence[Tensor],
+        parameters: Sequence[Tensor],
+    ) -> tuple[list[Tensor | None], Tensor | None]:
+        """Derivatives of ``<rates, slopes>`` with respect to each of ``given``, then of ``cotangents``, and rows as there."""
+        sums = self.sums(given[0]) if self.functions[3].sums else None
+        everything = [*given, *cotangents]
+        written = self.run(3, [*everything, *rates], parameters, sums)
+        return self.derivatives(3, written, everything), sums
+
     @staticmethod
     def chunks(nodes: int) -> int:
         """Parts that threads share and that keep sums of their own: they depend on the number of nodes alone."""
@@ -128,8 +156,9 @@ class NodeBlock:
     def sums(self, like: Tensor) -> Tensor:
         return like.new_empty(self.chunks(len(like)), sum(self._numels))
 
-    def split(self, sums: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
-        parts = sums.sum(0).split(self._numels)
+    def split(self, total: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+        """Derivatives shaped as ``parameters``, from all of them in a row."""
+        parts = total.split(self._numels)
         return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
 
 
@@ -177,11 +206,9 @@ class _Gradient(torch.autograd.Function):
         ctx.block, ctx.count, ctx.saved = block, count, saved
         ctx.save_for_backward(*given, *parameters, *cotangents)
         ctx.set_materialize_grads(False)
-        sums = block.sums(given[0]) if with_sums else None
-        which = 2 if with_sums else 1
-        written = block.run(which, [*given, *cotangents], parameters, sums)
-        slopes = [None] * len(parameters) if sums is None else block.split(sums, parameters)
-        return (*block.derivatives(which, written, given), *slopes)
+        found, sums = block.slopes(given, cotangents, parameters, weights=with_sums)
+        slopes = [None] * len(parameters) if sums is None else block.split(sums.sum(0), parameters)
+        return (*found, *slopes)
 
     @staticmethod
     @once_differentiable
@@ -197,8 +224,6 @@ class _Gradient(torch.autograd.Function):
             torch.zeros_like(t) if move is None else move.contiguous()
             for t, move in zip(given, moves[:count], strict=True)
         ]
-        sums = block.sums(given[0]) if block.functions[3].sums else None
-        written = block.run(3, [*given, *cotangents, *rates], parameters, sums)
-        found = block.derivatives(3, written, [*given, *cotangents])
-        slopes = [None] * len(parameters) if sums is None else block.split(sums, parameters)
+        found, sums = block.second(given, cotangents, rates, parameters)
+        slopes = [None] * len(parameters) if sums is None else block.split(sums.sum(0), parameters)
         return None, None, None, *found[:count], *slopes, *found[count:]

@@ -47,6 +47,11 @@ def _library() -> ctypes.CDLL | None:
     return library
 
 
+def prepare_order() -> None:
+    """Compile what :func:`grouped` uses, where it can be."""
+    _library()
+
+
 def grouped(near: Tensor, far: Tensor, num_nodes: int, chunks: int) -> tuple[Tensor, Tensor, Tensor]:
     """Edges by their ``near`` end: ``order[start[n]:start[n + 1]]`` are those of node n, in their own order, and nodes
     ``bounds[k]`` to ``bounds[k + 1]`` are chunk k of ``chunks`` with about as many edges each; int64.
