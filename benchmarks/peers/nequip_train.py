@@ -1,15 +1,19 @@
 """NequIP's own ``nequip-train`` for a given time, then its predictions of the test file, in NequIP's environment.
 
 Its model preset with the settings of its tutorial: Adam 0.01, reduced on plateaus, batches of 5, averaged weights, energy per
-atom and forces weighted alike. Its checkpoint of the best epoch can be written between the swap of averaged and raw weights, and
-its own loader refuses that state (0.19.1: "EMA module loaded in a state where it does not contain EMA weights"); the two sets are
-then swapped back in the file, which loads.
+atom and forces weighted alike. In ten minutes that schedule lowers the rate to nothing long before the end, since an epoch
+counts as progress only if it is better by a fifth; ``--size S+cosine`` has half a cosine over the time, and the rest as it is.
+
+Its checkpoint of the best epoch can be written between the swap of averaged and raw weights, and its own loader refuses that
+state (0.19.1: "EMA module loaded in a state where it does not contain EMA weights"); the two sets are then swapped back in the
+file, which loads.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -91,21 +95,10 @@ def configuration(options: argparse.Namespace, symbols: list[str]) -> dict[str, 
             "train_metrics": metrics,
             "test_metrics": metrics,
             "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.01},
-            "lr_scheduler": {
-                "scheduler": {
-                    "_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau",
-                    "factor": 0.6,
-                    "patience": 5,
-                    "threshold": 0.2,
-                    "min_lr": 1e-6,
-                },
-                "monitor": monitor,
-                "interval": "epoch",
-                "frequency": 1,
-            },
+            "lr_scheduler": schedule(options, monitor),
             "model": {
                 "_target_": "nequip.model.PresetNequIPGNNModel",
-                "preset": options.size,
+                "preset": options.size.partition("+")[0],
                 "seed": options.seed,
                 "model_dtype": "float32",
                 "type_names": symbols,
@@ -116,6 +109,19 @@ def configuration(options: argparse.Namespace, symbols: list[str]) -> dict[str, 
             },
         },
     }
+
+
+def schedule(options: argparse.Namespace, monitor: str) -> dict[str, Any]:
+    """The tutorial's, or half a cosine over the time."""
+    if options.size.endswith("+cosine"):
+        factor = {"_target_": "schedule.Cosine", "seconds": options.seconds}
+        scheduler: dict[str, Any] = {"_target_": "torch.optim.lr_scheduler.LambdaLR", "lr_lambda": factor}
+        return {"scheduler": scheduler, "interval": "step", "frequency": 1}
+    scheduler = {
+        "_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "factor": 0.6, "patience": 5, "threshold": 0.2,
+        "min_lr": 1e-6,
+    }  # fmt: skip
+    return {"scheduler": scheduler, "monitor": monitor, "interval": "epoch", "frequency": 1}
 
 
 def mended(path: Path) -> tuple[Path, bool]:
@@ -178,7 +184,7 @@ def main() -> None:
     parser.add_argument("train", type=Path)
     parser.add_argument("valid", type=Path)
     parser.add_argument("test", type=Path)
-    parser.add_argument("--size", required=True, help="model preset")
+    parser.add_argument("--size", required=True, help="model preset, or preset+cosine")
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--work", type=Path, required=True)
@@ -195,7 +201,8 @@ def main() -> None:
         "-cn",
         "nequip.yaml",
     ]
-    subprocess.run([*command, f"hydra.run.dir={options.work}/hydra"], check=True)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}  # where schedule.py lies
+    subprocess.run([*command, f"hydra.run.dir={options.work}/hydra"], check=True, env=environment)
     took = time.monotonic() - begun
     best, last = (options.work / "checkpoints" / f"{x}.ckpt" for x in ("best", "last"))
     if not (best.exists() or last.exists()):

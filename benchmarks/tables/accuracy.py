@@ -14,7 +14,14 @@ from pathlib import Path
 
 from cells import Cell
 
-ROWS = (("atomfield", "s"), ("atomfield", "xs"), ("nequip", "S"), ("mace", "64x0e+64x1o"), ("mace", "64x0e"))
+ROWS = (
+    ("atomfield", "s"),
+    ("atomfield", "xs"),
+    ("nequip", "S"),
+    ("nequip", "S+cosine"),
+    ("mace", "64x0e+64x1o"),
+    ("mace", "64x0e"),
+)
 COLUMNS = ("ethanol", "Si", "3bpa", "Cu")
 MINUTES = ((10, (0, 1, 2)), (30, (0,)))
 METRICS = {
