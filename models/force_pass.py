@@ -279,7 +279,8 @@ class _Recorded(torch.autograd.Function):
     def forward(ctx, call, x, condition_NC, *tensors):
         edges, channels = call.edges, call.head.channels
         readout, passes = call.split(tensors)
-        computed, walks = [], []
+        computed: list[Computed] = []
+        walks: list[Adjoint] = []
         for layer in passes:
             x, own = layer.forward(x, edges.geometry, condition_NC)
             computed.append(own)
@@ -320,7 +321,8 @@ class _Recorded(torch.autograd.Function):
             d_scalars, d_readout = call.head.slope_turned(x[:, 0, :channels], readout, a_x[:, 0, :channels])
             total = torch.zeros_like(x) if total is None else total.clone()
             total[:, 0, :channels] += d_scalars
-        d_condition, weights = None, [None] * sum(call.counts)
+        d_condition = None
+        weights: list[Tensor | None] = [None] * sum(call.counts)
         if total is not None and (any(wanted[1:3]) or sums.wanted):
             for layer in reversed(passes):
                 total, own = layer.reverse(total, computed.pop(), turned.pop(), geometry, sums)

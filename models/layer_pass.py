@@ -154,7 +154,8 @@ class LayerPass:
         input is fixed: not all of it) and to the edges."""
         # nobody asks for the derivative with respect to the condition
         features, *powers, _ = self._slopes(self.programs.after, computed.read, [g])
-        after, stacked = (features,), None
+        after: tuple[Tensor, ...] = (features,)
+        stacked = None
         if self.power_weights is not None:
             assert computed.factors is not None
             stacked = torch.stack(powers)
@@ -181,11 +182,14 @@ class LayerPass:
         """From cotangents of what :meth:`adjoint` gave (``a_x``: None in the first layer) to that of what it was given, and to
         what falls on the way there; adds derivatives of weights to ``sums``."""
         t_x: Tensor | None = None
-        a_before: tuple[Tensor | None, ...] = (None, None, None)
+        a_y, a_sender, a_receiver = None, None, None
         if a_x is not None:
-            t_x, *found = self._second(self.programs.before, [computed.x], walk.before, [a_x], sums)
-            a_before = tuple(found)
-        cotangents = Slopes(*a_before, a_edges.basis, a_edges.envelope, None, None, a_edges.direction)
+            t_x, a_y, a_sender, a_receiver = self._second(
+                self.programs.before, [computed.x], walk.before, [a_x], sums
+            )
+        cotangents = Slopes(
+            a_y, a_sender, a_receiver, a_edges.basis, a_edges.envelope, None, None, a_edges.direction
+        )
         conv = convolution_second(
             computed.y, self._radial(computed.sender, computed.receiver, geometry), geometry.direction_E3, walk.gathered,
             cotangents, geometry.edges, self.shape, weights=sums.wanted,
