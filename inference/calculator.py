@@ -22,6 +22,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
 from atomfield.data.errors import InputError
+from atomfield.models.denormals import flushed_denormals
 from atomfield.models.force_pass import ForcePass, kept_pass
 
 from .levels import level_for
@@ -57,8 +58,9 @@ class AtomFieldCalculator(Calculator):
     and ``atoms.info["spin"]`` (unpaired electrons; or ``"multiplicity"``) are read at each call.
 
     Raises ``InputError`` for an unknown level, where several levels could answer for a crystal, for elements that the level has
-    not seen, for energies and forces of a level that learnt properties alone, for atoms closer than 0.1 angstrom when pairs are
-    searched, where the energy is not a finite number, and where memory does not suffice (with the size that fits).
+    not seen, for energies and forces of a level that learnt properties alone, for a missing device, for atoms closer than 0.1
+    angstrom when pairs are searched, where the energy is not a finite number, and where memory does not suffice (with the size
+    that fits).
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress", "charges", "dipole"]  # noqa: RUF012 (ASE's way)
@@ -81,9 +83,10 @@ class AtomFieldCalculator(Calculator):
             raise InputError(f"skin is {skin}, expected a number of at least 0 angstrom")
         if not allow_unseen:
             seen_elements(net, level)  # refuses a network without a level of atoms
-        from atomfield.models.checkpoint import cast
+        from atomfield.models.checkpoint import cast, placed
 
-        self.net = cast(copy.deepcopy(net), as_dtype(dtype)).to(device).eval().requires_grad_(False)
+        own = placed(cast(copy.deepcopy(net), as_dtype(dtype)), device)
+        self.net = own.eval().requires_grad_(False)
         quiet = (
             silent(net, level) - SURFACE
         )  # charges and dipoles; energies are refused where they are asked for
@@ -141,7 +144,12 @@ class AtomFieldCalculator(Calculator):
             refuse_silent(self.net, self.answering_level, WHERE)
         batch = self._batch(structure)
         solid = bool(structure.pbc.all())
-        with torch.no_grad(), _threads_for(batch.num_edges), explained(self.net, batch, solid, WHERE):
+        with (
+            torch.no_grad(),
+            _threads_for(batch.num_edges),
+            explained(self.net, batch, solid, WHERE),
+            flushed_denormals(),
+        ):
             self._pass = kept_pass(self.net, batch, self._pass)
             features = self.net.uncertainty is not None
             out = self.net(batch, stress=solid, added=True, features=features, prepared=self._pass)
@@ -179,7 +187,7 @@ class AtomFieldCalculator(Calculator):
         refuse_silent(self.net, self.answering_level, WHERE)
         batch = self._batch(atoms)
         positions = batch.positions.clone().requires_grad_(True)
-        with torch.enable_grad(), _threads_for(batch.num_edges):
+        with torch.enable_grad(), _threads_for(batch.num_edges), flushed_denormals():
             moved = replace(batch, positions=positions)
             energy = self.net(moved, forces=False, properties=False, added=True)["energy"].sum()
             (gradient,) = torch.autograd.grad(energy, positions, create_graph=True)

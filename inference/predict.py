@@ -16,6 +16,7 @@ from atomfield.data.graph import Graph, GraphBatch, collate, step_conditions
 from atomfield.data.neighbors import with_edges, with_radius_edges
 from atomfield.data.quantities import VOCABULARY, Quantity
 from atomfield.data.steady import unsolved
+from atomfield.models.denormals import flushed_denormals
 
 from .convert import to_graphs
 from .intervals import base_of, support_of, with_intervals
@@ -89,7 +90,7 @@ def predict_graphs(
             batch = batch_of_items(items, net.config.cutoff)
             with_stress = stress is not False and batch.world != "field" and bool(batch.pbc.all())
             placed = batch.to(net.device)
-            with explained(net, placed, with_stress):
+            with explained(net, placed, with_stress), flushed_denormals():
                 out = net(placed, forces=forces, stress=with_stress, added=added, features=sure is not None)
             if sure is not None:
                 out |= sure(out, placed, net.level_index(placed))
@@ -143,7 +144,9 @@ def embed_graphs(net: AtomFieldNet, graphs: Sequence[Graph], *, max_edges: int =
     with evaluating(net):
         for items in packs(net.config, first, max_edges, False):
             batch = batch_of_items(items, net.config.cutoff).to(net.device)
-            out = {k: v.double().cpu().numpy() for k, v in net.embed(batch).items()}
+            with flushed_denormals():
+                found = net.embed(batch)
+            out = {k: v.double().cpu().numpy() for k, v in found.items()}
             for row, item in enumerate(items):
                 results[item.owner] = {k: v[row] for k, v in out.items()}
     return results

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .edges import EdgeList
 from .library import compiled
+from .shared_loop import CLOSED, FLUSHING, opened
 
 _REAL = {torch.float32: "float", torch.float64: "double"}
 _TERMS = 11
@@ -38,7 +39,7 @@ def _source(real: str) -> str:
 #include <math.h>
 typedef {real} T;
 #define LANES 16
-
+{FLUSHING}
 /* sine and cosine of theta in [0, pi], from the series about pi / 2 */
 static inline double sine(double theta) {{
     const double f = theta - {math.pi / 2!r}, q = f * f;
@@ -53,7 +54,7 @@ void geometry(int64_t edges, int64_t bases, double cutoff, const int64_t *restri
               const double *restrict position, const double *restrict shift, const double *restrict cell,
               const int64_t *restrict graph, double *restrict vector, T *restrict distance, T *restrict direction,
               T *restrict basis, T *restrict envelope, int threads) {{
-#pragma omp parallel for schedule(static) num_threads(threads)
+{opened("static")}
 for (int64_t first = 0; first < edges; first += LANES) {{
     const int count = edges - first < LANES ? (int)(edges - first) : LANES;
     double square[LANES];
@@ -96,13 +97,14 @@ for (int64_t first = 0; first < edges; first += LANES) {{
         }}
     }}
 }}
+{CLOSED}
 }}
 
 /* from derivatives with respect to basis, envelope and direction to that with respect to the vector of each edge */
 void along(int64_t edges, int64_t bases, double cutoff, const T *restrict distance, const T *restrict direction,
            const T *restrict basis, const T *restrict d_basis, const T *restrict d_envelope, const T *restrict d_direction,
            double *restrict out, int threads) {{
-#pragma omp parallel for schedule(static) num_threads(threads)
+{opened("static")}
 for (int64_t first = 0; first < edges; first += LANES) {{
     const int count = edges - first < LANES ? (int)(edges - first) : LANES;
     double length[LANES], before[LANES], wave[LANES], twice[LANES], rise[LANES];
@@ -137,13 +139,14 @@ for (int64_t first = 0; first < edges; first += LANES) {{
             out[3 * e + i] = direction[3 * e + i] * rise[b] + (d_direction[3 * e + i] - direction[3 * e + i] * turn) / length[b];
     }}
 }}
+{CLOSED}
 }}
 
 /* the transpose of along(): from a cotangent of its result to those of what it was given */
 void across(int64_t edges, int64_t bases, double cutoff, const T *restrict distance, const T *restrict direction,
             const T *restrict basis, const double *restrict a, T *restrict a_basis, T *restrict a_envelope,
             T *restrict a_direction, int threads) {{
-#pragma omp parallel for schedule(static) num_threads(threads)
+{opened("static")}
 for (int64_t first = 0; first < edges; first += LANES) {{
     const int count = edges - first < LANES ? (int)(edges - first) : LANES;
     double length[LANES], before[LANES], wave[LANES], twice[LANES], fall[LANES], part[LANES];
@@ -178,12 +181,13 @@ for (int64_t first = 0; first < edges; first += LANES) {{
         }}
     }}
 }}
+{CLOSED}
 }}
 
 /* forces [N, 3]: a sender is pushed against, a receiver along the derivative with respect to the vector of the edge */
 void forces(int64_t nodes, const int64_t *restrict start_r, const int64_t *restrict order_r, const int64_t *restrict start_s,
             const int64_t *restrict order_s, const double *restrict along, double *restrict out, int threads) {{
-#pragma omp parallel for schedule(static) num_threads(threads)
+{opened("static")}
 for (int64_t n = 0; n < nodes; n++) {{
     double f[3] = {{0, 0, 0}};
     for (int64_t k = start_r[n]; k < start_r[n + 1]; k++)
@@ -192,6 +196,7 @@ for (int64_t n = 0; n < nodes; n++) {{
         for (int i = 0; i < 3; i++) f[i] -= along[3 * order_s[k] + i];
     for (int i = 0; i < 3; i++) out[3 * n + i] = f[i];
 }}
+{CLOSED}
 }}
 """
 

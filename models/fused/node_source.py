@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from .gemm import VECTORS, WIDTH, add_outer, rows_times
 from .node_program import Accumulate, NodeProgram
 from .radial import EXPONENTIAL
+from .shared_loop import CLOSED, FLUSHING, opened
 
 NODES = 8
 """Nodes of a block."""
@@ -68,7 +69,8 @@ def node_source(functions: Sequence[Function], parameters: Sequence[Parameter], 
     headers = "\n".join(f"#include <{name}.h>" for name in ("math", "stdint", "stdlib", "string"))
     head = f"{headers}\ntypedef {real} T;\n#define B {NODES}\n"
     root = "sqrtf" if real == "float" else "sqrt"
-    return "\n".join([head, f"#define ROOT {root}", VECTORS, EXPONENTIAL[real], *tiles.values(), *bodies])
+    parts = [head, f"#define ROOT {root}", FLUSHING, VECTORS, EXPONENTIAL[real]]
+    return "\n".join([*parts, *tiles.values(), *bodies])
 
 
 def tensors(pieces: Sequence[Piece]) -> list[str]:
@@ -219,7 +221,7 @@ class _Writer:
                 f"{p.name}_turned[(k * {p.outer} + j) * {p.inner} + i] = {p.name}[(k * {p.inner} + i) * {p.outer} + j];"
             ]
             place += p.numel
-        lines += ["#pragma omp parallel for schedule(static, 1) num_threads(threads)"]
+        lines += [opened("static, 1")]
         lines += ["for (int64_t chunk = 0; chunk < chunks; chunk++) {"]
         lines += [f"T *const scratch = aligned_alloc(64, ({size} * sizeof(T) + 127) / 64 * 64);"]
         if f.sums:
@@ -229,7 +231,8 @@ class _Writer:
             "const int64_t left = N * (chunk + 1) / chunks - n; const int count = left < B ? (int)left : B;"
         ]
         lines += [f"T *restrict v{number} = scratch + {offset};" for number, offset in offsets.items()]
-        return "\n".join([*lines, *body, "}", "free(scratch);", "}", "free(turned);" if turned else "", "}"])
+        end = ["}", "free(scratch);", "}", CLOSED, "free(turned);" if turned else "", "}"]
+        return "\n".join([*lines, *body, *end])
 
     def _value(self, number: int) -> list[str]:
         operation = self.program.operations[number]

@@ -7,6 +7,7 @@ the same bits for any number of threads.
 from __future__ import annotations
 
 from .powers import PowerChannel, PowerShape
+from .shared_loop import CLOSED, FLUSHING, opened
 from .source import statements
 
 CHUNKS = 8
@@ -22,7 +23,7 @@ _FUNCTION = """
 void {name}(int64_t N, const T *restrict a, const T *restrict w, const T *restrict g, const T *restrict t,
     T *restrict out_a, T *restrict out_g, T *restrict out_w, int threads)
 {{
-#pragma omp parallel for schedule(static, 1) num_threads(threads)
+{opened}
 for (int chunk = 0; chunk < CHUNKS; chunk++) {{
 {clear}
 for (int64_t n = N * chunk / CHUNKS; n < N * (chunk + 1) / CHUNKS; n++) {{
@@ -31,6 +32,7 @@ const T *restrict pa = a + n * {row};
 {loops}
 }}
 }}
+{closed}
 }}
 """
 
@@ -40,7 +42,7 @@ FUNCTIONS = ("forward", "first", "first_with_weights", "second")
 def power_source(shape: PowerShape, real: str) -> str:
     """The whole file; ``real`` is ``float`` or ``double``."""
     channels = [PowerChannel(shape.lmax, both, shape.correlation) for both, _, _ in shape.groups]
-    parts = [_HEADER.format(real=real, chunks=CHUNKS)]
+    parts = [_HEADER.format(real=real, chunks=CHUNKS), FLUSHING]
     row = shape.components * shape.width
     for name in FUNCTIONS:
         weights = name in ("first_with_weights", "second")
@@ -64,7 +66,13 @@ def power_source(shape: PowerShape, real: str) -> str:
         loops = [_loop(shape, name, number, channel) for number, channel in enumerate(channels)]
         parts.append(
             _FUNCTION.format(
-                name=name, clear=clear, row=row, pointers="\n".join(pointers), loops="\n".join(loops)
+                name=name,
+                clear=clear,
+                row=row,
+                pointers="\n".join(pointers),
+                loops="\n".join(loops),
+                opened=opened("static, 1"),
+                closed=CLOSED,
             )
         )
     return "\n".join(parts)

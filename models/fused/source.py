@@ -17,6 +17,7 @@ from .expressions import Expressions
 from .gemm import VECTORS, WIDTH, add_outer, rows_times
 from .programs import Channel, Shape, entry, rotation
 from .radial import EXPONENTIAL, after, before
+from .shared_loop import CLOSED, FLUSHING, opened
 
 HEADER = """#include <stdint.h>
 #include <string.h>
@@ -61,7 +62,7 @@ KERNELS = (
 def source(shape: Shape, real: str) -> str:
     """The whole file; ``real`` is ``float`` or ``double``."""
     width = WIDTH[real]
-    parts = [HEADER.format(real=real, lanes=shape.lanes), VECTORS, EXPONENTIAL[real]]
+    parts = [HEADER.format(real=real, lanes=shape.lanes), FLUSHING, VECTORS, EXPONENTIAL[real]]
     parts += [
         rows_times("weights_of", shape.hidden, shape.num_weights, 4, width),
         rows_times("hidden_of", shape.num_weights, shape.hidden, 8, width),
@@ -103,11 +104,7 @@ def _function(shape: Shape, kernel: Kernel, channels: list[tuple[Channel, int, i
         buffers += [("tw", p), ("th", h), ("silu", h), ("slope", h)]
         if kernel.second:
             buffers += [("gw", p), ("gh", h), ("bend", h), ("ap", h)]
-    lines = [
-        _signature(kernel.name),
-        "{",
-        "#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)",
-    ]
+    lines = [_signature(kernel.name), "{", opened("dynamic, 1")]
     lines += ["for (int64_t chunk = 0; chunk < chunks; chunk++) {"]
     lines += [f"T {name}_[LANES * {size}] __attribute__((aligned(64)));" for name, size in buffers]
     lines += [f"memset({name}_, 0, sizeof {name}_);" for name, _ in buffers]
@@ -160,7 +157,7 @@ def _function(shape: Shape, kernel: Kernel, channels: list[tuple[Channel, int, i
         lines += [f"memcpy(out_node + n * {size_out}, acc, sizeof acc);"]
     if sums_hidden:
         lines += [f"if (out_near) memcpy(out_near + n * {h}, sum_near, sizeof sum_near);"]
-    return "\n".join([*lines, "}", "}", "}"])
+    return "\n".join([*lines, "}", "}", CLOSED, "}"])
 
 
 # ---------------------------------------------------------------------- channels

@@ -10,9 +10,12 @@ from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_s
 
 from atomfield.data.errors import InputError
 from atomfield.inference.calculator import AtomFieldCalculator
-from atomfield.inference.predict import predict_graphs
+from atomfield.inference.predict import embed_graphs, predict_graphs
+from atomfield.inference.rollout import rollout
+from atomfield.inference.together import relax_many
+from atomfield.models.denormals import are_flushed
 from atomfield.models.network import AtomFieldNet
-from tests.physics.subjects import chiral_molecule, crystal
+from tests.physics.subjects import chiral_molecule, crystal, flow
 
 
 def test_results_are_those_of_prediction(net: AtomFieldNet, molecule: Atoms, solid: Atoms) -> None:
@@ -210,3 +213,37 @@ def test_atoms_that_collide_between_searches(net: AtomFieldNet, molecule: Atoms)
     with pytest.raises(InputError, match=r"atoms \d+ and \d+ are 0.02 angstrom apart"):
         molecule.get_potential_energy()
     assert molecule.calc.pairs.searches == 1
+
+
+@pytest.mark.parametrize("what", ["calculator", "hessian", "predict", "embed", "relax", "rollout"])
+def test_denormal_numbers_are_zero_within_a_pass_alone(net: AtomFieldNet, molecule: Atoms, what: str) -> None:
+    if not torch.set_flush_denormal(False):
+        pytest.skip("this processor cannot flush denormals")
+    seen: list[bool] = []
+
+    def watch(one: AtomFieldNet) -> AtomFieldNet:
+        for part in (one.backbone, one.atom_head):
+            part.register_forward_pre_hook(lambda *_: seen.append(are_flushed()))
+        return one
+
+    own = copy.deepcopy(net)
+    calculator = AtomFieldCalculator(net)
+    watch(calculator.net), watch(own)
+    calls = {
+        "calculator": lambda: calculator.get_potential_energy(molecule),
+        "hessian": lambda: calculator.hessian(molecule),
+        "predict": lambda: predict_graphs(own, [chiral_molecule()]),
+        "embed": lambda: embed_graphs(own, [chiral_molecule()]),
+        "relax": lambda: relax_many(own, [chiral_molecule()], steps=1),
+        "rollout": lambda: rollout(own, flow(), 1),
+    }
+    for setting in (False, True):
+        torch.set_flush_denormal(setting)
+        try:
+            calls[what]()
+            calculator.reset()
+            assert are_flushed() == setting
+        finally:
+            torch.set_flush_denormal(False)
+    assert seen
+    assert all(seen)
