@@ -67,11 +67,15 @@ class Model:
         device: Device | None = None,
         dtype: torch.dtype | str | None = None,
         skin: float = 0.5,
+        allow_unseen: bool = False,
     ) -> AtomFieldCalculator:
-        """An ASE calculator with a copy of the network: energy, free energy, forces, stress, charges, dipole."""
+        """An ASE calculator with a copy of the network: energy, free energy, forces, stress, charges, dipole. The arguments are
+        those of :class:`atomfield.inference.calculator.AtomFieldCalculator`."""
         from atomfield.inference.calculator import AtomFieldCalculator
 
-        return AtomFieldCalculator(self.net, level=level, device=device, dtype=dtype, skin=skin)
+        return AtomFieldCalculator(
+            self.net, level=level, device=device, dtype=dtype, skin=skin, allow_unseen=allow_unseen
+        )
 
     def predict(
         self,
@@ -126,7 +130,10 @@ class Model:
         from atomfield.pretrain.config import LossWeights
         from atomfield.pretrain.losses import Targets, counts, loss_sums
 
-        batch = graphs_to_batch(self.net.config, to_graphs(items, self.net.config))
+        graphs = to_graphs(items, self.net.config)
+        if not graphs:
+            raise InputError("there are no items, expected at least one")
+        batch = graphs_to_batch(self.net.config, graphs)
         if batch.world == "field":
             raise InputError("training_step takes atoms, got a field; use `atomfield finetune`")
         if not {"energy", "forces"} & set(batch.quantities):

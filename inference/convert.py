@@ -81,19 +81,41 @@ _LABELS = ("energy", "forces", "stress", "charges", "dipole")
 def graph_from_atoms(atoms: Atoms, *, level: str = "", where: Provenance = Provenance()) -> Graph:  # noqa: B008 (frozen)
     """Geometry, charge and spin of ASE Atoms; results of an attached calculator become labels where they are current.
 
-    Raises ``InputError`` for no atoms, coordinates that are not finite, atoms on top of each other and a cell without volume.
+    Raises ``InputError`` for no atoms, coordinates that are not finite, atoms on top of each other, a cell without volume, and a
+    charge or spin that is none.
     """
     from atomfield.data.readers.atoms import atoms_graph
     from atomfield.data.readers.options import ReadOptions
 
     if len(atoms) == 0:
         raise InputError("Atoms hold no atoms, expected at least one", where)
-    values = {name: atoms.info[name] for name in STATED if name in atoms.info} | _labels(atoms)
+    values = {
+        name: _stated(atoms.info[name], name, where) for name in STATED if name in atoms.info
+    } | _labels(atoms)
     values |= {name: atoms.arrays[name] for name in PER_FRAGMENT.values() if name in atoms.arrays}
     options = ReadOptions(level=level)
     return atoms_graph(
         atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc.tolist(), values, options, where
     )
+
+
+_LEAST = {"spin": 0, "multiplicity": 1}
+
+
+def _stated(value: Any, name: str, where: Provenance) -> Any:
+    """What ``atoms.info`` says under ``name``; text and None as they are, for the reader to judge."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        return value
+    if array.size != 1:
+        raise InputError(f"atoms.info[{name!r}] has shape {list(array.shape)}, expected one number", where)
+    number = array.reshape(()).item()
+    if number < _LEAST.get(name, -np.inf):
+        raise InputError(
+            f"atoms.info[{name!r}] is {number:g}, expected at least {_LEAST[name]}; spin counts unpaired electrons",
+            where,
+        )
+    return number
 
 
 def _labels(atoms: Atoms) -> dict[str, Any]:

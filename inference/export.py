@@ -29,6 +29,7 @@ from torch import Tensor
 
 from atomfield.data.errors import InputError
 from atomfield.data.graph import GraphBatch
+from atomfield.data.quantities import PER_FRAGMENT
 
 from .pair_list import WHERE, PairList, stated
 
@@ -108,8 +109,8 @@ def export(
 ) -> Path:
     """Compile ``net`` for ``device`` into ``out``, a name ending in ``.pt2``. Takes a minute or more, and a C++ compiler.
 
-    Raises ``InputError`` for a level without energies, and for networks whose sums depend on the structure in ways that do not
-    trace (long range, dispersion).
+    Raises ``InputError`` for a level without energies, for networks whose sums depend on the structure in ways that do not
+    trace (long range, dispersion), and where there is no C++ compiler.
     """
     from torch.export import Dim
 
@@ -133,6 +134,7 @@ def export(
             "networks with long-range terms (long_range, electrostatics, d3) cannot be exported: their sums differ with the "
             "structure; use the ASE calculator"
         )
+    _check_compiler()
     own = cast(copy.deepcopy(net), dtype).to(device).eval().requires_grad_(False)
     graph, example = traced(own, level)
     nodes, edges = Dim("num_nodes", min=2, max=10**7), Dim("num_pairs", min=2, max=10**9)
@@ -146,12 +148,25 @@ def export(
     about = {
         "format": "atomfield-export", "version": VERSION, "cutoff": config.cutoff, "device": device,
         "level": level or config.default_level_atoms, "dtype": str(own.dtype).removeprefix("torch."), "inputs": INPUTS,
+        "crystals": bool(level) or not config.crystal_levels or config.default_level_atoms in config.crystal_levels,
         "elements": None if seen is None else [z for z in torch.nonzero(seen).flatten().tolist() if z],
     }  # fmt: skip
     with zipfile.ZipFile(draft, "a") as archive:
         archive.writestr(ABOUT, json.dumps(about))
     draft.replace(out)
     return out
+
+
+def _check_compiler() -> None:
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise InputError(
+            "an export needs a C++ compiler and found none; install g++, or name one in $CXX"
+        ) from error
 
 
 def traced(net: AtomFieldNet, level: str) -> tuple[torch.fx.GraphModule, tuple[Tensor, ...]]:
@@ -203,7 +218,11 @@ def read_about(path: str | Path) -> dict[str, Any]:
 
 
 class ExportedCalculator(Calculator):
-    """ASE's calculator around an exported file, without the network: ``atoms.calc = ExportedCalculator("model.pt2")``."""
+    """ASE's calculator around an exported file, without the network: ``atoms.calc = ExportedCalculator("model.pt2")``.
+
+    Answers raise ``InputError`` for elements that the level has not seen, for periodic structures where no level was named at the
+    export and the default is one for molecules, for charges of fragments, and for fewer than two atoms or pairs.
+    """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012 (ASE's way)
 
@@ -226,6 +245,17 @@ class ExportedCalculator(Calculator):
         if known is not None and (unknown := sorted(set(structure.numbers.tolist()) - set(known))):
             raise InputError(
                 f"the model has not seen the elements {unknown} (atomic numbers), expected some of {known}",
+                WHERE,
+            )
+        if structure.pbc.any() and not self.about.get("crystals", True):
+            raise InputError(
+                f"the file answers at level {self.about['level']!r}, which is for molecules; export a level for crystals by its "
+                "name (--level)",
+                WHERE,
+            )
+        if own := [name for name in PER_FRAGMENT.values() if name in structure.arrays]:
+            raise InputError(
+                f"an exported model reads no {' or '.join(own)}, only the total charge and spin; take the network's calculator",
                 WHERE,
             )
         batch = self.pairs.batch(structure, "")

@@ -65,10 +65,10 @@ class AtomFieldFeatures(TransformerMixin, BaseEstimator):
             self.fit(items)
         graphs = to_graphs(list(items), self.net_.config, self.seed)
         rows = embed_graphs(self.net_, graphs, max_edges=self.max_edges)
-        features = np.stack([row["invariant"] for row in rows])
+        features = np.array([row["invariant"] for row in rows]).reshape(-1, self.net_.config.channels)
         if self.pooling == "mean":
             return features
-        count = np.array([[g.num_nodes] for g in graphs], dtype=np.float64)
+        count = np.array([g.num_nodes for g in graphs], dtype=np.float64)[:, None]
         return np.concatenate([features * count, count], axis=1)
 
     def get_feature_names_out(self, names: Any = None) -> np.ndarray:

@@ -11,6 +11,7 @@ A periodic grid can be refined or coarsened before the run (:func:`resampled`), 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ from atomfield.physics_priors.operators import Operators
 from atomfield.physics_priors.residual_metric import relative_residual
 from atomfield.physics_priors.spectral import PeriodicGrid
 
-from .rollout import rollout
+from .rollout import rollout, step_sizes
 
 if TYPE_CHECKING:
     from atomfield.models.network import AtomFieldNet
@@ -68,18 +69,19 @@ class Forecast:
 
 
 def forecast(net: AtomFieldNet, graph: Graph, steps: int | None = None, dt: float | None = None) -> Forecast:
-    """Roll ``graph`` out (arguments as of :func:`.rollout.rollout`) and check every state."""
+    """Roll ``graph`` out (arguments as of :func:`.rollout.rollout`) and check every state. Times begin with the record's own."""
     tensors = rollout(net, graph, steps, dt)
     count = len(next(iter(tensors.values())))
     own = None if graph.times is None else graph.times.numpy()
-    if dt is not None or own is None:
-        size = dt if dt is not None else float(graph.conditions["dt"])
-        times = size * np.arange(count)
-    else:
-        rest = max(0, count - len(own))
-        times = np.concatenate([own[:count], own[-1] + (own[-1] - own[-2]) * np.arange(1, rest + 1)])
+    sizes = step_sizes(graph, steps, dt)
+    times = np.cumsum([0.0 if own is None else own[0], *sizes])
     truth = {}
-    if own is not None and (dt is None or np.allclose(times[: len(own)], own[:count])) and count <= len(own):
+    if (
+        own is not None
+        and count <= len(own)
+        and np.allclose(times, own[:count], rtol=0, atol=1e-6 * min(sizes))
+    ):
+        times = own[:count]
         truth = {
             n: graph.quantities[n][:count].double().numpy()
             for n in tensors
@@ -117,7 +119,16 @@ def totals(graph: Graph, states: dict[str, Tensor]) -> dict[str, np.ndarray]:
 
 
 def _cell_of_grid(graph: Graph) -> float:
-    return graph.spacing ** len(graph.grid_shape) if graph.grid_shape else 1.0
+    """Length, area or volume of a cell of a regular grid; 1 of other points."""
+    if not graph.grid_shape:
+        return 1.0
+    points = graph.positions.reshape(*graph.grid_shape, 3)
+    steps = [
+        float((points.select(axis, 1) - points.select(axis, 0)).reshape(-1, 3)[0].norm())
+        for axis, length in enumerate(graph.grid_shape)
+        if length > 1
+    ]
+    return math.prod(steps)
 
 
 def divergence(graph: Graph, states: dict[str, Tensor]) -> dict[str, np.ndarray]:
@@ -238,18 +249,18 @@ def resampled(graph: Graph, shape: tuple[int, ...]) -> Graph:
     origin = graph.positions[0, :d]
     positions[:, :d] += origin
 
-    def moved(values: Tensor) -> Tensor:
-        leading = values.ndim - 1 if graph.times is None else values.ndim - 2
-        timed = values.ndim > leading + 1 and graph.times is not None
-        node_axis = 1 if timed else 0
+    def moved(name: str, values: Tensor) -> Tensor:
+        q = graph.definition(name)
+        if q.support != "node":
+            return values
+        node_axis = values.ndim - 1 - len(q.shape)  # what does not evolve has no times in front
         columns = values.double().movedim(node_axis, -1)
         field = columns.reshape(*columns.shape[:-1], *graph.grid_shape)  # type: ignore[misc]
         return grid.sample(field, positions[:, :d] - origin).movedim(-1, node_axis)
 
-    quantities = {
-        n: moved(v) if graph.definition(n).support == "node" else v for n, v in graph.quantities.items()
-    }
     ratio = np.prod(graph.grid_shape) / np.prod(shape)
+    lengths = torch.diagonal(graph.cell)[:d]
+    finest, finest_before = (float((lengths / torch.tensor(s)).min()) for s in (shape, graph.grid_shape))
     count = len(positions)
     return replace(
         graph,
@@ -260,7 +271,8 @@ def resampled(graph: Graph, shape: tuple[int, ...]) -> Graph:
         if graph.volume is None
         else torch.full((count,), float(graph.volume[0]) * float(ratio), dtype=torch.float64),
         edges={"grid": grid_edges(shape, tuple(bool(p) for p in graph.pbc[:d]))},
-        quantities=quantities,
+        quantities={n: moved(n, v) for n, v in graph.quantities.items()},
+        next_quantities={n: moved(n, v) for n, v in graph.next_quantities.items()},
         grid_shape=tuple(shape),
-        spacing=(float(torch.diagonal(graph.cell)[:d].prod()) / float(np.prod(shape))) ** (1 / d),
+        spacing=graph.spacing * finest / finest_before,
     )

@@ -15,6 +15,7 @@ import torch
 from atomfield.data.errors import InputError
 from atomfield.data.fragments import fragments, with_fragments
 from atomfield.data.graph import Graph
+from atomfield.models.denormals import flushed_denormals
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
 
 
@@ -40,8 +41,8 @@ def assign_charges(net: AtomFieldNet, graph: Graph) -> Graph:
         for number, part in enumerate(parts)
         for q in range(count + 1)
     ]
-    with torch.no_grad():
-        batch = graphs_to_batch(net.config, trials).to(net.device)
+    batch = graphs_to_batch(net.config, trials).to(net.device)
+    with torch.no_grad(), flushed_denormals():
         energy = net(batch, forces=False, properties=False)["energy"].view(len(parts), count + 1).tolist()
     chosen = _least(energy, count)
     return with_fragments(
@@ -65,6 +66,7 @@ def _part(graph: Graph, part: torch.Tensor, charge: int, spin: int | None) -> Gr
         edges={},
         quantities={},
         conditions=conditions,
+        bonds=None if graph.bonds is None else graph.bonds.among(part),
     )
 
 

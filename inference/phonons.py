@@ -120,7 +120,8 @@ def phonons(
     supercell: repeats of the cell along its rows; default: :func:`chosen_supercell`. distance: of the displacements, angstrom.
     path: corners of the bands in ASE's letters, such as ``"GXWKGL"``; default: that of the lattice. points: per
     piece of the path.
-    mesh: phonopy's length of the mesh of q for the density of states. Raises ``InputError`` where phonopy is not installed.
+    mesh: phonopy's length of the mesh of q for the density of states. Raises ``InputError`` where phonopy is not installed, and
+    where no displacement gives a force.
     """
     check_atoms(atoms)
     check_solid(atoms, "phonons")
@@ -139,10 +140,12 @@ def phonons(
     largest = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
     if largest > WORST_FORCE:
         remarks.append(f"the structure has forces of {largest:.3f} eV/angstrom; relax it first")
+    # phonopy takes right-handed cells alone; the reverse of all rows is the same lattice
+    hand = atoms.cell.handedness
     unit = PhonopyAtoms(
         numbers=atoms.numbers,
-        cell=atoms.cell.array,
-        scaled_positions=atoms.get_scaled_positions(),
+        cell=hand * atoms.cell.array,
+        scaled_positions=hand * atoms.get_scaled_positions(),
         masses=atoms.get_masses(),
     )
     with warnings.catch_warnings():
@@ -162,6 +165,10 @@ def phonons(
     engine.produce_force_constants(show_drift=False, calculate_full_force_constants=False)
     engine.symmetrize_force_constants(show_drift=False)
     q, along, frequencies, ticks, breaks = _bands(engine, path, points)
+    if not np.abs(engine.force_constants).max() > 0:
+        raise InputError(
+            "no displacement gives a force: the atoms are too far apart, or the supercell is too small"
+        )
     engine.run_mesh(mesh)
     engine.run_total_dos()
     engine.run_thermal_properties(t_min=0, t_max=1000, t_step=10, cutoff_frequency=1e-3)

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Work:
-    """What every process is told. checkpoint: folder; source: a store, or records in memory."""
+    """What every process is told. checkpoint: folder; source: a store, or records in memory; level: of all answers, "" for the
+    one of each record."""
 
     checkpoint: Path
     device: str
@@ -53,6 +54,7 @@ class Work:
     coverage: float | None
     skip_bad: bool
     max_edges: int
+    level: str = ""
 
 
 def predict_many(
@@ -106,11 +108,11 @@ def identity_of(source: Sequence[Graph]) -> str:
             digest.update(identity_of(source.source).encode() + np.array(source.records).tobytes())
         case _:
             for graph in source:
-                for values in (graph.positions, graph.species, graph.cell, graph.pbc):
+                held = sorted(graph.quantities.items())
+                for values in (graph.positions, graph.species, graph.cell, graph.pbc, *(v for _, v in held)):
                     digest.update(values.contiguous().numpy().tobytes())
-                digest.update(
-                    repr((graph.level, sorted(graph.conditions.items()), sorted(graph.quantities))).encode()
-                )
+                told = (graph.level, sorted(graph.conditions.items()), [n for n, _ in held], graph.id)
+                digest.update(repr((*told, graph.provenance)).encode())
     return digest.hexdigest()
 
 
@@ -122,7 +124,7 @@ def do_part(work: Work, net: AtomFieldNet, number: int) -> None:
     for record in work.parts.records(number):
         graph = work.source[record]
         try:
-            graph = with_level(net, graph, record)
+            graph = with_level(net, graph.changed(level=work.level or graph.level), record)
             if graph.world != "field":
                 where = graph.provenance if graph.provenance.file else Provenance("<input>", record)
                 refuse_unseen(net, graph.species, graph.level, where)

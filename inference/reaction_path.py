@@ -15,6 +15,7 @@ import numpy as np
 
 from atomfield.data.errors import InputError
 
+from .pair_list import stated
 from .progress import counted
 from .run import check_atoms, positive
 
@@ -152,6 +153,8 @@ def _check_ends(start: Atoms, end: Atoms) -> None:
             f"the ends are {start.get_chemical_formula()} and {end.get_chemical_formula()}, expected the same in one order",
             "--end",
         )
+    if stated(start) != stated(end):
+        raise InputError("the ends state different charges or spins, expected the same", "--end")
     if (start.pbc != end.pbc).any() or not np.allclose(start.cell.array, end.cell.array, atol=1e-4):
         raise InputError("the ends have different cells, expected the same", "--end")
 

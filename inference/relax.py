@@ -55,6 +55,8 @@ def relax(
         )
     if output.restart is not None and optimizer != "fire":
         raise InputError(f"a relaxation by {optimizer} cannot be resumed, expected fire")
+    if output.stop.temperature is not None:
+        raise InputError("a relaxation has no temperature to watch", "--stop-when")
     settings = {"what": "relax", "cell": cell, "pressure": pressure, "fmax": fmax, "interval": output.interval,
                 "identity": output.identity, "atoms": atoms.get_chemical_formula("reduce")}  # fmt: skip
     checkpoint = Checkpoint(output.restart, output.restart_seconds)

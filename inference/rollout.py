@@ -11,6 +11,7 @@ from torch import Tensor
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph, collate, step_conditions
 from atomfield.data.neighbors import with_edges
+from atomfield.models.denormals import flushed_denormals
 
 from .predict import evaluating
 from .silent import stepped
@@ -33,6 +34,8 @@ def rollout(
     A rollout that diverges is returned as it is, with values that are not finite. Raises ``InputError`` for atoms, for a
     graph without a state quantity that the network knows, and where the number of steps or dt is not given.
     """
+    if not isinstance(graph, Graph):
+        raise InputError(f"a rollout needs a field as a Graph, got {type(graph).__name__}")
     if graph.world != "field":
         raise InputError(
             f"a rollout needs a field, got a {graph.world}; run dynamics of atoms instead", graph.provenance
@@ -42,13 +45,13 @@ def rollout(
     if not names:
         found = ", ".join(graph.quantities) or "no quantities"
         raise InputError(f"found {found}, expected one of {', '.join(able)}", graph.provenance)
-    step_sizes = _step_sizes(graph, num_steps, dt)
+    sizes = step_sizes(graph, num_steps, dt)
     start = graph if graph.times is None else graph.snapshot(0)
     ready = with_edges(start, net.config.cutoff)
     states = {name: [start.quantities[name].double()] for name in names}
     batch = collate([ready]).to(net.device)
     with evaluating(net):
-        for step, size in enumerate(step_sizes):
+        for step, size in enumerate(sizes):
             conditions = {
                 name: torch.tensor([value], dtype=torch.float64, device=net.device)
                 for name, value in step_conditions(start.conditions, size, ready.spacing).items()
@@ -57,14 +60,16 @@ def rollout(
                 {} if graph.times is None or step == 0 else _given(graph, step, names, batch.positions.device)
             )
             batch = replace(batch, conditions=conditions, quantities={**batch.quantities, **inputs})
-            out = net(batch)
+            with flushed_denormals():
+                out = net(batch)
             batch.quantities.update({name: out[name].double() for name in names})
             for name in names:
                 states[name].append(out[name].double().cpu())
     return {name: torch.stack(values) for name, values in states.items()}
 
 
-def _step_sizes(graph: Graph, num_steps: int | None, dt: float | None) -> list[float]:
+def step_sizes(graph: Graph, num_steps: int | None, dt: float | None) -> list[float]:
+    """Of each step that :func:`rollout` makes with these arguments. Raises ``InputError`` as it does."""
     if num_steps is not None and num_steps < 1:
         raise InputError(f"num_steps is {num_steps}, expected at least 1", graph.provenance)
     if dt is not None and not dt > 0:

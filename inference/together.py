@@ -17,7 +17,9 @@ from torch import Tensor
 
 from atomfield.data.errors import InputError
 from atomfield.data.graph import MIN_DISTANCE, Graph, GraphBatch, collate
+from atomfield.data.quantities import PER_FRAGMENT
 from atomfield.data.radius import radius_pairs
+from atomfield.models.denormals import flushed_denormals
 from atomfield.models.force_pass import ForcePass, kept_pass
 
 from .levels import with_level
@@ -48,10 +50,7 @@ class Bunch:
 
     def __init__(self, net: AtomFieldNet, graphs: Sequence[Graph], skin: float = 0.5):
         self.net, self.skin = net, skin
-        bare = [
-            replace(with_level(net, g, n), edges={}, quantities={}, next_quantities={})
-            for n, g in enumerate(graphs)
-        ]
+        bare = [_without_labels(with_level(net, g, n)) for n, g in enumerate(graphs)]
         self._batch: GraphBatch = collate(bare).to(net.device)
         self.owner = self._batch.graph_index
         """``[N]`` the system of each atom."""
@@ -68,7 +67,7 @@ class Bunch:
     def energies_and_forces(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """``[G]`` eV and ``[N, 3]`` eV/angstrom, float64."""
         batch = self._at(positions)
-        with explained(self.net, batch, False):
+        with explained(self.net, batch, False), flushed_denormals():
             self._pass = kept_pass(self.net, batch, self._pass)
             out = self.net(batch, properties=False, added=True, prepared=self._pass)
         return out["energy"].double(), out["forces"].double()
@@ -111,6 +110,12 @@ class Bunch:
             edge_shift=self._shift[near],
             edge_is_radius=torch.ones(len(near), dtype=torch.bool, device=near.device),
         )
+
+
+def _without_labels(graph: Graph) -> Graph:
+    """What the network reads of ``graph``: fragments keep their charges and spins."""
+    kept = {n: v for n, v in graph.quantities.items() if n in PER_FRAGMENT.values()}
+    return replace(graph, edges={}, quantities=kept, next_quantities={})
 
 
 def relax_many(

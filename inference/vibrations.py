@@ -113,7 +113,7 @@ def vibrations(
     one = atoms.copy()
     one.calc = atoms.calc
     hessian, slope = np.zeros((3 * count, 3 * count)), np.zeros((3 * count, 3))
-    has_dipole = "dipole" in getattr(atoms.calc, "implemented_properties", ())
+    has_dipole = _gives_dipole(atoms)
     with counted("vibrations", 6 * count, progress, console) as advance:
         for k in range(3 * count):
             for sign in (1, -1):
@@ -127,6 +127,19 @@ def vibrations(
     return modes_of(
         atoms, 0.5 * (hessian + hessian.T), slope if has_dipole else None, asymmetry, tuple(remarks)
     )
+
+
+def _gives_dipole(atoms: Atoms) -> bool:
+    """Of this structure: a network without vectors has no dipoles."""
+    from ase.calculators.calculator import PropertyNotImplementedError
+
+    if "dipole" not in getattr(atoms.calc, "implemented_properties", ()):
+        return False
+    try:
+        atoms.get_dipole_moment()
+    except PropertyNotImplementedError:
+        return False
+    return True
 
 
 def modes_of(

@@ -46,7 +46,8 @@ def write_predictions(
     if path.suffix not in SUFFIXES:
         found, known = path.suffix or "a file without suffix", ", ".join(SUFFIXES)
         raise InputError(f"cannot write {found}, expected one of {known}", str(path))
-    graphs = list(graphs)  # a store decodes a record each time it is asked
+    # a store decodes a record each time it is asked; a trajectory of one time has a forecast as a snapshot has
+    graphs = [g.snapshot(0) if g.times is not None and g.num_times < 2 else g for g in graphs]
     if not graphs:
         raise InputError("there are no predictions to write, expected at least one", str(path))
     assert len(graphs) == len(predictions)
@@ -181,6 +182,8 @@ def to_atoms(graph: Graph, prediction: Prediction) -> Atoms:
         pbc=np.asarray(graph.pbc),
     )
     atoms.info.update(graph.conditions)
+    if graph.id:
+        atoms.info["id"] = graph.id
     if graph.group:
         atoms.info["group"] = graph.group
     results: dict[str, Any] = {}

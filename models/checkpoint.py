@@ -98,7 +98,8 @@ def load(
 ) -> AtomFieldNet:
     """A network in evaluation mode, in the precision of its file unless ``dtype`` names another.
 
-    float64 recomputes nothing: constants are float64 in the file.
+    float64 recomputes nothing: constants are float64 in the file. Raises ``InputError`` for what is no checkpoint and for a
+    device that is not there.
     """
     config = read_config(path)
     file = find(path) / "model.safetensors"
@@ -116,7 +117,18 @@ def load(
         raise InputError(
             "weights do not fit config.json: " + " ".join(str(error).split())[:300], str(file)
         ) from error
-    return cast(net, dtype).to(device).eval()
+    return placed(cast(net, dtype), device).eval()
+
+
+def placed(net: AtomFieldNet, device: str | torch.device | None) -> AtomFieldNet:
+    """``net`` on ``device`` (None: where it is). Raises ``InputError`` where torch has no such device."""
+    try:
+        return net.to(device)
+    except torch.OutOfMemoryError:
+        raise
+    except (AssertionError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise InputError(f"device {str(device)!r} cannot be used ({reason}); take 'cpu'") from error
 
 
 def cast(net: AtomFieldNet, dtype: torch.dtype | None) -> AtomFieldNet:

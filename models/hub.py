@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
+from atomfield.data.errors import InputError
 from atomfield.data.graph import GraphBatch
 
 from .config import NetworkConfig
@@ -45,10 +47,16 @@ class AtomFieldModel(PreTrainedModel):
 
         safetensors packs tensors without gaps, so mapped weights start at any multiple of 8 bytes; matrix products then take
         other kernels than on aligned memory, and their last bits differ.
+
+        Raises ``InputError`` for a ``dtype`` other than float32 and float64.
         """
         path = folder_of(str(pretrained_model_name_or_path)) or pretrained_model_name_or_path
         loaded = super().from_pretrained(path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # output_loading_info=True gives a pair
+        if model.net.dtype not in (torch.float32, torch.float64):
+            raise InputError(
+                f"dtype is {model.net.dtype}, expected float32 or float64; lower precision breaks the symmetries"
+            )
         for tensor in (*model.parameters(), *model.buffers()):
             tensor.data = tensor.data.clone()
         return loaded

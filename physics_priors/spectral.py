@@ -120,8 +120,8 @@ class PeriodicGrid:
         factors = []
         for n, length, x in zip(self.shape, self.lengths, points.T, strict=True):
             frequency = torch.fft.fftfreq(n, 1 / n).double()
-            if n % 2 == 0:
-                frequency[n // 2] = 0.0
-            factors.append(torch.exp(2j * math.pi * x[:, None] * frequency / length))
+            wave = torch.exp(2j * math.pi * x[:, None] * frequency / length)
+            both_signs = torch.arange(n) * 2 == n  # the highest frequency of an even grid is a cosine
+            factors.append(torch.where(both_signs, wave.real.to(wave.dtype), wave))
         terms = ",".join("p" + c for c in letters)
         return torch.einsum(f"...{letters},{terms}->...p", modes, *factors).real

@@ -114,10 +114,14 @@ def _frames(path: Path, frame_time: float | None) -> tuple[list[Atoms], float]:
     assert isinstance(frames, list)
     if len(frames) < 2:
         raise InputError(f"has {len(frames)} frame, expected a trajectory", str(file))
-    return frames, frame_time if frame_time is not None else _time_of(file.with_name("log.csv"), len(frames))
+    if frame_time is not None:
+        return frames, frame_time
+    kept, apart = _evenly(_times_of(file.with_name("log.csv"), len(frames)), file)
+    return [frames[k] for k in kept], apart
 
 
-def _time_of(log: Path, count: int) -> float:
+def _times_of(log: Path, count: int) -> list[float]:
+    """fs of each frame, as the log beside the trajectory says."""
     import csv
 
     if not log.is_file():
@@ -129,8 +133,19 @@ def _time_of(log: Path, count: int) -> float:
         rows = list(csv.DictReader(file))
     if not rows or "time_fs" not in rows[0] or len(rows) != count:
         raise InputError(f"has {len(rows)} times for {count} frames; say --frame-time", str(log))
-    times = [float(r["time_fs"]) for r in rows]
-    steps = [b - a for a, b in itertools.pairwise(times)] or [times[1] - times[0]]
-    if max(steps) - min(steps) > 1e-6 * max(steps):
-        raise InputError("the frames are not equally spaced in time, expected one interval", str(log))
-    return steps[0]
+    return [float(r["time_fs"]) for r in rows]
+
+
+def _evenly(times: list[float], file: Path) -> tuple[list[int], float]:
+    """The frames at whole intervals, and the interval. The last frame of a run is between them where the run was stopped or its
+    steps are no multiple, in the middle of the file where it was resumed."""
+    import statistics
+
+    apart = statistics.median(b - a for a, b in itertools.pairwise(times))
+    places = [(t - times[0]) / apart for t in times] if apart > 0 else []
+    kept = [k for k, place in enumerate(places) if abs(place - round(place)) < 1e-6 * max(1.0, place)]
+    if len(kept) < 2 or [round(places[k]) for k in kept] != list(range(len(kept))):
+        raise InputError(
+            "the frames are not equally spaced in time, expected one interval; say --frame-time", str(file)
+        )
+    return kept, apart

@@ -106,6 +106,10 @@ def predict(
             f"cannot write {out.suffix or 'a file without suffix'}, expected one of {', '.join(SUFFIXES)}",
             str(out),
         )
+    if out.is_dir():
+        raise InputError("is a folder, expected the name of a file", str(out))
+    if out.exists() and Path(source).exists() and out.samefile(source):
+        raise InputError("is the source itself, which the answers would replace; take another name", str(out))
     check_coverage(coverage or None, "--coverage")
     net = load_net(checkpoint, device, dtype)
     options = read_options(map=map, units=units, level=level, conformers=conformers, seed=seed, on_bad=on_bad)
@@ -123,6 +127,7 @@ def predict(
             coverage or None,
             on_bad == "skip",
             max_edges,
+            level,
         )
         from atomfield.inference.predict_many import predict_many
 
@@ -160,10 +165,15 @@ def _work(
     coverage: float | None,
     skip_bad: bool,
     max_edges: int,
+    level: str,
 ) -> Work:
+    from atomfield.data.source import AtLevel
     from atomfield.inference.parts import Parts
     from atomfield.inference.predict_many import Work, identity_of
     from atomfield.models.checkpoint import find
+
+    if isinstance(graphs, AtLevel):  # every process opens the store itself
+        graphs = graphs.source
 
     model = hashlib.sha256((find(checkpoint) / "model.safetensors").read_bytes()).hexdigest()
     about = {
@@ -173,6 +183,7 @@ def _work(
         "coverage": coverage,
         "dtype": str(dtype),
         "skip_bad": skip_bad,
+        "level": level,
     }
     return Work(
         checkpoint,
@@ -184,4 +195,5 @@ def _work(
         coverage,
         skip_bad,
         max_edges,
+        level,
     )

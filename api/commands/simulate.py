@@ -31,6 +31,7 @@ STOPPED = 3
 
 
 def simulate(
+    context: typer.Context,
     checkpoint: Checkpoint,
     structure: Structure,
     out: Annotated[
@@ -141,7 +142,7 @@ def simulate(
     from atomfield.inference.watch import Limits
 
     limits = Limits.parse(listed(stop_when))
-    _refuse_unused(mode, {"--fmax": fmax, "--supercell": supercell, "--end": end})
+    _refuse_unused(mode, every, context)
     if every:
         _relax_all(
             checkpoint, structure, out, mode, cell, _force_limit(fmax), steps, level, seed, device, dtype
@@ -213,18 +214,38 @@ def simulate(
     return STOPPED if result.stopped else 0
 
 
+_DYNAMICS: tuple[Mode, ...] = ("nve", "nvt", "npt")
 USED_BY: dict[str, tuple[Mode, ...]] = {
+    "--timestep": _DYNAMICS,
+    "--temperature": _DYNAMICS,
+    "--pressure": ("relax", "npt"),
+    "--thermostat": ("nvt",),
     "--fmax": ("relax", *get_args(Study)),
-    "--supercell": ("phonons",),
+    "--cell": ("relax",),
+    "--interval": get_args(Motion),
+    "--resume": get_args(Motion),
+    "--stop-when": get_args(Motion),
+    "--as-it-is": get_args(Study),
     "--end": ("neb",),
+    "--images": ("neb",),
+    "--supercell": ("phonons",),
 }
 """Options that other modes would leave unread."""
+NOT_WITH_ALL = ("--record", "--pressure", "--interval", "--resume", "--stop-when")
 
 
-def _refuse_unused(mode: Mode, given: dict[str, object]) -> None:
-    for option, value in given.items():
-        if value is not None and mode not in USED_BY[option]:
-            raise InputError(f"--mode {mode} does not use it, only {', '.join(USED_BY[option])}", option)
+def _refuse_unused(mode: Mode, every: bool, context: typer.Context) -> None:
+    """Raise ``InputError`` for an option of the command line that nothing would read."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        option = parameter.opts[0]
+        if every and option in NOT_WITH_ALL:
+            raise InputError("--all does not use it", option)
+        modes = USED_BY.get(option)
+        if modes is not None and mode not in modes:
+            raise InputError(f"--mode {mode} does not use it, only {', '.join(modes)}", option)
 
 
 def _force_limit(fmax: float | None) -> float:
@@ -301,8 +322,10 @@ def _identity(checkpoint: Path, dtype: str, level: str) -> str:
 
 
 def atoms_of(graph: Graph) -> Atoms:
-    """ASE Atoms with the charge and spin of ``graph`` where they are known."""
+    """ASE Atoms with the charge and spin of ``graph``, or of its fragments, where they are known."""
     from ase import Atoms
+
+    from atomfield.data.quantities import PER_FRAGMENT
 
     if graph.world == "field":
         raise InputError(
@@ -314,4 +337,7 @@ def atoms_of(graph: Graph) -> Atoms:
     atoms.info.update(
         {name: graph.conditions[name] for name in ("charge", "spin") if name in graph.conditions}
     )
+    for name in PER_FRAGMENT.values():
+        if name in graph.quantities:
+            atoms.set_array(name, graph.quantities[name].numpy())
     return atoms

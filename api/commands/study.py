@@ -33,6 +33,7 @@ def study(mode: Study, atoms: Atoms, choices: Choices, out: Path, console: Conso
     bar = console.is_terminal
     fmax = (0.05 if mode == "neb" else 0.001) if choices.fmax is None else choices.fmax
     files: list[Path] = []
+    _check_kind(mode, atoms, choices)
     if mode != "neb" and not choices.prepared:
         files += _relaxed(atoms, fmax, choices.steps, out, console)
     found: Any
@@ -66,14 +67,14 @@ def study(mode: Study, atoms: Atoms, choices: Choices, out: Path, console: Conso
         case "neb":
             from atomfield.inference import reaction_path as paths
 
-            if choices.end is None:
-                raise InputError("neb needs the other end of the path: --end FILE", "--end")
+            assert choices.end is not None
             found = paths.reaction_path(
                 atoms,
                 choices.end,
                 images=choices.images,
                 fmax=fmax,
                 steps=choices.steps,
+                relax_ends=not choices.prepared,
                 progress=bar,
                 console=console,
             )
@@ -86,6 +87,22 @@ def study(mode: Study, atoms: Atoms, choices: Choices, out: Path, console: Conso
     for remark in found.remarks:
         console.print(f"note: {remark}", highlight=False, soft_wrap=True)
     print("Written: " + ", ".join(str(f) for f in (*files, out / f"{mode}.png", out / "metrics.json")))
+
+
+def _check_kind(mode: Study, atoms: Atoms, choices: Choices) -> None:
+    """Raise ``InputError`` where the property is not one of such a structure, before any time is spent on it."""
+    from atomfield.inference.run import check_molecule, check_solid
+
+    match mode:
+        case "vibrations":
+            check_molecule(atoms, "vibrations (of a crystal: phonons)")
+        case "neb":
+            if choices.end is None:
+                raise InputError("neb needs the other end of the path: --end FILE", "--end")
+        case _:
+            check_solid(
+                atoms, {"eos": "an equation of state", "elastic": "elastic constants"}.get(mode, mode)
+            )
 
 
 def table(numbers: dict[str, float], title: str) -> None:

@@ -320,6 +320,15 @@ def test_evaluate_predict_and_simulate(tmp_path, water, checkpoint, capsys):
         main(["predict", str(checkpoint), str(water), "--out", str(tmp_path / "new" / "answers.extxyz")]) == 0
     )
     assert (tmp_path / "new" / "answers.extxyz").read_text().count(" energy=") == 2
+    before = water.read_bytes()
+    assert "is the source itself" in mistake_after_output(
+        capsys, "predict", checkpoint, water, "--out", water
+    )
+    assert water.read_bytes() == before
+    (tmp_path / "folder.csv").mkdir()
+    assert "is a folder" in mistake_after_output(
+        capsys, "predict", checkpoint, water, "--out", tmp_path / "folder.csv"
+    )
     words = [
         "simulate",
         str(checkpoint),
@@ -339,10 +348,6 @@ def test_evaluate_predict_and_simulate(tmp_path, water, checkpoint, capsys):
     assert (tmp_path / "md" / "trajectory.extxyz").is_file()
     assert "there is no record 7" in mistake(capsys, *words, "--record", 7, "--out", tmp_path / "md")
     assert "is a file, expected a folder" in mistake(capsys, *words, "--out", water)
-    for option, value in (("--fmax", "0.1"), ("--supercell", "2,2,2"), ("--end", water)):
-        assert f"{option}: --mode nve does not use it" in mistake(
-            capsys, *words, option, value, "--out", tmp_path / "md"
-        )
     assert "fmax is 0.0" in mistake(
         capsys, *words[:3], "--mode", "vibrations", "--fmax", 0, "--out", tmp_path / "none"
     )
@@ -378,12 +383,13 @@ def test_simulate_stops_resumes_and_is_analyzed(tmp_path, water, checkpoint, cap
     numbers = json.loads((tmp_path / "found" / "metrics.json").read_text())
     assert {"diffusion_O_cm2_per_s", "diffusion_H_error_cm2_per_s"} <= set(numbers)
     assert (tmp_path / "found" / "msd.png").stat().st_size > 5000
+    plain = [*words[:3], "--out", tmp_path / "other"]
     for wrong, said in (
         (["--stop-when", "force<3"], "--stop-when: found 'force<3'"),
         (["--mode", "neb"], "neb needs the other end"),
         (["--mode", "elastic", "--as-it-is"], "periodic in three directions"),
         (["--mode", "phonons", "--supercell", "2,2"], "--supercell: found '2,2'"),
-        (["--all"], "relaxed in fixed cells"),
+        (["--mode", "nve", "--all"], "relaxed in fixed cells"),
     ):
-        assert said in mistake(capsys, *words, *wrong)
+        assert said in mistake(capsys, *plain, *wrong)
     assert "no such file" in mistake(capsys, "analyze", tmp_path / "nothing", "--out", tmp_path / "x")

@@ -124,3 +124,18 @@ def test_mistakes(model: atomfield.Model, tmp_path: Path) -> None:
         atomfield.load(tmp_path / "run", dtype="half")
     with pytest.raises(InputError, match="got one str"):
         model.predict("CCO")
+    with pytest.raises(InputError, match="needs a field as a Graph, got Atoms"):
+        model.rollout(Atoms("H"))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="there are no items"):
+        model.training_step([])
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there(model: atomfield.Model, tmp_path: Path, device: str) -> None:
+    from atomfield.models import checkpoint
+
+    folder = checkpoint.save(model.net, tmp_path / "model")
+    with pytest.raises(InputError, match=f"device '{device}' cannot be used"):
+        atomfield.load(folder, device=device)
+    with pytest.raises(InputError, match=f"device '{device}' cannot be used"):
+        model.calculator(device=device)

@@ -73,3 +73,24 @@ def test_disordered_sites_are_refused(net: AtomFieldNet) -> None:
     alloy = pymatgen.Structure(pymatgen.Lattice.cubic(3.6), [{"Cu": 0.5, "Au": 0.5}], [[0, 0, 0]])
     with pytest.raises(InputError, match=r"record 0.*site 0 holds .*expected one element"):
         to_graphs([alloy], net.config)
+
+
+@pytest.mark.parametrize("value", [-1, np.int64(-1), np.array(-1.0), np.array([-1.0]), [-1]])
+def test_a_charge_in_an_array_is_a_charge(molecule: Atoms, value: object) -> None:
+    """Left out it would be unknown, which is another state."""
+    molecule.info["charge"] = value
+    assert graph_from_atoms(molecule).conditions["charge"] == -1.0
+
+
+def test_what_is_no_charge_or_spin_is_refused(molecule: Atoms) -> None:
+    for name, value, message in (
+        ("charge", [1, 2], r"'charge'.* has shape \[2\], expected one number"),
+        ("spin", -1, r"'spin'.* is -1, expected at least 0"),
+        ("multiplicity", 0, r"'multiplicity'.* is 0, expected at least 1"),
+    ):
+        atoms = molecule.copy()
+        atoms.info[name] = value
+        with pytest.raises(InputError, match=message):
+            graph_from_atoms(atoms)
+    molecule.info.update(charge=None, spin=float("nan"))
+    assert not graph_from_atoms(molecule).conditions

@@ -137,8 +137,39 @@ def test_mistakes(net: AtomFieldNet, tmp_path: Path) -> None:
         export(net, tmp_path / "model.bin")
     with pytest.raises(InputError, match="level 'none' is unknown to this model, expected one of"):
         export(net, tmp_path / "model.pt2", level="none")
+    with (
+        torch._inductor.config.patch({"cpp.cxx": (None, "no-such-compiler")}),
+        pytest.raises(InputError, match="needs a C.. compiler"),
+    ):
+        export(net, tmp_path / "model.pt2")
     with pytest.raises(InputError, match="long-range"):
         export(small_network(long_range="filter"), tmp_path / "model.pt2")
     (tmp_path / "other.pt2").write_bytes(b"nothing")
     with pytest.raises(InputError, match="not an exported model"):
         ExportedCalculator(tmp_path / "other.pt2")
+
+
+@pytest.mark.parametrize("crystals", [True, False])
+def test_what_the_file_cannot_know_is_refused(monkeypatch: pytest.MonkeyPatch, crystals: bool) -> None:
+    """A level for molecules asked about a crystal, and charges of fragments, which are no input of the file."""
+    about = {
+        "cutoff": 4.0, "device": "cpu", "level": "gas", "dtype": "float64", "elements": None, "crystals": crystals,
+    }  # fmt: skip
+
+    def answer(positions, *_):
+        return torch.zeros(()), torch.zeros_like(positions), torch.zeros(3, 3)
+
+    monkeypatch.setattr("atomfield.inference.export.read_about", lambda path: about)
+    monkeypatch.setattr("torch._inductor.aoti_load_package", lambda path: answer)
+    ion, _, crystal = structures()
+    ion.calc = crystal.calc = ExportedCalculator("model.pt2")
+    assert ion.get_potential_energy() == 0
+    if crystals:
+        assert crystal.get_potential_energy() == 0
+    else:
+        with pytest.raises(InputError, match="level 'gas', which is for molecules"):
+            crystal.get_potential_energy()
+    ion.set_array("fragment_charge", np.full(len(ion), -1.0))
+    ion.calc.reset()
+    with pytest.raises(InputError, match="reads no fragment_charge"):
+        ion.get_potential_energy()

@@ -52,3 +52,9 @@ def test_they_are_the_embedding(folder: Path) -> None:
     assert clone(summed).pooling == "sum"
     with pytest.raises(InputError, match="expected mean or sum"):
         AtomFieldFeatures(folder, pooling="max").fit(items)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "sum"])
+def test_no_items_are_no_rows(folder: Path, pooling: str) -> None:
+    found = AtomFieldFeatures(folder, pooling=pooling).fit(["CO"])  # type: ignore[arg-type]
+    assert found.transform([]).shape == (0, len(found.get_feature_names_out()))

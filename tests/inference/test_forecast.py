@@ -145,3 +145,47 @@ def test_points_without_a_grid(net: AtomFieldNet, tmp_path: Path) -> None:
     animate(found, tmp_path / "b.gif")
     with pytest.raises(InputError, match="needs a field"):
         forecast(net, water(), steps=1)
+
+
+def test_what_does_not_evolve_is_resampled_too(vortices: Graph) -> None:
+    """Quantities of a trajectory without times in front, and the next state of a snapshot."""
+    still = {"normal": vortices.quantities["velocity"][0], "temperature": vortices.quantities["pressure"][0]}
+    fine = resampled(replace(vortices, quantities={**vortices.quantities, **still}), (30, 36))
+    for name, evolving in (("normal", "velocity"), ("temperature", "pressure")):
+        torch.testing.assert_close(fine.quantities[name], fine.quantities[evolving][0])
+    pair = resampled(vortices.pair(0), (30, 36))
+    torch.testing.assert_close(pair.next_quantities["velocity"], fine.quantities["velocity"][1])
+
+
+def test_the_same_resolution_is_the_same_record() -> None:
+    """Rough values and steps that differ between the axes: the spacing that the network reads is kept."""
+    graph = replace(flow(), spacing=0.2)
+    again = resampled(graph, (4, 5))
+    assert again.spacing == pytest.approx(0.2)
+    for name, values in graph.quantities.items():
+        torch.testing.assert_close(again.quantities[name], values, atol=1e-12, rtol=0)
+    assert resampled(graph, (8, 10)).spacing == pytest.approx(0.1)
+
+
+def test_totals_of_a_grid_whose_axes_have_different_steps() -> None:
+    """Of one: the area of the unit square."""
+    found = totals(flow(), {"pressure": torch.ones(1, 20, dtype=torch.float64)})
+    assert found["total_pressure"] == pytest.approx([1.0])
+
+
+def test_a_record_of_one_time(net: AtomFieldNet, vortices: Graph) -> None:
+    one = replace(vortices.window(3, 4), conditions={"viscosity": 2e-3, "dt": 0.05})
+    found = forecast(net, one, steps=2)
+    np.testing.assert_allclose(found.times, [0.03, 0.08, 0.13])
+    assert not found.truth
+    later = forecast(net, vortices.window(3, 9), dt=0.01)
+    np.testing.assert_allclose(later.times, vortices.times[3:])
+    assert set(later.truth) == {"velocity", "pressure"}
+
+
+def test_the_truth_is_at_the_times_of_the_forecast(net: AtomFieldNet, vortices: Graph) -> None:
+    """However short the steps are: a forecast with twice the step is not compared with the record's own."""
+    assert vortices.times is not None
+    brief = replace(vortices, times=1e-10 * vortices.times)
+    assert forecast(net, brief).truth
+    assert not forecast(net, brief, steps=3, dt=2e-12).truth

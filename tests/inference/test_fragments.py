@@ -9,6 +9,7 @@ import pytest
 import torch
 from ase import Atoms
 
+from atomfield.data.bonds import Bonds
 from atomfield.data.errors import InputError
 from atomfield.data.fragments import fragments, with_fragments
 from atomfield.data.graph import Graph
@@ -70,3 +71,13 @@ def test_arrays_of_atoms_are_read(net):
     atoms.calc.reset()
     moved = with_fragments(apart(1.0), fragments(apart(1.0), 5.0), [1.0, 0.0, 0.0])
     assert atoms.get_potential_energy() == pytest.approx(energy(net, moved), abs=1e-9)
+
+
+def test_bonds_stay_with_their_fragment(net):
+    """As every record of a SMILES string has them."""
+    bonds = Bonds.of([[0, 1], [5, 6], [12, 10]], [1, 1, 1])
+    found = assign_charges(net, replace(apart(1.0), bonds=bonds))
+    assert torch.equal(
+        found.quantities["fragment_charge"], assign_charges(net, apart(1.0)).quantities["fragment_charge"]
+    )
+    assert found.bonds == bonds

@@ -96,3 +96,21 @@ def test_mistakes() -> None:
     atoms.pbc = False
     with pytest.raises(InputError, match="periodic in three"):
         phonons(atoms)
+
+
+def test_a_left_handed_cell() -> None:
+    """The same crystal with two rows of its cell exchanged, as some files have it."""
+    found = []
+    for rows in ([0, 1, 2], [1, 0, 2]):
+        atoms = bulk("Cu", a=3.59)
+        atoms.set_cell(atoms.cell.array[rows])
+        atoms.calc = EMT()
+        found.append(phonons(atoms, supercell=(2, 2, 2), points=3, mesh=8))
+    np.testing.assert_allclose(found[1].frequencies, found[0].frequencies, atol=1e-4)
+
+
+def test_atoms_that_are_too_far_apart_to_vibrate() -> None:
+    atoms = bulk("Cu", a=40.0)
+    atoms.calc = EMT()
+    with pytest.raises(InputError, match="no displacement gives a force"):
+        phonons(atoms, supercell=(1, 1, 1))

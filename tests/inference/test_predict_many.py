@@ -108,6 +108,11 @@ def test_parts_of_other_work_are_thrown_away(folder: Path, tmp_path: Path) -> No
     work.parts.path(0).with_suffix(".json").write_text('{"count": 5, "bad": []}')
     other = [replace(g, conditions={"charge": 1.0}) for g in source]
     assert identity_of(other) != identity_of(source)
+    neutral, ions = (
+        [replace(g, quantities={"fragment_charge": torch.full((g.num_nodes,), charge)}) for g in source]
+        for charge in (0.0, 1.0)
+    )
+    assert identity_of(neutral) != identity_of(ions)
     again = work_of(folder, other, out)
     assert again.parts.prepare() == list(range(8))
     assert again.parts.prepare() == list(range(8))
@@ -175,3 +180,18 @@ def test_what_cannot_be_answered(folder: Path, tmp_path: Path) -> None:
     assert [int(r["index"]) for r in rows] == [k for k in range(37) if k != 7]
     with pytest.raises(InputError, match="workers is 0"):
         predict_many(work_of(folder, source, tmp_path / "c.csv"), workers=0)
+
+
+def test_a_level_that_is_named_answers_for_every_record(tmp_path: Path) -> None:
+    """Of a store too, whose records have levels of their own."""
+    net = small_network(levels=("morse", "other"), cutoff=4.0)
+    net.atom_head.reference[:, [1, 6]] = -10.0
+    folder = checkpoint.save(net, tmp_path / "model")
+    write_store(morse_clusters(4), tmp_path / "store")
+    store = Store(tmp_path / "store")
+    work = replace(work_of(folder, store, tmp_path / "answers.csv"), level="other")
+    predict_many(work)
+    found = [float(r["energy"]) for r in csv.DictReader((tmp_path / "answers.csv").read_text().splitlines())]
+    for level, same in (("other", True), ("morse", False)):
+        expected = predict_graphs(checkpoint.load(folder), [replace(g, level=level) for g in store])
+        assert np.allclose(found, [float(p["energy"]) for p in expected], rtol=1e-6) == same

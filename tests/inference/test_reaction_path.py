@@ -64,3 +64,11 @@ def test_mistakes() -> None:
     other.positions[0, 0] = 1.0
     one.calc = DoubleWell(0.5, 1.0, 4.0, 0.5)
     assert "did not converge" in " ".join(reaction_path(one, other, steps=2).remarks)
+
+
+def test_ends_of_different_charge_are_refused() -> None:
+    """The energies of the two ends would be those of different molecules."""
+    start, end = Atoms("H", [[-0.95, 0.02, 0.01]], info={"charge": 1}), Atoms("H", [[1.04, 0.0, 0.0]])
+    start.calc = DoubleWell(height=0.6, reach=1.0, stiffness=4.0, bend=0.5)
+    with pytest.raises(InputError, match="different charges or spins"):
+        reaction_path(start, end)

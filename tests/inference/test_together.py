@@ -12,11 +12,13 @@ from ase.md.verlet import VelocityVerlet
 from ase.optimize import FIRE
 
 from atomfield.data.errors import InputError
+from atomfield.data.fragments import with_fragments
 from atomfield.data.graph import Graph
 from atomfield.inference.calculator import AtomFieldCalculator
+from atomfield.inference.predict import predict_graphs
 from atomfield.inference.together import Bunch, nve_many, packs, relax_many
 from atomfield.models.network import AtomFieldNet
-from tests.physics.subjects import chiral_molecule, crystal, flow, water
+from tests.physics.subjects import chiral_molecule, crystal, flow, together, water
 
 from .conftest import atoms_of
 
@@ -108,3 +110,20 @@ def test_mistakes(net: AtomFieldNet) -> None:
         bunch.energies_and_forces(x)
     assert relax_many(net, []) == []
     assert isinstance(atoms_of(water()), Atoms)
+
+
+def test_charges_of_fragments_are_read(net: AtomFieldNet) -> None:
+    """In a batch with a structure that states none."""
+    pair = together(water(), water(), torch.tensor([0.0, 0.0, 6.0], dtype=torch.float64))
+    ions = with_fragments(
+        replace(pair, conditions={"charge": 0.0}), torch.tensor([0, 0, 0, 1, 1, 1]), [1.0, -1.0], [1.0, 1.0]
+    )
+    found = relax_many(net, [ions, water()], steps=1)
+    moved = [
+        replace(g, positions=torch.from_numpy(r.positions))
+        for g, r in zip([ions, water()], found, strict=True)
+    ]
+    for one, expected in zip(found, predict_graphs(net, moved), strict=True):
+        assert one.energy == pytest.approx(float(expected["energy"]), abs=1e-9)
+    neutral = replace(moved[0], quantities={})
+    assert abs(found[0].energy - float(predict_graphs(net, [neutral])[0]["energy"])) > 1e-6

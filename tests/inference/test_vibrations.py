@@ -18,6 +18,7 @@ from atomfield.inference.relax import relax
 from atomfield.inference.vibrations import TO_KM_PER_MOL, figure, spectrum, vibrations
 from atomfield.models.network import AtomFieldNet
 from tests.inference.potentials import Diatomic
+from tests.small import small_network
 
 
 def test_a_diatomic(tmp_path: Path) -> None:
@@ -83,3 +84,11 @@ def test_mistakes(net: AtomFieldNet, solid: Atoms) -> None:
         vibrations(Atoms("H", calculator=EMT()))
     one.positions[0] += 0.1
     assert "relax it first" in vibrations(one).remarks[0]
+
+
+def test_a_network_without_vectors_has_no_intensities() -> None:
+    atoms = molecule("CO")
+    atoms.calc = AtomFieldCalculator(small_network(lmax=0, channels_unnatural=0).double(), allow_unseen=True)
+    found = vibrations(atoms)
+    assert found.intensities is None
+    assert len(found.frequencies) == 1

@@ -72,3 +72,5 @@ def test_runs_end_with_their_files_whole(tmp_path: Path) -> None:
     stopped = relax(copper(0.3), fmax=1e-4, steps=50, output=Output(interval=1, stop=Limits(force=0.5)))
     assert "force" in stopped.stopped
     assert not stopped.converged
+    with pytest.raises(InputError, match="a relaxation has no temperature"):
+        relax(copper(0.3), output=Output(stop=Limits(temperature=100.0)))

@@ -168,3 +168,26 @@ def test_ids_of_records_stand_in_tables(
     rows = rows_of(write_predictions(named, predictions, tmp_path / "out.csv"))
     assert [r["id"] for r in rows] == ["mol-7", ""]
     assert "id" not in rows_of(write_predictions(graphs, predictions, tmp_path / "none.csv"))[0]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".npz", ".nc"])
+def test_a_trajectory_of_one_time_is_a_snapshot(net: AtomFieldNet, tmp_path: Path, suffix: str) -> None:
+    if suffix == ".nc":
+        pytest.importorskip("xarray")
+        pytest.importorskip("netCDF4")
+    snapshot = flow()
+    one = replace(
+        snapshot, quantities={n: v[None] for n, v in snapshot.quantities.items()}, times=torch.tensor([2.0])
+    )
+    paths = []
+    for name, graph in (("one", one), ("snapshot", snapshot)):
+        predictions = predict_graphs(net, [graph])
+        assert predictions[0]["velocity"].shape == (20, 3)
+        paths.append(write_predictions([graph], predictions, tmp_path / f"{name}{suffix}"))
+    if suffix == ".csv":
+        assert paths[0].read_text() == paths[1].read_text()
+        assert len(rows_of(paths[0])) == 20
+    if suffix == ".npz":
+        with np.load(paths[0]) as found, np.load(paths[1]) as expected:
+            for name in expected:
+                np.testing.assert_array_equal(found[name], expected[name])

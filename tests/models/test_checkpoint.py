@@ -94,3 +94,13 @@ def test_damage_is_named(tmp_path, damage):
     with pytest.raises(InputError) as caught:
         checkpoint.load(folder)
     assert str(folder.name) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_transformers_may_choose_a_precision_that_keeps_the_symmetries(tmp_path):
+    from atomfield.models.hub import AtomFieldModel
+
+    folder = checkpoint.save(small_network(), tmp_path / "model")
+    model = AtomFieldModel.from_pretrained(folder, dtype=torch.float64)
+    assert outputs(model.net) == outputs(checkpoint.load(folder, dtype=torch.float64))
+    with pytest.raises(InputError, match="dtype is torch.bfloat16, expected float32 or float64"):
+        AtomFieldModel.from_pretrained(folder, dtype=torch.bfloat16)

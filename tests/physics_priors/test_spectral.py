@@ -111,3 +111,14 @@ def test_products_of_dealiased_fields_do_not_alias():
     torch.testing.assert_close(
         grid.inverse(modes), torch.full((24,), 0.5, dtype=torch.float64), rtol=0, atol=1e-14
     )
+
+
+@pytest.mark.parametrize("shape", [(8,), (6, 4), (4, 5, 6)])
+def test_sample_on_the_grid_gives_the_values_of_any_field(shape):
+    """Of noise too, whose highest frequencies on even axes are as strong as the others."""
+    lengths = (1.0, 2.0, 0.5)[: len(shape)]
+    field = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    axes = [torch.arange(n).double() * (s / n) for n, s in zip(shape, lengths, strict=True)]
+    where = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(shape))
+    got = PeriodicGrid(shape, lengths).sample(field, where)
+    torch.testing.assert_close(got, field.reshape(-1), rtol=0, atol=1e-12)

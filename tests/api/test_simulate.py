@@ -1,0 +1,124 @@
+"""What the command reads of a structure, and the options that it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from atomfield.cli import main
+from atomfield.commands.simulate import USED_BY, atoms_of
+from atomfield.data.fragments import with_fragments
+from atomfield.data.store import write_store
+from atomfield.inference.convert import graph_from_atoms
+from atomfield.models.checkpoint import save
+from tests.physics.subjects import water
+from tests.small import morse_clusters, small_network, waves
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    net = small_network(cutoff=4.0)
+    net.atom_head.reference[0, [1, 6]] = -10.0
+    return save(net, tmp_path_factory.mktemp("run") / "model")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    write_store(morse_clusters(3), tmp_path / "store")
+    return tmp_path / "store"
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    capsys.readouterr()
+    assert main([str(word) for word in words]) == 2
+    return capsys.readouterr().err
+
+
+def test_charges_of_fragments_come_along() -> None:
+    graph = with_fragments(replace(water(), conditions={}), torch.tensor([0, 1, 1]), [-1.0, 1.0], [0.0, 1.0])
+    again = graph_from_atoms(atoms_of(graph))
+    for name in ("fragment_charge", "fragment_spin"):
+        assert torch.equal(again.quantities[name], graph.quantities[name])
+
+
+@pytest.mark.parametrize(
+    ("mode", "option", "value"),
+    [
+        ("elastic", "--pressure", 5),
+        ("nvt", "--pressure", 1),
+        ("npt", "--cell", "full"),
+        ("npt", "--thermostat", "bussi"),
+        ("relax", "--temperature", 500),
+        ("eos", "--stop-when", "force>5"),
+        ("vibrations", "--resume", None),
+        ("nve", "--as-it-is", None),
+        ("nve", "--images", 3),
+        ("nve", "--fmax", 0.1),
+    ],
+)
+def test_an_option_that_a_mode_leaves_unread_is_refused(
+    tmp_path: Path,
+    checkpoint: Path,
+    store: Path,
+    capsys: pytest.CaptureFixture[str],
+    mode: str,
+    option: str,
+    value: object,
+) -> None:
+    given = [option] if value is None else [option, value]
+    error = said(capsys, "simulate", checkpoint, store, "--mode", mode, *given, "--out", tmp_path / "out")
+    assert f"{option}: --mode {mode} does not use it, only {', '.join(USED_BY[option])}" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_of_one_structure_are_refused_with_all(
+    tmp_path: Path, checkpoint: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["simulate", checkpoint, store, "--all", "--out", tmp_path / "out"]
+    assert "--record: --all does not use it" in said(capsys, *words, "--record", 1)
+    assert "--interval: --all does not use it" in said(capsys, *words, "--interval", 1)
+    assert main([str(word) for word in [*words, "--steps", 1, "--fmax", 1e-6]]) == 0
+
+
+def test_a_level_is_that_of_every_record_of_a_store(
+    tmp_path: Path, checkpoint: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It used to be read of files alone, and went unread where a store keeps levels of its own."""
+    for words in (
+        ["simulate", checkpoint, store, "--out", tmp_path / "out"],
+        ["simulate", checkpoint, store, "--all", "--out", tmp_path / "out"],
+        ["predict", checkpoint, store, "--out", tmp_path / "out.csv"],
+        ["predict", checkpoint, store, "--out", tmp_path / "out.npz"],
+    ):
+        assert "level 'dft' is unknown to this model" in said(capsys, *words, "--level", "dft")
+    write_store(waves(1), tmp_path / "waves")
+    words = ["rollout", checkpoint, tmp_path / "waves", "--out", tmp_path / "out", "--steps", 1]
+    assert "level 'les' is unknown to this model" in said(capsys, *words, "--level", "les")
+
+
+def test_ends_of_a_path_stay_as_they_are(
+    tmp_path: Path, checkpoint: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def path(*_: object, relax_ends: bool, **__: object) -> None:
+        asked.append(relax_ends)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("atomfield.inference.reaction_path.reaction_path", path)
+    words = ["simulate", checkpoint, store, "--mode", "neb", "--end", store, "--out", tmp_path / "out"]
+    for more in ([], ["--as-it-is"]):
+        assert main([str(word) for word in [*words, *more]]) == 130
+    assert asked == [True, False]
+
+
+def test_a_property_of_other_structures_is_refused_before_they_are_relaxed(
+    tmp_path: Path, checkpoint: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for mode in ("eos", "elastic", "phonons"):
+        error = said(capsys, "simulate", checkpoint, store, "--mode", mode, "--out", tmp_path / "out")
+        assert "periodic in three directions" in error
+    assert not (tmp_path / "out" / "relaxed.extxyz").exists()
