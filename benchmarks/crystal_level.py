@@ -211,12 +211,13 @@ def kept(file: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return json.loads(file.read_text())
 
 
-def of_the_level(folder: Path) -> dict[str, Any]:
-    """Everything that is asked of the level, kept in ``folder``."""
+def of_the_level(folder: Path, larger: bool = False) -> dict[str, Any]:
+    """What is asked of the level, kept in ``folder``; larger: 216 atoms too, which take longer than all else."""
     calculator = Level(folder / "single_points")
     found = level_values(calculator, folder / "level_phonopy.yaml")
     found["doubling_test"] = kept(folder / "doubling_test.json", doubled)
-    found["cells"] = larger_cell(calculator, found["a"])
+    if larger:
+        found["cells"] = larger_cell(calculator, found["a"])
     return found
 
 
@@ -225,9 +226,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--work", type=Path, default=Path("runs/crystals/nacl-xtb"))
-    folder = parser.parse_args().work
-    print(*stores(folder))
-    print(json.dumps(of_the_level(folder), indent=1, default=float))
+    parser.add_argument("--larger", action="store_true", help="ask the level in 216 atoms too")
+    options = parser.parse_args()
+    print(*stores(options.work))
+    print(json.dumps(of_the_level(options.work, options.larger), indent=1, default=float))
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def of_the_level(case: Case, options: argparse.Namespace, folder: Path) -> dict[
     if case.name == "nacl-xtb":
         from crystal_level import of_the_level as asked
 
-        return asked(folder)
+        return asked(folder, options.larger)
     return nacl_from_forces(options.nacl, folder / "level_phonopy.yaml")
 
 
@@ -164,6 +164,7 @@ def main() -> None:
         "--model", action="append", default=[], metavar="CRYSTAL=RUN", help="a finished run to take"
     )
     parser.add_argument("--only", choices=list(CASES))
+    parser.add_argument("--larger", action="store_true", help="nacl-xtb: ask the level in 216 atoms too")
     parser.add_argument("--page", action="store_true", help="write the page from what was measured")
     options = parser.parse_args()
     if not options.page:

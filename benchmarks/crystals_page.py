@@ -154,8 +154,19 @@ def _one_volume(level: dict[str, Any]) -> list[str]:
 def _own_records(found: dict[str, Any]) -> list[str]:
     level, records = found["level"], found["records"]
     stress, doubled = level["by_stress"], level["doubling_test"]
-    (_, small), (larger, large) = level["cells"].items()
     listed = lambda one: ", ".join(f"{one[c]:.1f}" for c in ("C11", "C12", "C44"))  # noqa: E731
+    cell = (
+        f"On doubling a rattled cell energies change by {1000 * doubled['energy_change_eV_per_atom']:.1f} meV/atom and forces by "
+        f"up to {1000 * doubled['force_change_eV_per_A']:.0f} meV/angstrom. The potential is to be compared with the level in "
+        "its own cell."
+    )
+    if "cells" in level:
+        (_, small), (larger, large) = level["cells"].items()
+        cell = (
+            f"What the cell does to the level: from the stress under 1 % {listed(small)} GPa in 64 atoms and {listed(large)} in "
+            f"{larger}, where the pressure at the same lattice constant differs by "
+            f"{large['pressure'] - small['pressure']:+.2f} GPa. {cell}"
+        )
     return [
         f"{records['train']} records to learn from, a tenth of them for validation, and {records['test']} to test: cells of 64 "
         "atoms, strained by up to about 3 % and rattled by up to 0.08 angstrom, labelled by periodic GFN1-xTB with tblite at the "
@@ -164,11 +175,7 @@ def _own_records(found: dict[str, Any]) -> list[str]:
         f"ions have the same constants (the largest force in a strained cell: {stress['largest_force']:.0e} eV/angstrom). From "
         f"the level's stress instead of its energies: C11, C12, C44 {listed(stress)} GPa.",
         "",
-        f"What the cell does to the level: from the stress under 1 % {listed(small)} GPa in 64 atoms and {listed(large)} in "
-        f"{larger}, where the pressure at the same lattice constant differs by {large['pressure'] - small['pressure']:+.2f} GPa. "
-        f"On doubling a rattled cell energies change by {1000 * doubled['energy_change_eV_per_atom']:.1f} meV/atom and forces by "
-        f"up to {1000 * doubled['force_change_eV_per_A']:.0f} meV/angstrom. The potential is to be compared with the level in "
-        "its own cell.",
+        cell,
         "",
         "Waves at Γ, X and L fit into 64 atoms; in between, the level's bands in the picture are interpolated. At Γ the sum "
         "over ions leaves out the macroscopic field, at the level as in the potential: no longitudinal mode splits off.",
