@@ -173,7 +173,9 @@ def _own_records(found: dict[str, Any]) -> list[str]:
         "Gamma point (`benchmarks/crystal_level.py`). *level*: the functions that are used for the potential, with energies and "
         "forces of tblite in the same 64 atoms. Rock salt keeps its centres of inversion under strain, so clamped and relaxed "
         f"ions have the same constants (the largest force in a strained cell: {stress['largest_force']:.0e} eV/angstrom). From "
-        f"the level's stress instead of its energies: C11, C12, C44 {listed(stress)} GPa.",
+        f"the level's stress instead of its energies: C11, C12, C44 {listed(stress)} GPa, bulk modulus "
+        f"{(stress['C11'] + 2 * stress['C12']) / 3:.1f}; how far both are apart is how exact the level's own are. C44 of "
+        f"the potential differs from that by {found['by_energies']['C44'] - stress['C44']:+.1f} GPa.",
         "",
         cell,
         "",
