@@ -21,6 +21,13 @@ from atomfield.models.radial import bessel_basis, polynomial_envelope
 
 needs_compiler = pytest.mark.skipif(library.compiler() is None, reason="needs a C compiler")
 CUTOFF = 4.0
+VARIANTS: list[dict[str, object]] = [
+    {},
+    {"channels_unnatural": 0, "lmax": 1, "correlation": 2, "layers": 3},
+    {"correlation": 1, "linear_readout": True, "layers": 1},
+    {"lmax": 0, "channels_unnatural": 0},
+    {"properties": (PropertyConfig(name="gap"), PropertyConfig(name="heat", pooling="sum"))},
+]
 
 
 def drawn(dtype: torch.dtype = torch.float64, **changes: object) -> AtomFieldNet:
@@ -69,16 +76,7 @@ def recorded(
 
 
 @needs_compiler
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"channels_unnatural": 0, "lmax": 1, "correlation": 2, "layers": 3},
-        {"correlation": 1, "linear_readout": True, "layers": 1},
-        {"lmax": 0, "channels_unnatural": 0},
-        {"properties": (PropertyConfig(name="gap"), PropertyConfig(name="heat", pooling="sum"))},
-    ],
-)
+@pytest.mark.parametrize("changes", VARIANTS)
 @pytest.mark.parametrize("picked", [[0], [1], [0, 2, 1, 0], [3]])
 def test_it_gives_what_autograd_gives(
     changes: dict[str, object], picked: list[int], monkeypatch: pytest.MonkeyPatch
@@ -164,16 +162,7 @@ def loss_of(out: dict[str, Tensor], names: tuple[str, ...]) -> Tensor:
 
 
 @needs_compiler
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"channels_unnatural": 0, "lmax": 1, "correlation": 2, "layers": 3},
-        {"correlation": 1, "linear_readout": True, "layers": 1},
-        {"lmax": 0, "channels_unnatural": 0},
-        {"properties": (PropertyConfig(name="gap"), PropertyConfig(name="heat", pooling="sum"))},
-    ],
-)
+@pytest.mark.parametrize("changes", VARIANTS)
 @pytest.mark.parametrize(
     "names", [("energy",), ("forces",), ("stress",), ("energy", "forces", "stress", "charges", "dipole")]
 )
