@@ -66,15 +66,16 @@ def read_records(
         skipped: list[BadRecord] = []
         its = open_source(source, options, skipped)
         check_share(skipped, len(its), config.max_bad, source)
-        labelled = [g for g in its if any(t in g.quantities for t in config.target)]
-        if len(labelled) < len(its):
-            left = f"{len(its) - len(labelled)} of {len(its)} records have no label of {' or '.join(config.target)}"
+        labelled: list[Graph] = []
+        unlabelled: list[Graph] = []
+        for graph in its:
+            (labelled if graph.quantities.keys() & set(config.target) else unlabelled).append(graph)
+        if unlabelled:
+            left = f"{len(unlabelled)} of {len(its)} records have no label of {' or '.join(config.target)}"
             if not labelled:
                 raise InputError(f"{left}, expected at least one that has", source)
             console.print(f"{source}: {left}; they are left out", highlight=False, markup=False)
-            others += [
-                BadRecord(g.provenance, left) for g in its if not set(config.target) & g.quantities.keys()
-            ]
+            others += [BadRecord(g.provenance, left) for g in unlabelled]
         graphs += labelled
         bad.extend(skipped)
     if bad:

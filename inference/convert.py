@@ -8,6 +8,7 @@ it does not they stay unknown, which the model treats as a state of its own.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from atomfield.models.config import NetworkConfig
 
 EXPECTED = "a SMILES string, ASE Atoms, a pymatgen Structure or Molecule, or a Graph"
+
+
+def without_labels(graph: Graph) -> Graph:
+    """What the network reads of ``graph``, without edges: of its quantities the charges and spins of fragments."""
+    kept = {n: v for n, v in graph.quantities.items() if n in PER_FRAGMENT.values()}
+    return replace(graph, edges={}, quantities=kept, next_quantities={})
 
 
 def to_graphs(items: Iterable[Any], config: NetworkConfig, seed: int = 0) -> list[Graph]:

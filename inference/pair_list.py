@@ -20,7 +20,7 @@ from atomfield.data.graph import MIN_DISTANCE, GraphBatch, collate
 from atomfield.data.neighbors import radius_edges
 from atomfield.data.quantities import PER_FRAGMENT
 
-from .convert import STATED, graph_from_atoms
+from .convert import STATED, graph_from_atoms, without_labels
 
 WHERE = Provenance(file="<atoms>")
 
@@ -43,8 +43,7 @@ class PairList:
         if self._batch is None or self._batch.levels != [level] or self._is_stale(atoms):
             graph = graph_from_atoms(atoms, level=level, where=WHERE)
             edges = radius_edges(graph.positions, graph.cell, graph.pbc, self.cutoff + self.skin)
-            kept = {n: v for n, v in graph.quantities.items() if n in PER_FRAGMENT.values()}
-            self._batch = collate([replace(graph, edges={"radius": edges}, quantities=kept)])
+            self._batch = collate([replace(without_labels(graph), edges={"radius": edges})])
             self._atoms, self._stated = atoms.copy(), stated(atoms)
             self.searches += 1
         batch = self._batch

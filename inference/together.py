@@ -17,11 +17,11 @@ from torch import Tensor
 
 from atomfield.data.errors import InputError
 from atomfield.data.graph import MIN_DISTANCE, Graph, GraphBatch, collate
-from atomfield.data.quantities import PER_FRAGMENT
 from atomfield.data.radius import radius_pairs
 from atomfield.models.denormals import flushed_denormals
 from atomfield.models.force_pass import ForcePass, kept_pass
 
+from .convert import without_labels
 from .levels import with_level
 from .memory import explained
 from .predict import evaluating
@@ -50,7 +50,7 @@ class Bunch:
 
     def __init__(self, net: AtomFieldNet, graphs: Sequence[Graph], skin: float = 0.5):
         self.net, self.skin = net, skin
-        bare = [_without_labels(with_level(net, g, n)) for n, g in enumerate(graphs)]
+        bare = [without_labels(with_level(net, g, n)) for n, g in enumerate(graphs)]
         self._batch: GraphBatch = collate(bare).to(net.device)
         self.owner = self._batch.graph_index
         """``[N]`` the system of each atom."""
@@ -110,12 +110,6 @@ class Bunch:
             edge_shift=self._shift[near],
             edge_is_radius=torch.ones(len(near), dtype=torch.bool, device=near.device),
         )
-
-
-def _without_labels(graph: Graph) -> Graph:
-    """What the network reads of ``graph``: fragments keep their charges and spins."""
-    kept = {n: v for n, v in graph.quantities.items() if n in PER_FRAGMENT.values()}
-    return replace(graph, edges={}, quantities=kept, next_quantities={})
 
 
 def relax_many(

@@ -34,7 +34,7 @@ from .fused import (
     powers_available,
     vectors,
 )
-from .heads import Answers, AtomHead, Readout
+from .heads import Answers, AtomHead, Readout, level_rows
 from .layer_pass import Adjoint, Computed, EdgeSlopes, LayerPass, Sums, Turned, layer_weights
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def recorded_pass(
     condition_NC, x = _first_features(net, batch, level_G)
     layers = _layers(net)
     weights = [layer_weights(layer, number == 0) for number, layer in enumerate(layers)]
-    readout = net.atom_head.readout(level_G, batch).flat()
+    readout = net.atom_head.readout(level_rows(level_G, batch)).flat()
     call = _Call(
         _Edges.of(net, batch), layers, [len(w) for w in weights], len(readout), net.atom_head, stress
     )

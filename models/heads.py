@@ -111,9 +111,9 @@ class AtomHead(nn.Module):
     ) -> dict[str, Tensor]:
         """``features``: with what the last layer reads, ``features/atoms [N, H]``. ``slope``: with the derivative of the energy
         with respect to natural scalars, ``slope [N, C]``."""
-        level_N = _rows(level_G, batch)
+        level_N = level_rows(level_G, batch)
         scalars = x_NMK[:, 0, : self.channels]
-        readout = self.readout(level_G, batch)
+        readout = self.readout(level_N)
         hidden = F.silu(readout.inner(scalars))
         energy_N = (hidden * readout.energy).sum(1)
         if readout.linear is not None:
@@ -142,9 +142,8 @@ class AtomHead(nn.Module):
                 out["direct_forces"] = direct * self.energy_scale
         return out
 
-    def readout(self, level_G: Tensor, batch: GraphBatch) -> Readout:
-        """What energies of these atoms are made with."""
-        level_N = _rows(level_G, batch)
+    def readout(self, level_N: Tensor) -> Readout:
+        """What energies of atoms are made with; ``level_N``: of :func:`level_rows`."""
         return Readout(
             self.trunk.weight, self.trunk.bias, 1 + self.level_scale[level_N], self.level_shift[level_N],
             self.energy[level_N], None if self.linear is None else self.linear[level_N],
@@ -173,8 +172,8 @@ class AtomHead(nn.Module):
         return d_units @ readout.weight, [d_weight, d_units.sum(0), *own]
 
 
-def _rows(level_G: Tensor, batch: GraphBatch) -> Tensor:
-    """The level of each node, or one number where all graphs have the same."""
+def level_rows(level_G: Tensor, batch: GraphBatch) -> Tensor:
+    """The level of each node ``[N]``, or ``[1]`` where all graphs have the same."""
     return level_G[:1] if len(set(batch.levels)) == 1 else level_G[batch.graph_index]
 
 

@@ -8,7 +8,9 @@ recorded graph.
 
 Legend: ``N`` nodes, ``E`` edges, ``M`` = (lmax+1)^2, ``C`` natural and ``U`` unnatural channels, ``K`` = C + U, ``B`` radial
 bases, ``H`` radial hidden units, ``P`` radial weights. Features, their derivatives and cotangents are ``[N, M, K]``, conditions
-``[N, C]``, all of them in the precision of the weights.
+``[N, C]``, all of them in the precision of the weights. Of a quantity x, ``d_x`` is the derivative of the energy or of the loss
+with respect to it, ``a_x`` the loss's derivative with respect to that derivative of the energy, and ``t_x`` what ``a_`` of others
+adds to the loss's derivative with respect to x itself.
 """
 
 from __future__ import annotations

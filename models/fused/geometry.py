@@ -50,6 +50,30 @@ static inline double cosine(double theta) {{
     return -f * {_series(1)};
 }}
 
+/* from waves n - 1 and n to n and n + 1: w(n + 1) = 2 cos t w(n) - w(n - 1) */
+static inline void next_wave(const double *restrict twice, double *restrict wave, double *restrict before) {{
+#pragma omp simd
+    for (int b = 0; b < LANES; b++) {{
+        const double next = twice[b] * wave[b] - before[b];
+        before[b] = wave[b];
+        wave[b] = next;
+    }}
+}}
+
+/* of a block of edges: lengths (1 where there is no edge), the slope of the envelope, and the waves 0 and 1 of the cosine */
+static inline void slopes(const T *restrict distance, int count, double cutoff, double *restrict length, double *restrict fall,
+                          double *restrict before, double *restrict wave, double *restrict twice) {{
+    for (int b = 0; b < LANES; b++) length[b] = b < count ? (double)distance[b] : 1;
+#pragma omp simd
+    for (int b = 0; b < LANES; b++) {{
+        const double x = length[b] < cutoff ? length[b] / cutoff : 1, rest = 1 - x;
+        fall[b] = -168 / cutoff * x * x * x * x * x * rest * rest;
+        before[b] = 1;
+        wave[b] = cosine({math.pi!r} * x);
+        twice[b] = 2 * wave[b];
+    }}
+}}
+
 void geometry(int64_t edges, int64_t bases, double cutoff, const int64_t *restrict sender, const int64_t *restrict receiver,
               const double *restrict position, const double *restrict shift, const double *restrict cell,
               const int64_t *restrict graph, double *restrict vector, T *restrict distance, T *restrict direction,
@@ -89,12 +113,7 @@ for (int64_t first = 0; first < edges; first += LANES) {{
     }}
     for (int64_t n = 0; n < bases; n++) {{ /* sin((n + 1) t) = 2 cos t sin(n t) - sin((n - 1) t) */
         for (int b = 0; b < count; b++) basis[(first + b) * bases + n] = (T)wave[b];
-#pragma omp simd
-        for (int b = 0; b < LANES; b++) {{
-            const double next = twice[b] * wave[b] - before[b];
-            before[b] = wave[b];
-            wave[b] = next;
-        }}
+        next_wave(twice, wave, before);
     }}
 }}
 {CLOSED}
@@ -108,15 +127,7 @@ void along(int64_t edges, int64_t bases, double cutoff, const T *restrict distan
 for (int64_t first = 0; first < edges; first += LANES) {{
     const int count = edges - first < LANES ? (int)(edges - first) : LANES;
     double length[LANES], before[LANES], wave[LANES], twice[LANES], rise[LANES];
-    for (int b = 0; b < LANES; b++) length[b] = b < count ? (double)distance[first + b] : 1;
-#pragma omp simd
-    for (int b = 0; b < LANES; b++) {{
-        const double x = length[b] < cutoff ? length[b] / cutoff : 1, rest = 1 - x, theta = {math.pi!r} * x;
-        rise[b] = -168 / cutoff * x * x * x * x * x * rest * rest;
-        before[b] = 1;
-        wave[b] = cosine(theta);
-        twice[b] = 2 * wave[b];
-    }}
+    slopes(distance + first, count, cutoff, length, rise, before, wave, twice);
     for (int b = 0; b < count; b++) rise[b] *= d_envelope[first + b];
     for (int64_t n = 0; n < bases; n++) {{
         const double slope = 0.5 * {math.pi!r} * (double)(n + 1);
@@ -124,12 +135,7 @@ for (int64_t first = 0; first < edges; first += LANES) {{
             const int64_t place = (first + b) * bases + n;
             rise[b] += d_basis[place] * (slope * wave[b] - basis[place]) / length[b];
         }}
-#pragma omp simd
-        for (int b = 0; b < LANES; b++) {{
-            const double next = twice[b] * wave[b] - before[b];
-            before[b] = wave[b];
-            wave[b] = next;
-        }}
+        next_wave(twice, wave, before);
     }}
     for (int b = 0; b < count; b++) {{
         const int64_t e = first + b;
@@ -150,15 +156,7 @@ void across(int64_t edges, int64_t bases, double cutoff, const T *restrict dista
 for (int64_t first = 0; first < edges; first += LANES) {{
     const int count = edges - first < LANES ? (int)(edges - first) : LANES;
     double length[LANES], before[LANES], wave[LANES], twice[LANES], fall[LANES], part[LANES];
-    for (int b = 0; b < LANES; b++) length[b] = b < count ? (double)distance[first + b] : 1;
-#pragma omp simd
-    for (int b = 0; b < LANES; b++) {{
-        const double x = length[b] < cutoff ? length[b] / cutoff : 1, rest = 1 - x, theta = {math.pi!r} * x;
-        fall[b] = -168 / cutoff * x * x * x * x * x * rest * rest;
-        before[b] = 1;
-        wave[b] = cosine(theta);
-        twice[b] = 2 * wave[b];
-    }}
+    slopes(distance + first, count, cutoff, length, fall, before, wave, twice);
     for (int b = 0; b < count; b++) {{
         const int64_t e = first + b;
         part[b] = 0;
@@ -173,12 +171,7 @@ for (int64_t first = 0; first < edges; first += LANES) {{
             const int64_t place = (first + b) * bases + n;
             a_basis[place] = (T)(part[b] * (slope * wave[b] - basis[place]) / length[b]);
         }}
-#pragma omp simd
-        for (int b = 0; b < LANES; b++) {{
-            const double next = twice[b] * wave[b] - before[b];
-            before[b] = wave[b];
-            wave[b] = next;
-        }}
+        next_wave(twice, wave, before);
     }}
 }}
 {CLOSED}
