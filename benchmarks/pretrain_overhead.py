@@ -2,7 +2,8 @@
 
     python benchmarks/pretrain_overhead.py [--steps 40] [--repeats 3] [--out benchmarks/results/pretrain_overhead.md]
 
-One thread per process, the network of the starter configuration (or ``--small``) on crystals and flows. The plain loop has the
+One core and one thread per process (what makes its batches shares that core), the network of the starter configuration (or
+``--small``) on crystals and flows. The plain loop has the
 same network, batches (made ahead by the same loader) and losses, AdamW, clipping and moving average; it has no verdict,
 no checkpoints, no record. Runs take turns, and the shortest median step of each kind counts, so that a neighbour harms no kind
 alone. Two processes do the same global batch. Wall time needs as many free cores as processes; processor time does not.
@@ -63,6 +64,12 @@ def settings(given: argparse.Namespace, out: Path) -> dict[str, Any]:
     }
 
 
+def keep_to_core(number: int) -> None:
+    """This process and its threads on the ``number``-th of the cores that it may use."""
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[number % len(cores)]})
+
+
 def engine_step(given: argparse.Namespace, folder: Path, processes: int) -> dict[str, float]:
     """Median wall and processor seconds of a step of a real run, over all ranks, and its share of time waiting for data."""
     out = Path(tempfile.mkdtemp(dir=folder)) / "run"
@@ -111,10 +118,13 @@ def worker(options: dict[str, Any]) -> None:
 def plain_step(given: argparse.Namespace, folder: Path, copies: int = 1) -> dict[str, float]:
     """Of the first of ``copies`` plain loops that run at the same time and know nothing of each other."""
     outs = [folder / f"plain-{number}.json" for number in range(copies)]
-    script = [sys.executable, str(Path(__file__)), "--plain"]
+    script = [sys.executable, str(Path(__file__))]
     running = [
-        subprocess.Popen([*script, json.dumps(settings(given, out))], stdout=subprocess.DEVNULL)
-        for out in outs
+        subprocess.Popen(
+            [*script, "--core", str(number), "--plain", json.dumps(settings(given, out))],
+            stdout=subprocess.DEVNULL,
+        )
+        for number, out in enumerate(outs)
     ]
     codes = [child.wait() for child in running]
     if any(codes):
@@ -194,7 +204,7 @@ def page(given: argparse.Namespace, turns: list[Turn], load: str) -> str:
     return f"""# What the engine costs
 
 `python benchmarks/pretrain_overhead.py {" ".join(sys.argv[1:])}`, {time.strftime("%d %B %Y")}, {os.cpu_count()} cores,
-load average {load}. One thread per process, ZeRO {given.stage}, {PER_STEP} micro-batches of each of two streams in a step,
+load average {load}. One core per process, ZeRO {given.stage}, {PER_STEP} micro-batches of each of two streams in a step,
 {given.steps} steps, {given.repeats} turn(s).
 
 Processor time is that of a whole step on all ranks, threads that make data included. It says what the engine adds also on a
@@ -255,7 +265,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="page to write")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--plain", help=argparse.SUPPRESS)
+    parser.add_argument("--core", type=int, default=0, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.worker or given.plain:
+        keep_to_core(int(os.environ.get("LOCAL_RANK", given.core)))
     if given.worker:
         return worker(json.loads(given.worker))
     if given.plain:

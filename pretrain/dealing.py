@@ -40,9 +40,9 @@ class Price:
 
 
 PRICES = {
-    "second derivatives": Price(15_000, 190, 6),
-    "first derivatives": Price(8_000, 80, 2),
-    "field": Price(12_000, 50, 14),
+    "second derivatives": Price(9_000, 175, 6.5),
+    "first derivatives": Price(7_000, 75, 0.3),
+    "field": Price(7_000, 100, 4),
 }
 """Network ``s`` on one core (``python benchmarks/dealing.py``). Only their ratios matter. Measured times scatter
 around the estimates by 8 to 21 % on a busy machine; edges of atoms are themselves estimated from the number of atoms."""

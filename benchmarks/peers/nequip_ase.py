@@ -44,7 +44,7 @@ def load(size: str, file: str, cutoff: float) -> Subject:
         frame = from_ase(structures[0])
         for transform in transforms:
             frame = transform(frame)
-        used = Exported(model, AtomicDataDict.batched_from_list([frame]))
+        used = Exported(model, AtomicDataDict.batched_from_list([frame])).eval()
     calculator = NequIPCalculator(used, device="cpu", transforms=transforms)
     return Subject(
         jobs=jobs_of(structures, calculator), atoms=len(structures[0]), edges=edges,

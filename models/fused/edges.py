@@ -29,7 +29,7 @@ _MOST_CHUNKS = 64
 
 @lru_cache(maxsize=64)
 def _library(shape: Shape, real: str) -> ctypes.CDLL | None:
-    arguments = (ctypes.c_int64, *[ctypes.c_void_p] * (4 + len(TENSORS) + len(OUTPUTS)), ctypes.c_int)
+    arguments = (ctypes.c_int64, *[ctypes.c_void_p] * (5 + len(TENSORS) + len(OUTPUTS)), ctypes.c_int)
     return compiled(lambda: source(shape, real), {kernel.name: arguments for kernel in KERNELS})
 
 
@@ -40,18 +40,20 @@ def available(x: Tensor, shape: Shape) -> bool:
 
 @dataclass(frozen=True)
 class _Order:
-    """Edges grouped by one end: ``order[start[n]:start[n + 1]]`` are those of node n; ``other [E]`` is the far end of each."""
+    """Edges grouped by one end: ``order[start[n]:start[n + 1]]`` are those of node n; ``own`` and ``other [E]`` are that end of
+    each and the far one."""
 
     start: Tensor
     order: Tensor
+    own: Tensor
     other: Tensor
     bounds: Tensor
     """Nodes ``bounds[k]`` to ``bounds[k + 1]`` are chunk k; chunks have about as many edges each."""
 
     @cached_property
     def addresses(self) -> tuple[int, ...]:
-        """Of bounds, start, order and other."""
-        return tuple(t.data_ptr() for t in (self.bounds, self.start, self.order, self.other))
+        """Of bounds, start, order, own and other."""
+        return tuple(t.data_ptr() for t in (self.bounds, self.start, self.order, self.own, self.other))
 
     @property
     def num_chunks(self) -> int:
@@ -77,7 +79,7 @@ class EdgeList:
 
 def _grouped(near: Tensor, far: Tensor, num_nodes: int) -> _Order:
     start, order, bounds = grouped(near, far, num_nodes, max(1, min(_MOST_CHUNKS, num_nodes // 8)))
-    return _Order(start, order, far.contiguous(), bounds)
+    return _Order(start, order, near.contiguous(), far.contiguous(), bounds)
 
 
 class Radial(NamedTuple):

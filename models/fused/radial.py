@@ -48,7 +48,7 @@ def _sum(prefix: str, bases: int, hidden: int) -> str:
 
 def before(bases: int, hidden: int, second: bool, derivatives: bool) -> str:
     """Hidden units of a block into ``h_`` (and ``ah_``), and what :func:`after` needs of them."""
-    lines = ["for (int b = 0; b < count; b++) {", "const int64_t e = order[first + b];"]
+    lines = ["for (int b = 0; b < count; b++) {", "const int64_t e = order[first + b], n = own[e];"]
     for prefix in ("", "a") if second else ("",):
         lines += [
             f"const T *restrict p{prefix}near = {prefix}near + n * {hidden};",
@@ -74,6 +74,7 @@ def before(bases: int, hidden: int, second: bool, derivatives: bool) -> str:
 def after(bases: int, hidden: int, second: bool) -> str:
     """From ``th_`` (and ``gh_``) to derivatives of inputs and of W1, and ``pre`` for the pass by sender."""
     lines = ["for (int b = 0; b < count; b++) {", "const int64_t e = order[first + b];"]
+    lines += [f"T *restrict sum_near = out_near + own[e] * {hidden};"]
     lines += ["const T penvelope = envelope[e];", "T sum_envelope = 0;"]
     if second:
         lines += ["const T paenvelope = aenvelope[e];"]

@@ -3,7 +3,8 @@
 All functions have one signature. Edges are visited node by node, receivers or senders, so that every sum over the edges of a
 node has one owner and one order: no atomic additions. Sums over all edges (derivatives of the radial network) are kept apart for
 each chunk of nodes, and chunks depend on the graph alone: the same bits for any number of threads. What depends on the direction
-alone, and the radial weights, are computed for a block of edges at once and never leave the cache.
+alone, and the radial weights, are computed for a block of edges at once and never leave the cache. A block goes on from one node
+to the next, since few nodes have a multiple of its length.
 
 The radial network of an edge: ``p = near + far + basis W1``, ``h = silu(p) envelope``, ``w = h W2`` (see ``radial.py``).
 """
@@ -80,7 +81,7 @@ def source(shape: Shape, real: str) -> str:
 
 def _signature(name: str) -> str:
     tensors = [f"const T *restrict {t}" for t in TENSORS] + [f"T *restrict {t}" for t in OUTPUTS]
-    integers = [f"const int64_t *restrict {t}" for t in ("bounds", "start", "order", "other")]
+    integers = [f"const int64_t *restrict {t}" for t in ("bounds", "start", "order", "own", "other")]
     return f"void {name}(int64_t chunks, {', '.join(integers)},\n{', '.join(tensors)}, int threads)"
 
 
@@ -113,21 +114,22 @@ def _function(shape: Shape, kernel: Kernel, channels: list[tuple[Channel, int, i
         lines += [f"T *restrict qW2 = out_W2 ? out_W2 + chunk * {h * p} : 0;"]
         lines += [f"if (out_W2) {{ memset(qW1, 0, {shape.num_bases * h} * sizeof(T));"]
         lines += [f"memset(qW2, 0, {h * p} * sizeof(T)); }}"]
-    lines += ["for (int64_t n = bounds[chunk]; n < bounds[chunk + 1]; n++) {"]
+    lines += ["const int64_t begin = bounds[chunk], end = bounds[chunk + 1];"]
     if size_out:
-        lines += [f"T acc[{size_out}]; memset(acc, 0, sizeof acc);"]
-    sums_hidden = kernel.edge_outputs or kernel.sums_pre
-    if sums_hidden:
-        lines += [f"T sum_near[{h}]; memset(sum_near, 0, sizeof sum_near);"]
-    lines += ["for (int64_t first = start[n]; first < start[n + 1]; first += LANES) {"]
-    lines += ["const int count = start[n + 1] - first < LANES ? (int)(start[n + 1] - first) : LANES;"]
+        lines += [_zeroed("out_node", size_out)]
+    if kernel.edge_outputs or kernel.sums_pre:
+        lines += ["if (out_near)", _zeroed("out_near", h)]
+    lines += ["for (int64_t first = start[begin]; first < start[end]; first += LANES) {"]
+    lines += ["const int count = start[end] - first < LANES ? (int)(start[end] - first) : LANES;"]
     lines += [_rotation_block(shape, kernel, sorted(entries))]
     lines += [before(shape.num_bases, h, kernel.second, kernel.edge_outputs)]
     lines += ["weights_of(h_, W2, w_, count);"]
     if kernel.second:
         lines += ["weights_of(ah_, W2, aw_, count);"]
     lines += [f"T sum_{name}[LANES];" for name in sorted(reduced)]
-    lines += ["for (int b = 0; b < count; b++) {", "const int64_t e = order[first + b];"]
+    lines += ["for (int b = 0; b < count; b++) {", "const int64_t e = order[first + b], n = own[e];"]
+    if size_out:
+        lines += [f"T *restrict acc = out_node + n * {size_out};"]
     lines += [
         f"const T *restrict p{own} = {own} + n * {sizes[own]}, *restrict p{far} = {far} + other[e] * {sizes[far]};"
     ]
@@ -140,7 +142,7 @@ def _function(shape: Shape, kernel: Kernel, channels: list[tuple[Channel, int, i
         if kernel.second:
             lines += [f"T *restrict qaw = gw_ + b * {p};"]
     if kernel.sums_pre:
-        lines += [f"if (pre) for (int c = 0; c < {h}; c++) sum_near[c] += pre[e * {h} + c];"]
+        lines += [f"if (pre) for (int c = 0; c < {h}; c++) out_near[n * {h} + c] += pre[e * {h} + c];"]
     lines += [f"const T {name} = rot_{name}[b];" for name in sorted(entries)]
     lines += [f"T s_{name} = 0;" for name in sorted(reduced)]
     lines += loops
@@ -152,12 +154,12 @@ def _function(shape: Shape, kernel: Kernel, channels: list[tuple[Channel, int, i
         if kernel.second:
             lines += ["hidden_of(gw_, W2T, gh_, count);", "if (qW2) add_outer(ah_, gw_, qW2, count);"]
         lines += [after(shape.num_bases, h, kernel.second)]
-    lines += ["}"]
-    if size_out:
-        lines += [f"memcpy(out_node + n * {size_out}, acc, sizeof acc);"]
-    if sums_hidden:
-        lines += [f"if (out_near) memcpy(out_near + n * {h}, sum_near, sizeof sum_near);"]
     return "\n".join([*lines, "}", "}", CLOSED, "}"])
+
+
+def _zeroed(output: str, size: int) -> str:
+    """Of the chunk's own nodes: each edge adds to the row of its node."""
+    return f"memset({output} + begin * {size}, 0, (end - begin) * {size} * sizeof(T));"
 
 
 # ---------------------------------------------------------------------- channels
