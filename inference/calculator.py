@@ -99,6 +99,7 @@ class AtomFieldCalculator(Calculator):
         self.user_properties: dict[str, float | np.ndarray] = {}
         self._allow_unseen = allow_unseen
         self._pass: ForcePass | None = None
+        self._own: Atoms | None = None
         self._checked: tuple[np.ndarray, bool] | None = None
         self._quiet: frozenset[str] = frozenset()
         """What was never learnt at ``answering_level``."""
@@ -130,10 +131,11 @@ class AtomFieldCalculator(Calculator):
     ) -> None:
         """Compute everything for ``atoms`` and keep it in ``results``; one pass whatever is asked for."""
         if atoms is not None:
-            if self.atoms is not None and system_changes == ["positions"]:
-                self.atoms.positions[:] = atoms.positions  # a step of dynamics: nothing else is copied
+            if self._own is not None and system_changes == ["positions"]:
+                self._own.positions[:] = atoms.positions  # a step of dynamics: nothing else is copied
             else:
-                self.atoms = atoms.copy()
+                self._own = atoms.copy()
+            self.atoms = self._own  # ASE forgets it at each change
         structure = self.atoms
         assert structure is not None
         self.results = {}
@@ -146,7 +148,7 @@ class AtomFieldCalculator(Calculator):
         solid = bool(structure.pbc.all())
         with (
             torch.no_grad(),
-            _threads_for(batch.num_edges),
+            threads_for(batch.num_edges),
             explained(self.net, batch, solid, WHERE),
             flushed_denormals(),
         ):
@@ -187,7 +189,7 @@ class AtomFieldCalculator(Calculator):
         refuse_silent(self.net, self.answering_level, WHERE)
         batch = self._batch(atoms)
         positions = batch.positions.clone().requires_grad_(True)
-        with torch.enable_grad(), _threads_for(batch.num_edges), flushed_denormals():
+        with torch.enable_grad(), threads_for(batch.num_edges), flushed_denormals():
             moved = replace(batch, positions=positions)
             energy = self.net(moved, forces=False, properties=False, added=True)["energy"].sum()
             (gradient,) = torch.autograd.grad(energy, positions, create_graph=True)
@@ -227,7 +229,7 @@ class AtomFieldCalculator(Calculator):
 
 
 @contextmanager
-def _threads_for(num_edges: int) -> Iterator[None]:
+def threads_for(num_edges: int) -> Iterator[None]:
     """One thread for a small structure: its operations are too short to share, and threads that wait for each other cost
     more than they give (ten times the time where other programs run too)."""
     before = torch.get_num_threads()

@@ -19,7 +19,7 @@ from atomfield.data.errors import InputError
 from atomfield.data.graph import MIN_DISTANCE, Graph, GraphBatch, collate
 from atomfield.data.radius import radius_pairs
 from atomfield.models.denormals import flushed_denormals
-from atomfield.models.force_pass import ForcePass, kept_pass
+from atomfield.models.force_pass import MOST_RECORDED, ForcePass, kept_pass
 
 from .convert import without_labels
 from .levels import with_level
@@ -57,6 +57,7 @@ class Bunch:
         self.num = len(graphs)
         self.searches = 0
         self._searched: Tensor | None = None
+        self._may_collide = True
         self._pass: ForcePass | None = None
 
     @property
@@ -86,29 +87,43 @@ class Bunch:
         )
 
     def _at(self, positions: Tensor) -> GraphBatch:
+        """With the pairs closer than the cutoff; of a small batch with all that are kept, as in :mod:`.pair_list`."""
         before = self._searched
-        if before is None or not float((positions - before).square().sum(1).max()) < (self.skin / 2) ** 2:
+        searched = (
+            before is None or not float((positions - before).square().sum(1).max()) < (self.skin / 2) ** 2
+        )
+        if searched:
             sizes = self._batch.nodes_per_graph()
             reach = self.net.config.cutoff + self.skin
-            self._index, shift = radius_pairs(positions, sizes, self._batch.cell, self._batch.pbc, reach)
-            self._shift = shift.to(torch.float64)
+            index, shift = radius_pairs(positions, sizes, self._batch.cell, self._batch.pbc, reach)
+            near = torch.ones(index.shape[1], dtype=torch.bool, device=index.device)
+            self._batch = replace(
+                self._batch, edge_index=index, edge_shift=shift.to(torch.float64), edge_is_radius=near
+            )
             self._searched = positions.clone()
             self.searches += 1
-        sender, receiver = self._index
-        lattice = torch.einsum("es,esd->ed", self._shift, self._batch.cell[self.owner[receiver]])
+        batch = replace(self._batch, positions=positions)
+        small = batch.num_edges <= MOST_RECORDED
+        if small and not searched and not self._may_collide:
+            return batch
+        sender, receiver = batch.edge_index
+        lattice = torch.einsum("es,esd->ed", batch.edge_shift, batch.cell[self.owner[receiver]])
         square = (positions[sender] - positions[receiver] + lattice).square().sum(1)
         if len(square) and float(square.min()) < MIN_DISTANCE**2:
             system = int(self.owner[receiver[int(square.argmin())]])
             raise InputError(
                 f"atoms of system {system} of the batch have come closer than {MIN_DISTANCE} angstrom"
             )
+        if searched:  # no pair comes closer by more than the skin before the next search
+            self._may_collide = bool((square < (MIN_DISTANCE + self.skin) ** 2).any())
+        if small:
+            return batch
         near = (square < self.net.config.cutoff**2).nonzero().squeeze(1)
         return replace(
-            self._batch,
-            positions=positions,
-            edge_index=self._index[:, near],
-            edge_shift=self._shift[near],
-            edge_is_radius=torch.ones(len(near), dtype=torch.bool, device=near.device),
+            batch,
+            edge_index=batch.edge_index[:, near],
+            edge_shift=batch.edge_shift[near],
+            edge_is_radius=batch.edge_is_radius[near],
         )
 
 

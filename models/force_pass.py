@@ -11,6 +11,7 @@ Positions, cells, edge vectors, forces and virials are float64 in angstrom and e
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,22 +24,17 @@ from atomfield.data.graph import GraphBatch
 from atomfield.physics_priors.mechanics import per_volume
 
 from .backbone import Layer
-from .convolution import EdgeGeometry
-from .fused import (
-    EdgeList,
-    Vectors,
-    across_vectors,
-    along_vectors,
-    forces_of,
-    geometry_available,
-    powers_available,
-    vectors,
-)
+from .fused import forces_of, geometry_available, powers_available, readout_available
 from .heads import Answers, AtomHead, Readout, level_rows
-from .layer_pass import Adjoint, Computed, EdgeSlopes, LayerPass, Sums, Turned, layer_weights
+from .layer_pass import Adjoint, Computed, LayerPass, Sums, Turned, layer_weights
+from .walk import Edges, Walk
 
 if TYPE_CHECKING:
     from .network import AtomFieldNet
+
+
+MOST_RECORDED = 3000
+"""Edges up to which a walk is recorded: beyond, preparing the calls takes less time than they do."""
 
 
 def serves(net: AtomFieldNet, batch: GraphBatch) -> bool:
@@ -63,6 +59,8 @@ def serves(net: AtomFieldNet, batch: GraphBatch) -> bool:
             return False
         if layer.products and not (layer.fused and powers_available(features, layer.shape)):
             return False
+    if not readout_available(features, config.channels, config.head_hidden):
+        return False
     return geometry_available(features) and batch.num_edges > 0
 
 
@@ -75,14 +73,17 @@ class ForcePass:
     """The pass of one network; nothing is recorded.
 
     keep: remember the weights as kernels read them as long as they do not change, and what depends on species and conditions
-    alone as long as these are the same tensors, as in dynamics. (Weights that were replaced by other objects, as
-    ``load_state_dict(assign=True)`` does, go unnoticed.) Copies and pickles of a pass are made anew from the network.
+    alone as long as these are the same tensors, as in dynamics; where edges are the same too, all calls of kernels (``walk.py``).
+    (Weights that were replaced by other objects, as ``load_state_dict(assign=True)`` does, go unnoticed.) Copies and pickles
+    of a pass are made anew from the network.
     """
 
     def __init__(self, net: AtomFieldNet, keep: bool = False):
         self.net = net
         self._keep = keep
         self._first: tuple[dict[str, Any], tuple[Tensor, Tensor]] | None = None
+        self._before: dict[str, Any] | None = None
+        self._recorded: tuple[dict[str, Any], Walk] | None = None
         self._read_weights()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -90,9 +91,9 @@ class ForcePass:
 
     @torch.no_grad()
     def _read_weights(self) -> None:
-        self._first = None
-        self._weights = [*self.net.parameters(), *self.net.buffers()] if self._keep else []
-        self._states = [_state(w) for w in self._weights]
+        self._first = self._before = self._recorded = None
+        self._weights = _read_by_walks(self.net) if self._keep else []
+        self._states = _states(self._weights)
         self.layers = [
             LayerPass(layer, [w.detach() for w in layer_weights(layer, number == 0)], number == 0)
             for number, layer in enumerate(_layers(self.net))
@@ -103,50 +104,54 @@ class ForcePass:
         self, batch: GraphBatch, level_G: Tensor, *, stress: bool, answers: Answers
     ) -> dict[str, Tensor]:
         """What ``AtomFieldNet.forward`` gives for atoms; ``level_G``: the row of each graph's level."""
-        net, channels = self.net, self.net.config.channels
-        edges, x, computed = self._there(batch, level_G)
-        out = net.atom_head(x, batch, level_G, answers.features, slope=True)
-        g = torch.zeros_like(x)
-        g[:, 0, :channels] = out.pop("slope")
-        slopes: EdgeSlopes | None = None
-        for layer in reversed(self.layers):
-            g, own, _ = layer.adjoint(g, computed.pop(), edges.geometry)
-            slopes = own if slopes is None else slopes.plus(own)
-        assert slopes is not None
-        along = edges.along(slopes)
-        out["forces"] = forces_of(along, edges.geometry.edges, net.dtype)
+        net = self.net
+        walk = self._walk(batch, level_G)
+        x = walk.x
+        out = net.atom_head.read(x, walk.hidden, walk.energy, batch, level_rows(level_G, batch), answers)
+        out["forces"] = walk.forces.clone()
         if stress:
-            out["stress"] = per_volume(edges.virial(along), batch.cell)
+            out["stress"] = per_volume(walk.edges.virial(walk.along), batch.cell)
         return net.answers(out, x, batch, batch.positions, answers)
 
-    def _there(self, batch: GraphBatch, level_G: Tensor) -> tuple[_Edges, Tensor, list[Computed]]:
-        """The edges, the last features and what each layer computed."""
-        if self._keep and [_state(w) for w in self._weights] != self._states:
+    def follows(self, batch: GraphBatch) -> bool:
+        """Whether a recorded walk is there for all of ``batch`` but its positions and cells."""
+        return self._recorded is not None and _same(self._recorded[0], _read(batch))
+
+    def _walk(self, batch: GraphBatch, level_G: Tensor) -> Walk:
+        """The way there. A walk is recorded at the second batch in a row that differs in positions and cells alone."""
+        if self._keep and _states(self._weights) != self._states:
             self._read_weights()
-        edges = _Edges.of(self.net, batch)
-        condition_NC, x = self._embedded(batch, level_G)
-        computed = []
-        for layer in self.layers:
-            x, own = layer.forward(x, edges.geometry, condition_NC)
-            computed.append(own)
-        return edges, x, computed
+        read = _read(batch)
+        if self._recorded is not None and _same(self._recorded[0], read):
+            self._recorded[1].again(batch.positions, batch.cell)
+            return self._recorded[1]
+        record = self._before is not None and _same(self._before, read) and batch.num_edges <= MOST_RECORDED
+        readout = self.net.atom_head.readout(level_rows(level_G, batch))
+        walk = Walk(
+            self.net, self.layers, batch, readout, *self._embedded(batch, level_G, read), record=record
+        )
+        self._before = read if self._keep else None
+        self._recorded = (read, walk) if record else None
+        return walk
 
     @torch.no_grad()
     def held_bytes(self, batch: GraphBatch) -> int:
         """What is kept where the walk turns back, in bytes."""
-        edges, x, computed = self._there(batch, self.net.level_index(batch))
-        held = [x, *vars(edges.vectors).values(), *(t for own in computed for t in own.flat())]
+        level_G = self.net.level_index(batch)
+        edges = Edges.of(self.net, batch)
+        condition_NC, x = self._embedded(batch, level_G, _read(batch))
+        held: list[Tensor] = [*vars(edges.vectors).values()]
+        for layer in self.layers:
+            x, own = layer.forward(x, edges.geometry, condition_NC)
+            held += own.flat()
         for order in (edges.geometry.edges.by_receiver, edges.geometry.edges.by_sender):
             held += [order.start, order.order]
-        storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in held}
+        storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in [x, *held]}
         return sum(storages.values())
 
-    def _embedded(self, batch: GraphBatch, level_G: Tensor) -> tuple[Tensor, Tensor]:
+    def _embedded(self, batch: GraphBatch, level_G: Tensor, read: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """``condition_NC`` and the first features."""
-        read: dict[str, Any] = {
-            "levels": tuple(batch.levels), "species": batch.species, "node_type": batch.node_type,
-            "graph_index": batch.graph_index, **batch.conditions, **batch.quantities,
-        }  # fmt: skip
+        read = {name: value for name, value in read.items() if name not in EDGES}
         if self._first is not None and _same(self._first[0], read):
             return self._first[1]
         found = _first_features(self.net, batch, level_G)
@@ -154,13 +159,33 @@ class ForcePass:
         return found
 
 
+EDGES = ("edge_index", "edge_shift")
+
+
+def _read(batch: GraphBatch) -> dict[str, Any]:
+    """What a pass reads of a batch beside positions and cells."""
+    return {
+        "edge_index": batch.edge_index, "edge_shift": batch.edge_shift, "levels": tuple(batch.levels),
+        "species": batch.species, "node_type": batch.node_type, "graph_index": batch.graph_index,
+        **batch.conditions, **batch.quantities,
+    }  # fmt: skip
+
+
 def _layers(net: AtomFieldNet) -> list[Layer]:
     return [layer for layer in net.backbone.layers if isinstance(layer, Layer)]
 
 
-def _state(weight: Tensor) -> tuple[int, int]:
-    """Changes when the tensor is changed in place or given other data."""
-    return weight.data_ptr(), weight._version
+def _read_by_walks(net: AtomFieldNet) -> list[Tensor]:
+    named = [*net.backbone.named_parameters(), *net.atom_head.named_parameters()]
+    return [w for name, w in named if ".fourier." not in name] + [net.atom_head.energy_scale]
+
+
+def _states(weights: Sequence[Tensor]) -> list[int]:
+    """Changes when a tensor is changed in place or given other data."""
+    return [*map(Tensor.data_ptr, weights), *map(_version, weights)]
+
+
+_version = operator.attrgetter("_version")
 
 
 def _first_features(net: AtomFieldNet, batch: GraphBatch, level_G: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,60 +201,6 @@ def _same(before: dict[str, Any], now: dict[str, Any]) -> bool:
     return all(before[name] is value for name, value in now.items() if name != "levels")
 
 
-@dataclass(frozen=True)
-class _Edges:
-    """The edges of a batch: vectors, what layers read of them, and the ways between their slopes and forces."""
-
-    batch: GraphBatch
-    vectors: Vectors
-    geometry: EdgeGeometry
-    cutoff: float
-
-    @staticmethod
-    def of(net: AtomFieldNet, batch: GraphBatch) -> _Edges:
-        cutoff = net.config.cutoff
-        listed = EdgeList(batch.edge_index[0], batch.edge_index[1], batch.num_nodes)
-        listed.by_receiver  # noqa: B018 (checks that every edge names nodes that are there)
-        known = vectors(
-            batch.positions, batch.cell, batch.graph_index, listed, batch.edge_shift,
-            cutoff=cutoff, bases=net.config.num_radial, dtype=net.dtype,
-        )  # fmt: skip
-        geometry = EdgeGeometry(
-            listed, known.basis_EB, known.envelope_E, known.direction_E3, net.backbone.rotation
-        )
-        return _Edges(batch, known, geometry, cutoff)
-
-    def along(self, slopes: EdgeSlopes) -> Tensor:
-        """``[E, 3]`` eV/angstrom: the energy's derivative with respect to each edge's vector."""
-        return along_vectors(self.vectors, slopes.basis, slopes.envelope, slopes.direction, self.cutoff)
-
-    def virial(self, along_E3: Tensor) -> Tensor:
-        """``[G, 3, 3]`` eV: dE/d(strain), symmetric."""
-        vector = self.vectors.vector_E3
-        if self.batch.num_graphs == 1:
-            summed = (vector.T @ along_E3).unsqueeze(0)
-        else:
-            each = vector.unsqueeze(2) * along_E3.unsqueeze(1)
-            summed = torch.zeros_like(self.batch.cell).index_add_(0, self._graph_of_edges, each)
-        return (summed + summed.transpose(1, 2)) / 2
-
-    @property
-    def _graph_of_edges(self) -> Tensor:
-        return self.batch.graph_index[self.batch.edge_index[1]]
-
-    def cotangents(self, a_forces: Tensor | None, a_virial: Tensor | None) -> EdgeSlopes:
-        """What cotangents of forces ``[N, 3]`` and of the virial ``[G, 3, 3]`` are for the slopes of edges."""
-        sender, receiver = self.batch.edge_index
-        a_along = torch.zeros_like(self.vectors.vector_E3)
-        if a_forces is not None:
-            a_along = a_forces.index_select(0, receiver) - a_forces.index_select(0, sender)
-        if a_virial is not None:
-            symmetric = (a_virial + a_virial.transpose(1, 2)) / 2
-            vector = self.vectors.vector_E3.unsqueeze(1)
-            a_along = a_along + torch.bmm(vector, symmetric[self._graph_of_edges]).squeeze(1)
-        return EdgeSlopes(*across_vectors(self.vectors, a_along, self.cutoff))
-
-
 # ---------------------------------------------------------------------- in training
 def recorded_pass(
     net: AtomFieldNet, batch: GraphBatch, level_G: Tensor, *, stress: bool, answers: Answers
@@ -239,11 +210,9 @@ def recorded_pass(
     layers = _layers(net)
     weights = [layer_weights(layer, number == 0) for number, layer in enumerate(layers)]
     readout = net.atom_head.readout(level_rows(level_G, batch)).flat()
-    call = _Call(
-        _Edges.of(net, batch), layers, [len(w) for w in weights], len(readout), net.atom_head, stress
-    )
+    call = _Call(Edges.of(net, batch), layers, [len(w) for w in weights], len(readout), net.atom_head, stress)
     x, forces, virial = _Recorded.apply(call, x, condition_NC, *readout, *[t for w in weights for t in w])
-    out = net.atom_head(x, batch, level_G, answers.features)
+    out = net.atom_head(x, batch, level_G, answers)
     out["forces"] = forces
     if stress:
         out["stress"] = per_volume(virial, batch.cell)
@@ -254,7 +223,7 @@ def recorded_pass(
 class _Call:
     """What is no tensor of the graph."""
 
-    edges: _Edges
+    edges: Edges
     layers: list[Layer]
     counts: list[int]
     """Weights of each layer."""

@@ -102,15 +102,9 @@ class AtomHead(nn.Module):
         self.register_buffer("reference", torch.zeros(num_levels, NUM_SPECIES, dtype=torch.float64))
 
     def forward(
-        self,
-        x_NMK: Tensor,
-        batch: GraphBatch,
-        level_G: Tensor,
-        features: bool = False,
-        slope: bool = False,
+        self, x_NMK: Tensor, batch: GraphBatch, level_G: Tensor, wanted: Answers
     ) -> dict[str, Tensor]:
-        """``features``: with what the last layer reads, ``features/atoms [N, H]``. ``slope``: with the derivative of the energy
-        with respect to natural scalars, ``slope [N, C]``."""
+        """Energies of graphs and what else follows from the last features of atoms."""
         level_N = level_rows(level_G, batch)
         scalars = x_NMK[:, 0, : self.channels]
         readout = self.readout(level_N)
@@ -119,24 +113,30 @@ class AtomHead(nn.Module):
         if readout.linear is not None:
             energy_N = energy_N + (scalars * readout.linear).sum(1)
         energy_N = energy_N.double() * self.energy_scale
+        return self.read(x_NMK, hidden, energy_N, batch, level_N, wanted)
+
+    def read(
+        self, x_NMK: Tensor, hidden: Tensor, energy_N: Tensor, batch: GraphBatch, level_N: Tensor, wanted: Answers
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """The same from hidden units ``[N, H]`` and energies of atoms (eV) less those of free ones."""
         energy_N = energy_N + self.reference[level_N, batch.species]
         charge_N = (hidden * self.charge[level_N]).sum(1)
         out = {"energy": sum_by_graph(energy_N, batch), "charges": charge_N}
-        if features:
+        if wanted.features:
             out["features/atoms"] = hidden
-        if slope:
-            out["slope"] = self.slope(scalars, readout)
         if self.electrostatics:
             out["softness"] = (hidden * self.softness[level_N]).sum(1)
         if self.raw:
             out["atomic_dipole"] = (x_NMK * self.dipole[level_N]).sum(2)
-            out["displacement_noise"] = x_NMK[:, 0] @ self.noise.T
+            if wanted.denoise:
+                out["displacement_noise"] = x_NMK[:, 0] @ self.noise.T
             if self.has_direct:
                 out["direct_forces"] = (x_NMK * self.direct[level_N]).sum(2) * self.energy_scale
         elif x_NMK.shape[1] > 1:
             vectors = x_NMK[:, 1:4, : self.channels]
             out["atomic_dipole"] = (vectors * self.dipole[level_N].unsqueeze(1)).sum(2)
-            out["displacement_noise"] = vectors @ self.noise
+            if wanted.denoise:
+                out["displacement_noise"] = vectors @ self.noise
             if self.has_direct:
                 direct = (vectors * self.direct[level_N].unsqueeze(1)).sum(2)
                 out["direct_forces"] = direct * self.energy_scale

@@ -16,10 +16,10 @@ adds to the loss's derivative with respect to x itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .backbone import Layer
@@ -29,9 +29,11 @@ from .fused import (
     NodeBlock,
     Radial,
     Slopes,
+    constant,
     convolution_second,
     convolution_slopes,
     convolved,
+    made,
     multiplied,
     product_second,
     product_slope,
@@ -48,7 +50,7 @@ class EdgeSlopes(NamedTuple):
     direction: Tensor
 
     def plus(self, other: EdgeSlopes) -> EdgeSlopes:
-        return EdgeSlopes(*(a + b for a, b in zip(self, other, strict=True)))
+        return EdgeSlopes(*(made(torch.add, a, b) for a, b in zip(self, other, strict=True)))
 
 
 class Computed(NamedTuple):
@@ -129,6 +131,12 @@ class LayerPass:
         self.first, self.second_weights, *rest = given
         self.power_weights = rest[0] if rest else None
 
+    def all_weights(self) -> list[Tensor]:
+        """What kernels read of them."""
+        given = [w for block in self.blocks for w in self.weights[id(block)]]
+        given += [self.first, self.second_weights]
+        return given if self.power_weights is None else [*given, self.power_weights]
+
     # ------------------------------------------------------------------ there and back
     def forward(self, x: Tensor, geometry: EdgeGeometry, condition_NC: Tensor) -> tuple[Tensor, Computed]:
         """The output of the layer."""
@@ -139,7 +147,7 @@ class LayerPass:
         radial = self._radial(sender, receiver, geometry)
         gathered = convolved(y, radial, geometry.direction_E3, geometry.edges, self.shape)
         if self.unnatural:
-            gathered = F.pad(gathered, (0, self.unnatural))
+            gathered = self._padded(gathered)
         mixed, *found = self._run(self.programs.gather, [x, gathered])
         powers: list[Tensor] = []
         if self.power_weights is not None:
@@ -160,7 +168,7 @@ class LayerPass:
         stacked = None
         if self.power_weights is not None:
             assert computed.factors is not None
-            stacked = torch.stack(powers)
+            stacked = made(torch.stack, powers)
             after += (product_slope(computed.factors, self.power_weights, stacked, self.power_shape),)
         d_x, d_gathered = self._slopes(self.programs.gather, [computed.x, computed.gathered], after)
         d_gathered = self._unpadded(d_gathered)
@@ -173,7 +181,7 @@ class LayerPass:
         if not self.scalars_only:
             assert found.x is not None and found.sender is not None and found.receiver is not None
             before = (found.x, found.sender, found.receiver)
-            d_x = d_x + self._slopes(self.programs.before, [computed.x], before)[0]
+            d_x = made(torch.add, d_x, self._slopes(self.programs.before, [computed.x], before)[0])
         edges = EdgeSlopes(found.basis, found.envelope, found.direction)
         return d_x, edges, Adjoint(g, after, d_gathered, before, stacked)
 
@@ -197,7 +205,7 @@ class LayerPass:
             cotangents, geometry.edges, self.shape, weights=sums.wanted,
         )  # fmt: skip
         sums.add(self, "radial", conv.first_parts, conv.second_parts)
-        a_gathered = F.pad(conv.g, (0, self.unnatural)) if self.unnatural else conv.g
+        a_gathered = self._padded(conv.g) if self.unnatural else conv.g
         rates = [torch.zeros_like(computed.x) if a_x is None else a_x, a_gathered]
         own, t_gathered, a_after, *a_factors = self._second(
             self.programs.gather, [computed.x, computed.gathered], walk.after, rates, sums
@@ -258,8 +266,13 @@ class LayerPass:
             sender, receiver, geometry.basis_EB, geometry.envelope_E, self.first, self.second_weights
         )
 
+    def _padded(self, gathered: Tensor) -> Tensor:
+        zeros = gathered.new_zeros(*gathered.shape[:-1], self.unnatural)
+        constant(zeros)
+        return made(_joined, [gathered, zeros])
+
     def _unpadded(self, gathered: Tensor) -> Tensor:
-        return gathered[..., : -self.unnatural].contiguous() if self.unnatural else gathered
+        return made(_joined, [gathered[..., : -self.unnatural]]) if self.unnatural else gathered
 
     def _run(self, block: NodeBlock, given: Sequence[Tensor]) -> list[Tensor]:
         return block.run(0, given, self.weights[id(block)], None)
@@ -289,8 +302,18 @@ class LayerPass:
         return _filled(found, [*given, *cotangents])
 
 
+_joined = partial(torch.cat, dim=-1)
+"""Of one tensor: a contiguous copy."""
+
+
 def _filled(found: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor]:
-    return [torch.zeros_like(t) if f is None else f for f, t in zip(found, like, strict=True)]
+    return [_zeros(t) if f is None else f for f, t in zip(found, like, strict=True)]
+
+
+def _zeros(like: Tensor) -> Tensor:
+    zeros = torch.zeros_like(like)
+    constant(zeros)
+    return zeros
 
 
 class Sums:

@@ -139,8 +139,9 @@ class AtomFieldNet(nn.Module):
             return self._atoms(batch, positions, cell, level_G, added=added, answers=answers)
 
         answers = Answers(denoise, properties, features)
-        if serves(self, batch):
-            if torch.is_grad_enabled():
+        recorded = torch.is_grad_enabled()
+        if (not recorded and prepared is not None and prepared.follows(batch)) or serves(self, batch):
+            if recorded:
                 found = recorded_pass(self, batch, level_G, stress=stress, answers=answers)
             else:
                 taken = prepared or ForcePass(self)
@@ -204,7 +205,7 @@ class AtomFieldNet(nn.Module):
     ) -> dict[str, Tensor]:
         vector = self._edge_vectors(batch, positions, cell)
         x = self.backbone(batch, vector, level_G, Space(positions, cell))
-        out = self.atom_head(x, batch, level_G, answers.features)
+        out = self.atom_head(x, batch, level_G, answers)
         if self.priors is not None:
             out["energy"] = out["energy"] + self.priors(batch, positions, cell, added=added)
         if self.config.electrostatics:
@@ -223,8 +224,6 @@ class AtomFieldNet(nn.Module):
             relative = positions - weighted[batch.graph_index]
             local = out.pop("atomic_dipole") + out["charges"][:, None] * relative.to(x_NMK.dtype)
             out["dipole"] = sum_by_graph(local, batch)
-            if not wanted.denoise:
-                del out["displacement_noise"]
         if wanted.properties:
             out |= self.property_head(x_NMK, batch, wanted.features)
         return out

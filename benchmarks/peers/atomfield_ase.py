@@ -8,7 +8,7 @@ from ase_jobs import RELAX_STEPS, jobs_of
 from atomfield_speed import config_of, graphs, network_of, versions
 from worker import Subject, serve
 
-from atomfield.inference.calculator import AtomFieldCalculator
+from atomfield.inference.calculator import AtomFieldCalculator, threads_for
 from atomfield.inference.predict import predict_graphs
 from atomfield.inference.together import relax_many
 from atomfield.models.force_pass import ForcePass
@@ -31,7 +31,7 @@ def load(size: str, file: str, cutoff: float) -> Subject:
 
     def model() -> None:
         """Ten passes of the network alone, on the structure that moves."""
-        with torch.no_grad():
+        with torch.no_grad(), threads_for(batch.num_edges):
             for _ in range(10):
                 network(batch, stress=bool(batch.pbc.all()), added=True, prepared=kept)
 

@@ -10,7 +10,15 @@ from .edges import (
     convolve,
     convolved,
 )
-from .geometry import Vectors, across_vectors, along_vectors, forces_of, geometry_available, vectors
+from .geometry import (
+    Vectors,
+    across_vectors,
+    along_vectors,
+    forces_of,
+    geometry_available,
+    vectors,
+    virial_of,
+)
 from .mode import fixed_weights
 from .node_block import NodeBlock
 from .node_program import NodeProgram
@@ -19,6 +27,8 @@ from .order import prepare_order
 from .powers import PowerShape, paths
 from .product import multiplied, powers, powers_available, product_second, product_slope, product_slopes
 from .programs import Shape
+from .readout import read_energies, readout_available
+from .tape import Tape, constant, made, recording
 
 __all__ = [
     "EdgeList",
@@ -30,10 +40,12 @@ __all__ = [
     "Radial",
     "Shape",
     "Slopes",
+    "Tape",
     "Vectors",
     "across_vectors",
     "along_vectors",
     "available",
+    "constant",
     "convolution_second",
     "convolution_slopes",
     "convolve",
@@ -41,6 +53,7 @@ __all__ = [
     "fixed_weights",
     "forces_of",
     "geometry_available",
+    "made",
     "multiplied",
     "paths",
     "powers",
@@ -49,5 +62,9 @@ __all__ = [
     "product_second",
     "product_slope",
     "product_slopes",
+    "read_energies",
+    "readout_available",
+    "recording",
     "vectors",
+    "virial_of",
 ]

@@ -20,6 +20,7 @@ from .mode import weights_are_fixed
 from .order import grouped
 from .programs import Shape
 from .source import KERNELS, OUTPUTS, TENSORS, source
+from .tape import call, constant
 
 _REAL = {torch.float32: "float", torch.float64: "double"}
 _ARGUMENTS = (*TENSORS, *OUTPUTS)
@@ -274,6 +275,8 @@ class _Given:
             "x": x, "g": g, "basis": basis, "envelope": envelope, "d": d, "W1": w1, "W2": w2,
             "W2T": None if g is None else w2.T.contiguous(), "ax": ax, "abasis": abasis, "aenvelope": aenvelope, "ad": ad,
         }  # fmt: skip
+        if g is not None:
+            constant(self.tensors["W2T"])  # weights are
         kernels = _library(shape, _REAL[x.dtype])
         assert kernels is not None
         self.kernels = kernels
@@ -293,5 +296,9 @@ class _Given:
         order = self.edges.by_receiver if by_receiver else self.edges.by_sender
         known = self.tensors | outputs
         known["near"], known["far"], known["anear"], known["afar"] = self.sides[by_receiver]
-        places = [None if (t := known.get(n)) is None else t.data_ptr() for n in _ARGUMENTS]
-        getattr(self.kernels, name)(order.num_chunks, *order.addresses, *places, torch.get_num_threads())
+        tensors = [known.get(n) for n in _ARGUMENTS]
+        places = [None if t is None else t.data_ptr() for t in tensors]
+        arguments = (order.num_chunks, *order.addresses, *places, torch.get_num_threads())
+        # the kernel by sender reads what the one by receiver wrote
+        pre = [] if by_receiver else [outputs.get("pre")]
+        call(getattr(self.kernels, name), arguments, [*tensors[: len(TENSORS)], *pre], list(outputs.values()))

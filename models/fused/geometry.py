@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +20,7 @@ from torch import Tensor
 from .edges import EdgeList
 from .library import compiled
 from .shared_loop import CLOSED, FLUSHING, opened
+from .tape import call, constant
 
 _REAL = {torch.float32: "float", torch.float64: "double"}
 _TERMS = 11
@@ -191,6 +194,17 @@ for (int64_t n = 0; n < nodes; n++) {{
 }}
 {CLOSED}
 }}
+
+/* sums [G, 3, 3] of vector x along, edge by edge: an edge whose derivative is zero changes no bit */
+void virial(int64_t edges, int64_t graphs, const int64_t *restrict receiver, const int64_t *restrict graph,
+            const double *restrict vector, const double *restrict along, double *restrict out, int threads) {{
+    memset(out, 0, 9 * graphs * sizeof(double));
+    for (int64_t e = 0; e < edges; e++) {{
+        double *restrict sum = out + 9 * graph[receiver[e]];
+        for (int i = 0; i < 3; i++)
+            for (int j = 0; j < 3; j++) sum[3 * i + j] += vector[3 * e + i] * along[3 * e + j];
+    }}
+}}
 """
 
 
@@ -204,6 +218,7 @@ def _library(real: str) -> ctypes.CDLL | None:
             "along": (count, count, number, *[place] * 7, ctypes.c_int),
             "across": (count, count, number, *[place] * 7, ctypes.c_int),
             "forces": (count, *[place] * 6, ctypes.c_int),
+            "virial": (count, count, *[place] * 5, ctypes.c_int),
         },
     )
 
@@ -245,10 +260,16 @@ def vectors(
     library = _library(_REAL[dtype])
     assert library is not None
     results = (found.vector_E3, found.distance_E, found.direction_E3, found.basis_EB, found.envelope_E)
-    library.geometry(
-        count, bases, cutoff, *[t.data_ptr() for t in (*given, *results)], torch.get_num_threads()
-    )
+    constant(*given[:2], given[3], given[5])  # all but positions and cells
+    _called(library.geometry, (count, bases, cutoff), given, results)
     return found
+
+
+def _called(
+    function: Callable[..., Any], numbers: tuple[Any, ...], given: Sequence[Tensor], results: Sequence[Tensor]
+) -> None:
+    places = [t.data_ptr() for t in (*given, *results)]
+    call(function, (*numbers, *places, torch.get_num_threads()), given, results)
 
 
 def along_vectors(
@@ -259,8 +280,8 @@ def along_vectors(
     edges, bases = known.basis_EB.shape
     library = _library(_REAL[known.basis_EB.dtype])
     assert library is not None
-    given = (known.distance_E, known.direction_E3, known.basis_EB, d_basis, d_envelope, d_direction, out)
-    library.along(edges, bases, cutoff, *[t.data_ptr() for t in given], torch.get_num_threads())
+    given = (known.distance_E, known.direction_E3, known.basis_EB, d_basis, d_envelope, d_direction)
+    _called(library.along, (edges, bases, cutoff), given, [out])
     return out
 
 
@@ -270,8 +291,8 @@ def across_vectors(known: Vectors, a_along: Tensor, cutoff: float) -> tuple[Tens
     edges, bases = known.basis_EB.shape
     library = _library(_REAL[known.basis_EB.dtype])
     assert library is not None
-    given = (known.distance_E, known.direction_E3, known.basis_EB, a_along.contiguous(), *found)
-    library.across(edges, bases, cutoff, *[t.data_ptr() for t in given], torch.get_num_threads())
+    given = (known.distance_E, known.direction_E3, known.basis_EB, a_along.contiguous())
+    _called(library.across, (edges, bases, cutoff), given, found)
     basis, envelope, direction = found
     return basis, envelope, direction
 
@@ -282,6 +303,20 @@ def forces_of(along_E3: Tensor, edges: EdgeList, dtype: torch.dtype) -> Tensor:
     library = _library(_REAL[dtype])
     assert library is not None
     receiver, sender = edges.by_receiver, edges.by_sender
-    given = (receiver.start, receiver.order, sender.start, sender.order, along_E3, out)
-    library.forces(edges.num_nodes, *[t.data_ptr() for t in given], torch.get_num_threads())
+    listed = (receiver.start, receiver.order, sender.start, sender.order)
+    constant(*listed)
+    _called(library.forces, (edges.num_nodes,), (*listed, along_E3), [out])
     return out
+
+
+def virial_of(
+    known: Vectors, along_E3: Tensor, edges: EdgeList, graph_index: Tensor, num_graphs: int
+) -> Tensor:
+    """``[G, 3, 3]`` float64: dE/d(strain), symmetric."""
+    out = along_E3.new_empty(num_graphs, 3, 3)
+    library = _library(_REAL[known.basis_EB.dtype])
+    assert library is not None
+    listed = (edges.by_receiver.own, graph_index.contiguous())
+    constant(*listed)
+    _called(library.virial, (len(along_E3), num_graphs), (*listed, known.vector_E3, along_E3), [out])
+    return (out + out.transpose(1, 2)) / 2

@@ -14,6 +14,7 @@ from .library import compiled
 from .mode import weights_are_fixed
 from .node_program import NodeProgram
 from .node_source import NODES, Function, Parameter, Piece, node_source, tensors
+from .tape import call
 
 _REAL = {torch.float32: "float", torch.float64: "double"}
 _MOST_CHUNKS = 64
@@ -102,13 +103,11 @@ class NodeBlock:
         ]
         library = self.library(_REAL[like.dtype])
         assert library is not None
-        getattr(library, self.functions[which].name)(
-            nodes,
-            self.chunks(nodes),
-            *[t.data_ptr() for t in (*given, *parameters, *written)],
-            None if sums is None else sums.data_ptr(),
-            torch.get_num_threads(),
-        )
+        arguments = (
+            nodes, self.chunks(nodes), *[t.data_ptr() for t in (*given, *parameters, *written)],
+            None if sums is None else sums.data_ptr(), torch.get_num_threads(),
+        )  # fmt: skip
+        call(getattr(library, self.functions[which].name), arguments, [*given, *parameters], [*written, sums])
         return written
 
     def derivatives(

@@ -13,6 +13,7 @@ from .library import compiled
 from .mode import weights_are_fixed
 from .power_source import CHUNKS, FUNCTIONS, power_source
 from .powers import PowerShape, paths
+from .tape import call
 
 _REAL = {torch.float32: "float", torch.float64: "double"}
 _LARGEST = 1500
@@ -117,4 +118,6 @@ def _run(name: str, shape: PowerShape, a: Tensor, **tensors: Tensor) -> None:
     kernels = _library(shape, _REAL[a.dtype])
     assert kernels is not None
     places = [tensors[k].data_ptr() if k in tensors else None for k in _TENSORS]
-    getattr(kernels, name)(len(a), a.data_ptr(), *places, torch.get_num_threads())
+    arguments = (len(a), a.data_ptr(), *places, torch.get_num_threads())
+    reads = [a, *(t for k, t in tensors.items() if not k.startswith("out"))]
+    call(getattr(kernels, name), arguments, reads, [t for k, t in tensors.items() if k.startswith("out")])

@@ -1,0 +1,132 @@
+"""The walk over a network's layers and back for the edges of one batch, made by calling kernels or by replaying the calls.
+
+Legend: ``N`` nodes, ``E`` edges, ``G`` graphs, ``M`` = (lmax+1)^2, ``C`` natural channels, ``K`` = C + U. Positions, cells, edge
+vectors, forces and virials are float64 in angstrom and eV, features in the precision of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from atomfield.data.graph import GraphBatch
+
+from .convolution import EdgeGeometry
+from .fused import (
+    EdgeList,
+    Tape,
+    Vectors,
+    across_vectors,
+    along_vectors,
+    forces_of,
+    read_energies,
+    recording,
+    vectors,
+    virial_of,
+)
+from .heads import Readout
+from .layer_pass import Computed, EdgeSlopes, LayerPass
+
+if TYPE_CHECKING:
+    from .network import AtomFieldNet
+
+
+@dataclass(frozen=True)
+class Edges:
+    """The edges of a batch: vectors, what layers read of them, and the ways between their slopes and forces."""
+
+    batch: GraphBatch
+    vectors: Vectors
+    geometry: EdgeGeometry
+    cutoff: float
+
+    @staticmethod
+    def of(net: AtomFieldNet, batch: GraphBatch) -> Edges:
+        cutoff = net.config.cutoff
+        listed = EdgeList(batch.edge_index[0], batch.edge_index[1], batch.num_nodes)
+        listed.by_receiver  # noqa: B018 (checks that every edge names nodes that are there)
+        known = vectors(
+            batch.positions, batch.cell, batch.graph_index, listed, batch.edge_shift,
+            cutoff=cutoff, bases=net.config.num_radial, dtype=net.dtype,
+        )  # fmt: skip
+        geometry = EdgeGeometry(
+            listed, known.basis_EB, known.envelope_E, known.direction_E3, net.backbone.rotation
+        )
+        return Edges(batch, known, geometry, cutoff)
+
+    def along(self, slopes: EdgeSlopes) -> Tensor:
+        """``[E, 3]`` eV/angstrom: the energy's derivative with respect to each edge's vector."""
+        return along_vectors(self.vectors, slopes.basis, slopes.envelope, slopes.direction, self.cutoff)
+
+    def virial(self, along_E3: Tensor) -> Tensor:
+        """``[G, 3, 3]`` eV: dE/d(strain), symmetric."""
+        batch = self.batch
+        return virial_of(self.vectors, along_E3, self.geometry.edges, batch.graph_index, batch.num_graphs)
+
+    @property
+    def _graph_of_edges(self) -> Tensor:
+        return self.batch.graph_index[self.batch.edge_index[1]]
+
+    def cotangents(self, a_forces: Tensor | None, a_virial: Tensor | None) -> EdgeSlopes:
+        """What cotangents of forces ``[N, 3]`` and of the virial ``[G, 3, 3]`` are for the slopes of edges."""
+        sender, receiver = self.batch.edge_index
+        a_along = torch.zeros_like(self.vectors.vector_E3)
+        if a_forces is not None:
+            a_along = a_forces.index_select(0, receiver) - a_forces.index_select(0, sender)
+        if a_virial is not None:
+            symmetric = (a_virial + a_virial.transpose(1, 2)) / 2
+            vector = self.vectors.vector_E3.unsqueeze(1)
+            a_along = a_along + torch.bmm(vector, symmetric[self._graph_of_edges]).squeeze(1)
+        return EdgeSlopes(*across_vectors(self.vectors, a_along, self.cutoff))
+
+
+class Walk:
+    """What a walk found. Where it is recorded all of it keeps its place, and :meth:`again` writes there."""
+
+    x: Tensor
+    """``[N, M, K]``: the last features."""
+    hidden: Tensor
+    """``[N, H]``: what energies are read from."""
+    energy: Tensor
+    """``[N]`` eV, less those of free atoms."""
+    along: Tensor
+    """``[E, 3]`` eV/angstrom, see :meth:`Edges.along`."""
+    forces: Tensor
+    """``[N, 3]`` eV/angstrom."""
+
+    def __init__(
+        self, net: AtomFieldNet, layers: Sequence[LayerPass], batch: GraphBatch, readout: Readout, condition_NC: Tensor,
+        x: Tensor, *, record: bool,
+    ):  # fmt: skip
+        self._tape: Tape | None = None
+        if record:
+            batch = replace(batch, positions=batch.positions.clone(), cell=batch.cell.clone())
+            weights = [w for layer in layers for w in layer.all_weights()]
+            self._tape = Tape([batch.positions, batch.cell, condition_NC, x, *weights])
+        with recording(self._tape):
+            self.edges = Edges.of(net, batch)
+            computed: list[Computed] = []
+            for layer in layers:
+                x, own = layer.forward(x, self.edges.geometry, condition_NC)
+                computed.append(own)
+            self.x = x
+            g = torch.zeros_like(x)
+            self.hidden, self.energy = read_energies(x, g, readout, float(net.atom_head.energy_scale))
+            slopes: EdgeSlopes | None = None
+            for layer in reversed(layers):
+                g, found, _ = layer.adjoint(g, computed.pop(), self.edges.geometry)
+                slopes = found if slopes is None else slopes.plus(found)
+            assert slopes is not None
+            self.along = self.edges.along(slopes)
+            self.forces = forces_of(self.along, self.edges.geometry.edges, x.dtype)
+
+    def again(self, positions: Tensor, cell: Tensor) -> None:
+        """The same for other positions ``[N, 3]`` and cells ``[G, 3, 3]``."""
+        assert self._tape is not None
+        self.edges.batch.positions.copy_(positions)
+        self.edges.batch.cell.copy_(cell)
+        self._tape.replay()

@@ -1,0 +1,144 @@
+"""Calls of kernels that are made again give what a fresh pass gives, to the bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from atomfield.models import walk
+from atomfield.models.force_pass import ForcePass
+from atomfield.models.fused import Tape, library, made, read_energies, recording
+from atomfield.models.fused.tape import call
+from atomfield.models.heads import level_rows
+from atomfield.models.network import graphs_to_batch
+
+from .test_force_pass import VARIANTS, drawn, structures
+
+needs_compiler = pytest.mark.skipif(library.compiler() is None, reason="needs a C compiler")
+
+
+@pytest.fixture
+def replays(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One entry for each replay."""
+    seen: list[int] = []
+    again = walk.Walk.again
+
+    def counted(self: walk.Walk, positions: Tensor, cell: Tensor) -> None:
+        seen.append(len(positions))
+        again(self, positions, cell)
+
+    monkeypatch.setattr(walk.Walk, "again", counted)
+    return seen
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("changes", VARIANTS)
+def test_a_replay_gives_the_bits_of_a_fresh_pass(
+    changes: dict[str, object], dtype: torch.dtype, replays: list[int]
+) -> None:
+    net = drawn(dtype, **changes)
+    batch = graphs_to_batch(net.config, structures()[:3])
+    kept, generator = ForcePass(net, keep=True), torch.Generator().manual_seed(3)
+    found, copies = [], []
+    for _ in range(5):
+        noise = 0.05 * torch.randn(batch.positions.shape, generator=generator, dtype=torch.float64)
+        moved = replace(batch, positions=batch.positions + noise, cell=batch.cell * 1.01)
+        with torch.no_grad():
+            answers = net(moved, stress=True, features=True, prepared=kept)
+            expected = net(moved, stress=True, features=True)
+        assert answers.keys() == expected.keys()
+        for name, value in expected.items():
+            assert torch.equal(answers[name], value), name
+        found.append(answers["forces"])
+        copies.append(answers["forces"].clone())
+    assert len(replays) == 3  # the first pass is plain, the second is recorded
+    assert all(torch.equal(a, b) for a, b in zip(found, copies, strict=True)), "an answer was written over"
+
+
+@needs_compiler
+def test_what_differs_in_more_than_positions_is_no_replay(replays: list[int]) -> None:
+    net = drawn()
+    kept = ForcePass(net, keep=True)
+    batch = graphs_to_batch(net.config, structures()[:1])
+    changed = [
+        replace(batch, species=batch.species.flip(0)),
+        replace(batch, levels=["a"]),
+        replace(batch, edge_index=batch.edge_index[:, 2:], edge_shift=batch.edge_shift[2:]),
+        replace(batch, conditions={**batch.conditions, "charge": torch.ones(1, dtype=torch.float64)}),
+    ]
+    for other in changed:
+        with torch.no_grad():
+            for _ in range(3):
+                net(batch, prepared=kept)
+            before = len(replays)
+            found = net(other, prepared=kept)
+            assert torch.equal(found["forces"], net(other)["forces"])
+        assert len(replays) == before
+    with torch.no_grad():
+        for _ in range(3):
+            net(batch, prepared=kept)
+        net.backbone.layers[1].convolution.same.mul_(1.1)
+        assert torch.equal(net(batch, prepared=kept)["forces"], net(batch)["forces"])
+
+
+@needs_compiler
+def test_a_large_structure_is_not_recorded(replays: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    net = drawn()
+    batch = graphs_to_batch(net.config, structures()[:1])
+    monkeypatch.setattr("atomfield.models.force_pass.MOST_RECORDED", batch.num_edges - 1)
+    kept = ForcePass(net, keep=True)
+    with torch.no_grad():
+        for _ in range(4):
+            net(batch, prepared=kept)
+    assert not replays
+
+
+def test_a_call_that_reads_what_nothing_recorded_wrote_is_refused() -> None:
+    given, constant = torch.ones(3), torch.full((3,), 2.0)
+    tape = Tape([given, constant])
+    with recording(tape):
+        doubled = made(torch.mul, given, constant)
+        total = made(torch.add, doubled, constant)
+        with pytest.raises(AssertionError, match="nothing recorded writes"):
+            made(torch.add, total, given + 1)
+        with pytest.raises(AssertionError, match="nothing recorded writes"):
+            call(lambda: None, (), [given + 1], [])
+    given.fill_(5.0)
+    tape.replay()
+    assert torch.equal(total, torch.full((3,), 12.0))
+    made(torch.add, given, given)  # nothing records any more
+    tape.replay()
+    assert torch.equal(total, torch.full((3,), 12.0))
+
+
+@needs_compiler
+@pytest.mark.parametrize("levels", [["b"] * 3, ["a", "b", "a"]])
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_energies_are_read_as_by_the_head(levels: list[str], linear: bool, dtype: torch.dtype) -> None:
+    net = drawn(dtype, linear_readout=linear)
+    batch = replace(graphs_to_batch(net.config, structures()[:3]), levels=levels)
+    head, channels = net.atom_head, net.config.channels
+    rows = level_rows(net.level_index(batch), batch)
+    x = torch.randn(batch.num_nodes, 9, 11, dtype=dtype, generator=torch.Generator().manual_seed(2))
+    scalars = x[:, 0, :channels].clone().requires_grad_(True)
+    readout = head.readout(rows)
+    hidden = torch.nn.functional.silu(readout.inner(scalars))
+    energy = (hidden * readout.energy).sum(1)
+    if readout.linear is not None:
+        energy = energy + (scalars * readout.linear).sum(1)
+    energy = energy.double() * head.energy_scale
+    (slope,) = torch.autograd.grad(energy.sum(), scalars)
+    g = torch.full_like(x, 7.0)
+    with torch.no_grad():
+        found_hidden, found_energy = read_energies(x, g, readout, float(head.energy_scale))
+    close = {"rtol": 1e-12, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 2e-6, "atol": 2e-6}
+    torch.testing.assert_close(found_hidden, hidden.detach(), **close)
+    torch.testing.assert_close(found_energy, energy.detach(), **close)
+    torch.testing.assert_close(g[:, 0, :channels], slope, **close)
+    g[:, 0, :channels] = 7.0
+    assert (g == 7.0).all(), "only the natural scalars are written"
