@@ -104,14 +104,11 @@ class ForcePass:
         self, batch: GraphBatch, level_G: Tensor, *, stress: bool, answers: Answers
     ) -> dict[str, Tensor]:
         """What ``AtomFieldNet.forward`` gives for atoms; ``level_G``: the row of each graph's level."""
-        net = self.net
         walk = self._walk(batch, level_G)
-        x = walk.x
-        out = net.atom_head.read(x, walk.hidden, walk.energy, batch, level_rows(level_G, batch), answers)
-        out["forces"] = walk.forces.clone()
-        if stress:
-            out["stress"] = per_volume(walk.edges.virial(walk.along), batch.cell)
-        return net.answers(out, x, batch, batch.positions, answers)
+        out = walk.answers(stress=stress, features=answers.features)
+        if answers.denoise and walk.dipole is not None:
+            out["displacement_noise"] = self.net.atom_head.noise_of(walk.x)
+        return self.net.answers(out, walk.x, batch, batch.positions, answers)
 
     def follows(self, batch: GraphBatch) -> bool:
         """Whether a recorded walk is there for all of ``batch`` but its positions and cells."""
@@ -126,9 +123,8 @@ class ForcePass:
             self._recorded[1].again(batch.positions, batch.cell)
             return self._recorded[1]
         record = self._before is not None and _same(self._before, read) and batch.num_edges <= MOST_RECORDED
-        readout = self.net.atom_head.readout(level_rows(level_G, batch))
         walk = Walk(
-            self.net, self.layers, batch, readout, *self._embedded(batch, level_G, read), record=record
+            self.net, self.layers, batch, level_G, self._embedded(batch, level_G, read), record=record
         )
         self._before = read if self._keep else None
         self._recorded = (read, walk) if record else None

@@ -104,7 +104,7 @@ class AtomHead(nn.Module):
     def forward(
         self, x_NMK: Tensor, batch: GraphBatch, level_G: Tensor, wanted: Answers
     ) -> dict[str, Tensor]:
-        """Energies of graphs and what else follows from the last features of atoms."""
+        """Energies of graphs, and of atoms what else is read from their last features."""
         level_N = level_rows(level_G, batch)
         scalars = x_NMK[:, 0, : self.channels]
         readout = self.readout(level_N)
@@ -113,12 +113,6 @@ class AtomHead(nn.Module):
         if readout.linear is not None:
             energy_N = energy_N + (scalars * readout.linear).sum(1)
         energy_N = energy_N.double() * self.energy_scale
-        return self.read(x_NMK, hidden, energy_N, batch, level_N, wanted)
-
-    def read(
-        self, x_NMK: Tensor, hidden: Tensor, energy_N: Tensor, batch: GraphBatch, level_N: Tensor, wanted: Answers
-    ) -> dict[str, Tensor]:  # fmt: skip
-        """The same from hidden units ``[N, H]`` and energies of atoms (eV) less those of free ones."""
         energy_N = energy_N + self.reference[level_N, batch.species]
         charge_N = (hidden * self.charge[level_N]).sum(1)
         out = {"energy": sum_by_graph(energy_N, batch), "charges": charge_N}
@@ -128,19 +122,21 @@ class AtomHead(nn.Module):
             out["softness"] = (hidden * self.softness[level_N]).sum(1)
         if self.raw:
             out["atomic_dipole"] = (x_NMK * self.dipole[level_N]).sum(2)
-            if wanted.denoise:
-                out["displacement_noise"] = x_NMK[:, 0] @ self.noise.T
             if self.has_direct:
                 out["direct_forces"] = (x_NMK * self.direct[level_N]).sum(2) * self.energy_scale
         elif x_NMK.shape[1] > 1:
             vectors = x_NMK[:, 1:4, : self.channels]
             out["atomic_dipole"] = (vectors * self.dipole[level_N].unsqueeze(1)).sum(2)
-            if wanted.denoise:
-                out["displacement_noise"] = vectors @ self.noise
             if self.has_direct:
                 direct = (vectors * self.direct[level_N].unsqueeze(1)).sum(2)
                 out["direct_forces"] = direct * self.energy_scale
+        if wanted.denoise and "atomic_dipole" in out:
+            out["displacement_noise"] = self.noise_of(x_NMK)
         return out
+
+    def noise_of(self, x_NMK: Tensor) -> Tensor:
+        """``[N, 3]``: the vectors that remove noise."""
+        return x_NMK[:, 0] @ self.noise.T if self.raw else x_NMK[:, 1:4, : self.channels] @ self.noise
 
     def readout(self, level_N: Tensor) -> Readout:
         """What energies of atoms are made with; ``level_N``: of :func:`level_rows`."""

@@ -14,21 +14,24 @@ import torch
 from torch import Tensor
 
 from atomfield.data.graph import GraphBatch
+from atomfield.physics_priors.mechanics import per_volume
 
 from .convolution import EdgeGeometry
 from .fused import (
+    AtomsRead,
     EdgeList,
     Tape,
     Vectors,
     across_vectors,
     along_vectors,
     forces_of,
-    read_energies,
+    pool_atoms,
+    read_atoms,
     recording,
     vectors,
     virial_of,
 )
-from .heads import Readout
+from .heads import level_rows
 from .layer_pass import Computed, EdgeSlopes, LayerPass
 
 if TYPE_CHECKING:
@@ -85,24 +88,30 @@ class Edges:
 
 
 class Walk:
-    """What a walk found. Where it is recorded all of it keeps its place, and :meth:`again` writes there."""
+    """What a walk found. Where it is recorded all of it keeps its place, and :meth:`again` writes there.
+
+    level_G: the row of each graph's level. first: ``condition_NC`` and the first features ``[N, M, K]``.
+    """
 
     x: Tensor
     """``[N, M, K]``: the last features."""
-    hidden: Tensor
-    """``[N, H]``: what energies are read from."""
+    atoms: AtomsRead
     energy: Tensor
-    """``[N]`` eV, less those of free atoms."""
+    """``[G]`` eV."""
+    dipole: Tensor | None
+    """``[G, 3]`` e angstrom about the centre of mass, where features have vectors."""
     along: Tensor
     """``[E, 3]`` eV/angstrom, see :meth:`Edges.along`."""
     forces: Tensor
     """``[N, 3]`` eV/angstrom."""
 
     def __init__(
-        self, net: AtomFieldNet, layers: Sequence[LayerPass], batch: GraphBatch, readout: Readout, condition_NC: Tensor,
-        x: Tensor, *, record: bool,
+        self, net: AtomFieldNet, layers: Sequence[LayerPass], batch: GraphBatch, level_G: Tensor, first: tuple[Tensor, Tensor],
+        *, record: bool,
     ):  # fmt: skip
         self._tape: Tape | None = None
+        condition_NC, x = first
+        head, level_N = net.atom_head, level_rows(level_G, batch)
         if record:
             batch = replace(batch, positions=batch.positions.clone(), cell=batch.cell.clone())
             weights = [w for layer in layers for w in layer.all_weights()]
@@ -115,7 +124,18 @@ class Walk:
                 computed.append(own)
             self.x = x
             g = torch.zeros_like(x)
-            self.hidden, self.energy = read_energies(x, g, readout, float(net.atom_head.energy_scale))
+            self.atoms = read_atoms(
+                x,
+                g,
+                head.readout(level_N),
+                head.charge[level_N],
+                head.dipole[level_N],
+                float(head.energy_scale),
+            )
+            self.energy, self.dipole = pool_atoms(
+                self.atoms, batch.positions, batch.graph_index, batch.num_graphs,
+                head.reference[level_N, batch.species].double(), net.masses[batch.species].double(), net.config.channels,
+            )  # fmt: skip
             slopes: EdgeSlopes | None = None
             for layer in reversed(layers):
                 g, found, _ = layer.adjoint(g, computed.pop(), self.edges.geometry)
@@ -130,3 +150,15 @@ class Walk:
         self.edges.batch.positions.copy_(positions)
         self.edges.batch.cell.copy_(cell)
         self._tape.replay()
+
+    def answers(self, *, stress: bool, features: bool) -> dict[str, Tensor]:
+        """Of graphs and atoms, in tensors of their own."""
+        out = {"energy": self.energy.clone(), "charges": self.atoms.charge.clone()}
+        if features:
+            out["features/atoms"] = self.atoms.hidden.clone()
+        if self.dipole is not None:
+            out["dipole"] = self.dipole.clone()
+        out["forces"] = self.forces.clone()
+        if stress:
+            out["stress"] = per_volume(self.edges.virial(self.along), self.edges.batch.cell)
+        return out

@@ -27,10 +27,11 @@ from .order import prepare_order
 from .powers import PowerShape, paths
 from .product import multiplied, powers, powers_available, product_second, product_slope, product_slopes
 from .programs import Shape
-from .readout import read_energies, readout_available
+from .readout import AtomsRead, pool_atoms, read_atoms, readout_available
 from .tape import Tape, constant, made, recording
 
 __all__ = [
+    "AtomsRead",
     "EdgeList",
     "NodeBlock",
     "NodeProgram",
@@ -56,13 +57,14 @@ __all__ = [
     "made",
     "multiplied",
     "paths",
+    "pool_atoms",
     "powers",
     "powers_available",
     "prepare_order",
     "product_second",
     "product_slope",
     "product_slopes",
-    "read_energies",
+    "read_atoms",
     "readout_available",
     "recording",
     "vectors",

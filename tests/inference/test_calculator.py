@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -223,13 +224,13 @@ def test_denormal_numbers_are_zero_within_a_pass_alone(net: AtomFieldNet, molecu
 
     def watch(one: AtomFieldNet) -> AtomFieldNet:
         one.backbone.register_forward_pre_hook(lambda *_: seen.append(are_flushed()))
-        read = one.atom_head.read
+        answers = one.answers
 
-        def watched(*given: object) -> object:
+        def watched(*given: Any) -> Any:
             seen.append(are_flushed())
-            return read(*given)  # type: ignore[arg-type]
+            return answers(*given)
 
-        one.atom_head.read = watched  # type: ignore[method-assign, assignment]
+        one.answers = watched  # type: ignore[method-assign]
         return one
 
     own = copy.deepcopy(net)

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from atomfield.models import walk
 from atomfield.models.force_pass import ForcePass
-from atomfield.models.fused import Tape, library, made, read_energies, recording
+from atomfield.models.fused import Tape, library, made, pool_atoms, read_atoms, recording
 from atomfield.models.fused.tape import call
-from atomfield.models.heads import level_rows
+from atomfield.models.heads import Answers, level_rows
 from atomfield.models.network import graphs_to_batch
 
 from .test_force_pass import VARIANTS, drawn, structures
@@ -125,20 +125,24 @@ def test_energies_are_read_as_by_the_head(levels: list[str], linear: bool, dtype
     head, channels = net.atom_head, net.config.channels
     rows = level_rows(net.level_index(batch), batch)
     x = torch.randn(batch.num_nodes, 9, 11, dtype=dtype, generator=torch.Generator().manual_seed(2))
-    scalars = x[:, 0, :channels].clone().requires_grad_(True)
-    readout = head.readout(rows)
-    hidden = torch.nn.functional.silu(readout.inner(scalars))
-    energy = (hidden * readout.energy).sum(1)
-    if readout.linear is not None:
-        energy = energy + (scalars * readout.linear).sum(1)
-    energy = energy.double() * head.energy_scale
-    (slope,) = torch.autograd.grad(energy.sum(), scalars)
+    read = x.clone().requires_grad_(True)
+    expected = head(read, batch, net.level_index(batch), Answers(features=True))
+    (slope,) = torch.autograd.grad(expected["energy"].sum(), read)
+    expected = net.answers(expected, read, batch, batch.positions, Answers(properties=False))
     g = torch.full_like(x, 7.0)
     with torch.no_grad():
-        found_hidden, found_energy = read_energies(x, g, readout, float(head.energy_scale))
+        scale = float(head.energy_scale)
+        found = read_atoms(x, g, head.readout(rows), head.charge[rows], head.dipole[rows], scale)
+        reference, mass = head.reference[rows, batch.species].double(), net.masses[batch.species].double()
+        energy, dipole = pool_atoms(
+            found, batch.positions, batch.graph_index, batch.num_graphs, reference, mass, channels
+        )
     close = {"rtol": 1e-12, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 2e-6, "atol": 2e-6}
-    torch.testing.assert_close(found_hidden, hidden.detach(), **close)
-    torch.testing.assert_close(found_energy, energy.detach(), **close)
-    torch.testing.assert_close(g[:, 0, :channels], slope, **close)
+    torch.testing.assert_close(found.hidden, expected["features/atoms"].detach(), **close)
+    torch.testing.assert_close(found.charge, expected["charges"].detach(), **close)
+    torch.testing.assert_close(energy, expected["energy"].detach(), **close)
+    torch.testing.assert_close(dipole, expected["dipole"].detach(), **close)
+    assert expected["dipole"].abs().min() > 1e-3
+    torch.testing.assert_close(g[:, 0, :channels], slope[:, 0, :channels], **close)
     g[:, 0, :channels] = 7.0
     assert (g == 7.0).all(), "only the natural scalars are written"
