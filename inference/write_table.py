@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from atomfield.data.formula import formula
 from atomfield.data.graph import Graph
 
 from .intervals import OOD_SCORE
@@ -49,8 +50,6 @@ def write_table(
 
 
 def _structure(number: int, graph: Graph, values: Prediction, lists: bool) -> dict[str, Any]:
-    from ase.formula import Formula
-
     where = graph.provenance
     row: dict[str, Any] = {
         "index": number,
@@ -58,27 +57,18 @@ def _structure(number: int, graph: Graph, values: Prediction, lists: bool) -> di
         "record": where.record,
         **({"id": graph.id} if graph.id else {}),
         "group": graph.group,
-        "formula": str(Formula.from_list(_symbols(graph)).convert("hill")),
+        "formula": formula(graph),
         "num_atoms": graph.num_nodes,
     }
+    per_node = {name: value for name, value in values.items() if is_per_node(name, graph)}
     for name, value in values.items():
-        if not is_per_node(name, graph):
+        if name not in per_node:
             row |= _scalars(name, value, irreps_of(name, graph))
     if lists:
         row["species"] = graph.species.tolist()
         row["positions"] = graph.positions.reshape(-1).tolist()
-        row |= {
-            name: np.asarray(value).reshape(-1).tolist()
-            for name, value in values.items()
-            if is_per_node(name, graph)
-        }
+        row |= {name: np.asarray(value).reshape(-1).tolist() for name, value in per_node.items()}
     return row
-
-
-def _symbols(graph: Graph) -> list[str]:
-    from ase.data import chemical_symbols
-
-    return [chemical_symbols[z] for z in graph.species.tolist()]
 
 
 def _points(number: int, graph: Graph, values: Prediction) -> Iterator[dict[str, Any]]:
