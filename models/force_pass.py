@@ -123,9 +123,9 @@ class ForcePass:
             self._recorded[1].again(batch.positions, batch.cell)
             return self._recorded[1]
         record = self._before is not None and _same(self._before, read) and batch.num_edges <= MOST_RECORDED
-        walk = Walk(
-            self.net, self.layers, batch, level_G, self._embedded(batch, level_G, read), record=record
-        )
+        first = self._embedded(batch, level_G, read)
+        with torch.inference_mode(False), torch.no_grad():  # what is kept must stay writable elsewhere
+            walk = Walk(self.net, self.layers, batch, level_G, first, record=record)
         self._before = read if self._keep else None
         self._recorded = (read, walk) if record else None
         return walk

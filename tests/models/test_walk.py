@@ -86,6 +86,23 @@ def test_what_differs_in_more_than_positions_is_no_replay(replays: list[int]) ->
 
 
 @needs_compiler
+@pytest.mark.parametrize("first", [False, True])
+def test_a_walk_recorded_in_inference_mode_is_replayed_outside_and_the_reverse(
+    first: bool, replays: list[int]
+) -> None:
+    net = drawn()
+    batch = graphs_to_batch(net.config, structures()[:2])
+    with torch.no_grad():
+        expected = net(batch, stress=True)
+    kept = ForcePass(net, keep=True)
+    for mode in (first, first, not first, first):
+        with torch.inference_mode(mode), torch.no_grad():
+            found = net(batch, stress=True, prepared=kept)
+            assert all(torch.equal(found[name], value) for name, value in expected.items())
+    assert len(replays) == 2
+
+
+@needs_compiler
 def test_a_large_structure_is_not_recorded(replays: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     net = drawn()
     batch = graphs_to_batch(net.config, structures()[:1])
