@@ -28,6 +28,11 @@ from .convert import STATED, graph_from_atoms, without_labels
 WHERE = Provenance(file="<atoms>")
 
 
+SMALL = 100
+"""Atoms up to which the skin is twice as wide: the pairs in it cost little, and the steps of dynamics to the next search are many
+times as many, since most of what atoms do is to swing about a place."""
+
+
 class PairList:
     """The batch of one structure, whose pairs are searched anew only when they may be incomplete.
 
@@ -35,25 +40,29 @@ class PairList:
     """
 
     def __init__(self, cutoff: float, skin: float):
-        self.cutoff, self.skin = cutoff, skin
+        self.cutoff, self._given_skin = cutoff, skin
+        self.skin = skin
+        """Of the last search."""
         self.searches = 0
         self._batch: GraphBatch | None = None
         self._atoms: Atoms | None = None
         self._stated: tuple[Any, ...] = ()
-        self._may_collide = True
-        """Whether atoms were so close at the last search that they may be too close before the next."""
+        self._complete = False
+        """Whether every pair of atoms is kept, so that no motion needs a search."""
+        self._room = 0.0
+        """By how much atoms may come closer than they were when pairs were searched before any two are too close."""
 
     def batch(self, atoms: Atoms, level: str) -> GraphBatch:
         """Float64 batch on the CPU with the pairs closer than ``cutoff``; of a small structure with all that are kept, the same
         tensors as long as they are: pairs beyond the cutoff add exact zeros, and calls of kernels can be made again
         (``models/walk.py``)."""
-        searched = self._batch is None or self._batch.levels != [level] or self._is_stale(atoms)
-        if searched:
-            graph = graph_from_atoms(atoms, level=level, where=WHERE)
-            edges = radius_edges(graph.positions, graph.cell, graph.pbc, self.cutoff + self.skin)
-            self._batch = collate([replace(without_labels(graph), edges={"radius": edges})])
-            self._atoms, self._stated = atoms.copy(), stated(atoms)
-            self.searches += 1
+        another = self._batch is None or self._batch.levels != [level] or self._is_another(atoms)
+        closer = float("inf") if another else self._closer(atoms)
+        moved = another or not closer < self.skin
+        if another or (moved and not self._complete):
+            self._search(atoms, level, None if another else self._batch)
+        if moved:
+            self._atoms, self._room = atoms.copy(), 0.0
         batch = self._batch
         assert batch is not None
         positions = torch.from_numpy(np.array(atoms.positions, dtype=np.float64))
@@ -62,11 +71,11 @@ class PairList:
             cell = torch.from_numpy(np.array(atoms.cell.array, dtype=np.float64))[None]
         batch = replace(batch, positions=positions, cell=cell)
         small = batch.num_edges <= MOST_RECORDED
-        if small and not searched and not self._may_collide:
+        if small and closer < self._room:
             return batch
         square = self._squares(batch)
-        if searched:  # no pair comes closer by more than the skin before the next search
-            self._may_collide = bool((square < (MIN_DISTANCE + self.skin) ** 2).any())
+        if moved:
+            self._room = float(square.min()) ** 0.5 - MIN_DISTANCE if len(square) else float("inf")
         if small:
             return batch
         near = (square < self.cutoff**2).nonzero().squeeze(1)
@@ -91,27 +100,45 @@ class PairList:
             )
         return square
 
-    def _is_stale(self, atoms: Atoms) -> bool:
+    def _search(self, atoms: Atoms, level: str, before: GraphBatch | None) -> None:
+        """``before``: of the same atoms elsewhere; where it has the same pairs its tensors stay."""
+        self.skin = self._given_skin * (2 if len(atoms) <= SMALL else 1)
+        graph = graph_from_atoms(atoms, level=level, where=WHERE)
+        edges = radius_edges(graph.positions, graph.cell, graph.pbc, self.cutoff + self.skin)
+        found = collate([replace(without_labels(graph), edges={"radius": edges})])
+        self.searches += 1
+        if before is None or not (
+            torch.equal(before.edge_index, found.edge_index)
+            and torch.equal(before.edge_shift, found.edge_shift)
+        ):
+            self._batch = found
+        self._stated = stated(atoms)
+        self._complete = not atoms.pbc.any() and found.num_edges == len(atoms) * (len(atoms) - 1)
+
+    def _is_another(self, atoms: Atoms) -> bool:
+        """Whether more than positions, or the lattice of a crystal, is new."""
         before = self._atoms
         assert before is not None
-        if (
+        return bool(
             len(before) != len(atoms)
             or (before.numbers != atoms.numbers).any()
             or (before.pbc != atoms.pbc).any()
             or self._stated != stated(atoms)
-        ):
-            return True
+            or (not atoms.pbc.all() and (before.cell.array != atoms.cell.array).any())
+        )
+
+    def _closer(self, atoms: Atoms) -> float:
+        """By how much two atoms that were ``cutoff + skin`` apart at most can have come closer, in angstrom."""
+        before = self._atoms
+        assert before is not None
         expected, stretch = before.positions, 0.0
-        if (before.cell.array != atoms.cell.array).any():
-            if not atoms.pbc.all():
-                return True
-            # x -> x (1 + e) with the lattice: a pair beyond cutoff + skin comes closer by its length times the strain at most
+        if atoms.pbc.all() and (before.cell.array != atoms.cell.array).any():
+            # x -> x (1 + e) with the lattice: a pair comes closer by its length times the strain at most
             change = np.linalg.solve(before.cell.array, atoms.cell.array)
             stretch = 1 - 1 / float(np.linalg.norm(np.linalg.inv(change), 2))
             expected = expected @ change
-        moved = float(np.sqrt(((atoms.positions - expected) ** 2).sum(axis=1).max()))
-        left = (self.cutoff + self.skin) * (1 - max(stretch, 0.0)) - self.cutoff
-        return not 2 * moved < left
+        moved = float(np.sqrt(((atoms.positions - expected) ** 2).sum(axis=1).max(initial=0.0)))
+        return 2 * moved + (self.cutoff + self.skin) * max(stretch, 0.0)
 
 
 def stated(atoms: Atoms) -> tuple[Any, ...]:

@@ -56,8 +56,11 @@ class Bunch:
         """``[N]`` the system of each atom."""
         self.num = len(graphs)
         self.searches = 0
-        self._searched: Tensor | None = None
-        self._may_collide = True
+        self._seen: Tensor | None = None
+        """Positions when pairs were last looked at."""
+        self._complete = False
+        self._room = 0.0
+        """As in :class:`.pair_list.PairList`."""
         self._pass: ForcePass | None = None
 
     @property
@@ -88,23 +91,17 @@ class Bunch:
 
     def _at(self, positions: Tensor) -> GraphBatch:
         """With the pairs closer than the cutoff; of a small batch with all that are kept, as in :mod:`.pair_list`."""
-        before = self._searched
-        searched = (
-            before is None or not float((positions - before).square().sum(1).max()) < (self.skin / 2) ** 2
-        )
-        if searched:
-            sizes = self._batch.nodes_per_graph()
-            reach = self.net.config.cutoff + self.skin
-            index, shift = radius_pairs(positions, sizes, self._batch.cell, self._batch.pbc, reach)
-            near = torch.ones(index.shape[1], dtype=torch.bool, device=index.device)
-            self._batch = replace(
-                self._batch, edge_index=index, edge_shift=shift.to(torch.float64), edge_is_radius=near
-            )
-            self._searched = positions.clone()
-            self.searches += 1
+        before = self._seen
+        far = float("inf")
+        closer = far if before is None else 2 * float((positions - before).square().sum(1).max()) ** 0.5
+        moved = not closer < self.skin
+        if moved and not self._complete:
+            self._search(positions)
+        if moved:
+            self._seen, self._room = positions.clone(), 0.0
         batch = replace(self._batch, positions=positions)
         small = batch.num_edges <= MOST_RECORDED
-        if small and not searched and not self._may_collide:
+        if small and closer < self._room:
             return batch
         sender, receiver = batch.edge_index
         lattice = torch.einsum("es,esd->ed", batch.edge_shift, batch.cell[self.owner[receiver]])
@@ -114,8 +111,8 @@ class Bunch:
             raise InputError(
                 f"atoms of system {system} of the batch have come closer than {MIN_DISTANCE} angstrom"
             )
-        if searched:  # no pair comes closer by more than the skin before the next search
-            self._may_collide = bool((square < (MIN_DISTANCE + self.skin) ** 2).any())
+        if moved:
+            self._room = float(square.min()) ** 0.5 - MIN_DISTANCE if len(square) else far
         if small:
             return batch
         near = (square < self.net.config.cutoff**2).nonzero().squeeze(1)
@@ -125,6 +122,17 @@ class Bunch:
             edge_shift=batch.edge_shift[near],
             edge_is_radius=batch.edge_is_radius[near],
         )
+
+    def _search(self, positions: Tensor) -> None:
+        sizes, reach = self._batch.nodes_per_graph(), self.net.config.cutoff + self.skin
+        index, shift = radius_pairs(positions, sizes, self._batch.cell, self._batch.pbc, reach)
+        self.searches += 1
+        shift = shift.to(torch.float64)
+        if not (torch.equal(index, self._batch.edge_index) and torch.equal(shift, self._batch.edge_shift)):
+            near = torch.ones(index.shape[1], dtype=torch.bool, device=index.device)
+            self._batch = replace(self._batch, edge_index=index, edge_shift=shift, edge_is_radius=near)
+        every = int((sizes * (sizes - 1)).sum())
+        self._complete = not bool(self._batch.pbc.any()) and index.shape[1] == every
 
 
 def relax_many(
