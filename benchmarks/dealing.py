@@ -28,7 +28,7 @@ from atomfield.models.network import AtomFieldNet
 from atomfield.pretrain.config import PretrainConfig
 from atomfield.pretrain.dealing import PRICES, Key, freely, shares
 from atomfield.pretrain.losses import counts, loss_sums
-from atomfield.pretrain.run import _stream, select
+from atomfield.pretrain.sources import select, stream_of
 from atomfield.pretrain.start import build
 from atomfield.pretrain.streams import Stream
 
@@ -106,9 +106,9 @@ def main() -> None:
     torch.set_num_threads(1)
     config = PretrainConfig(streams=[{**s, "micro_batches": PER_STEP} for s in STREAMS + OTHERS], network="s")
     sets = {name: select(open_source(name), "train") for name in {str(s["source"]) for s in STREAMS}}
-    net, _, factors, _ = build(config, list(sets.values()))
+    net, _, factors, *_ = build(config, list(sets.values()))
     net.backbone.prepare()
-    streams = [_stream(config, n, sets, net.config.cutoff, factors) for n in range(len(config.streams))]
+    streams = [stream_of(config, n, sets, net.config.cutoff, factors) for n in range(len(config.streams))]
     own = streams[: len(STREAMS)]
     began = time.process_time()
     times: dict[Key, float] = {}

@@ -25,8 +25,8 @@ from atomfield.pretrain.ema import Ema
 from atomfield.pretrain.engine import TorchEngine, parameter_groups, set_learning_rate
 from atomfield.pretrain.losses import Targets
 from atomfield.pretrain.normalize import Statistics, normalize
-from atomfield.pretrain.run import select
 from atomfield.pretrain.schedule import learning_rate_factor
+from atomfield.pretrain.sources import select
 from atomfield.pretrain.step import MicroBatch, training_step
 from atomfield.pretrain.streams import Stream
 from atomfield.pretrain.validate import errors

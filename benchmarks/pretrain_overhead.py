@@ -142,14 +142,15 @@ def plain_loop(options: dict[str, Any]) -> None:
     from atomfield.pretrain.config import PretrainConfig
     from atomfield.pretrain.engine import parameter_groups
     from atomfield.pretrain.losses import counts, loss_sums
-    from atomfield.pretrain.run import _stream, build, select
+    from atomfield.pretrain.sources import select, stream_of
+    from atomfield.pretrain.start import build
     from atomfield.pretrain.streams import Batches
 
     config = PretrainConfig(**options)
     sets = {s.sources[0]: select(open_source(s.sources[0]), "train") for s in config.streams}
-    net, _, factors, _ = build(config, list(sets.values()))
+    net, _, factors, *_ = build(config, list(sets.values()))
     net.backbone.prepare()
-    streams = [_stream(config, n, sets, net.config.cutoff, factors) for n in range(len(config.streams))]
+    streams = [stream_of(config, n, sets, net.config.cutoff, factors) for n in range(len(config.streams))]
     keys = (
         (which, number)
         for step in itertools.count()

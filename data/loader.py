@@ -109,7 +109,7 @@ class Loader(Iterator[GraphBatch], Generic[Key]):
         """End the workers, whatever they are doing."""
         self._stop.set()
         for process in self._processes:
-            process.process.terminate()
+            process.process.kill()
         for thread in self._threads:
             thread.join(5)
         for process in self._processes:
@@ -177,10 +177,12 @@ class _Process:
 
 
 def _serve(connection: Connection, make: Callable[[Any], GraphBatch]) -> None:
-    """The life of a worker: it ends with its parent, and leaves Ctrl-C to it."""
+    """The life of a worker: it ends with its parent, and leaves signals to it: clusters send theirs to all processes of a job,
+    and the parent needs its batches until it has saved."""
     import signal
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     while True:
         try:

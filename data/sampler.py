@@ -89,7 +89,8 @@ class EpochSampler:
             raise ValueError("a sampler needs at least one item")
         self.budget, self.seed = budget, seed
         parts = np.zeros(len(self.nodes), dtype=np.int64) if parts is None else np.asarray(parts)
-        self._members = np.split(np.argsort(parts, kind="stable"), np.cumsum(np.bincount(parts))[:-1])
+        sizes = np.bincount(parts, minlength=len(mixture) if isinstance(mixture, tuple) else 0)
+        self._members = np.split(np.argsort(parts, kind="stable"), np.cumsum(sizes)[:-1])
         self.shares = shares_of([len(m) for m in self._members], mixture)
         self._first: list[int] = [0]
         self._epoch: tuple[int, Plan] | None = None

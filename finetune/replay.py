@@ -15,7 +15,7 @@ from atomfield.data.store import Store
 from atomfield.data.subset import columns_of
 from atomfield.models.network import AtomFieldNet
 from atomfield.pretrain.losses import Targets
-from atomfield.pretrain.run import select
+from atomfield.pretrain.sources import select
 from atomfield.pretrain.streams import Stream
 from atomfield.pretrain.validate import errors
 

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,13 +21,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from atomfield.data.errors import InputError, RunError
 
 from .ema import Ema
 from .engine import DeepSpeedEngine
-from .ranks import barrier, from_main, is_main
+from .ranks import barrier, from_main, gathered, is_main
 from .state import load_whole_state, whole_state
 
 MANIFEST = "manifest.json"
@@ -61,7 +62,7 @@ def save(
 
 
 def _write(temporary: Path, tensors: dict[str, Tensor], ema: Ema, trainer: dict[str, Any]) -> None:
-    parts = {"training": tensors, "ema": ema.average}
+    parts = {"training": tensors, "ema": ema.average, "constants": constants_of(ema.module)}
     size = sum(t.numel() * t.element_size() for part in parts.values() for t in part.values())
     free = shutil.disk_usage(temporary.parent).free
     if free < FREE * size:
@@ -192,8 +193,9 @@ def verify(checkpoint: Path) -> None:
             )
 
 
-def load(checkpoint: Path, engine: DeepSpeedEngine, ema: Ema) -> dict[str, Any]:
-    """Collective. Verified; restores weights, optimiser and average on every rank and returns the JSON state."""
+def opened(checkpoint: Path) -> dict[str, Any]:
+    """Collective. The JSON state of a checkpoint that rank 0 has verified and that every rank can read. Raises ``InputError`` on
+    all of them otherwise."""
     problem: tuple[str, str] | None = None
     if is_main():
         try:
@@ -202,15 +204,51 @@ def load(checkpoint: Path, engine: DeepSpeedEngine, ema: Ema) -> dict[str, Any]:
             problem = (error.message, str(error.where or ""))
     if (problem := from_main(problem)) is not None:
         raise InputError(*problem)
-    state = json.loads((checkpoint / "trainer.json").read_text())
+    state: dict[str, Any] = {}
+    try:
+        state = json.loads((checkpoint / "trainer.json").read_text())
+    except OSError as error:
+        problem = (f"a rank on {platform.node()} cannot read it ({error.strerror}); `out` must be a folder that all nodes "
+                   "share", str(checkpoint))  # fmt: skip
+    if problems := [found for found in gathered(problem) if found is not None]:
+        raise InputError(*problems[0])
+    return state
+
+
+def load(checkpoint: Path, state: dict[str, Any], engine: DeepSpeedEngine, ema: Ema) -> list[str]:
+    """Collective. Restores weights, optimiser, average and constants on every rank; ``state`` is what :func:`opened` gave.
+    Returns the names of constants that were others before (relative difference above 1e-6): those of other records."""
     scalars = {name: s["scalars"] for s in state["optimizer_scalars"] for name in s["parameters"]}
     load_whole_state(engine, load_file(checkpoint / "training.safetensors"), scalars)
     with torch.no_grad():
         for name, value in load_file(checkpoint / "ema.safetensors").items():
             ema.average[name].copy_(value)
     ema.updates = state["ema_updates"]
+    file = checkpoint / "constants.safetensors"  # checkpoints of older versions have none
+    constants = load_file(file) if file.is_file() else {}
+    others = _put(constants, engine.module)
+    _put(constants, ema.module)  # with ZeRO 3 another one
     barrier()  # nobody trains, and prunes, while another one reads
-    return state
+    return others
+
+
+def constants_of(module: nn.Module) -> dict[str, Tensor]:
+    """What the public checkpoint holds besides parameters: tables, and the scales and references that were fitted to the records
+    at the start. Fitted again to other records they would not be those that the weights were trained with."""
+    trained = dict(module.named_parameters())
+    return {name: value.clone() for name, value in module.state_dict().items() if name not in trained}
+
+
+@torch.no_grad()
+def _put(constants: dict[str, Tensor], module: nn.Module) -> list[str]:
+    """Put ``constants`` into ``module``; names of those that were others."""
+    others = []
+    for name, value in module.state_dict().items():
+        if name in constants:
+            if not torch.allclose(value, constants[name].to(value), rtol=1e-6, atol=1e-12):
+                others.append(name)
+            value.copy_(constants[name])  # the module's own tensor
+    return others
 
 
 def sha256(file: Path) -> str:

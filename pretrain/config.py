@@ -24,6 +24,8 @@ Objective = Literal["supervised", "denoise", "denoise_forces", "masked_atoms", "
 """``supervised``: every label of atoms. ``denoise``: noise on structures near equilibrium. ``denoise_forces``: noise on any
 structure, its forces given. ``masked_atoms``: hidden species. ``masked_patches``: hidden parts of a field. ``next_step``: the
 state one step on."""
+JUDGED: tuple[Objective, ...] = ("supervised", "next_step")
+"""Objectives whose labels validation compares with."""
 ClockName = Literal["wall", "processor"]
 """What a limit of time counts: time that passes, or processor time of all threads of a process."""
 FRACTIONS = {"denoise_forces": 0.25, "masked_atoms": 0.15, "masked_patches": 0.25}
@@ -189,7 +191,7 @@ class PretrainConfig(_Frozen):
     optimizer: OptimizerConfig = OptimizerConfig()
     steps: int = Field(1000, ge=1)
     max_time: float | None = None
-    """Seconds; the schedule is stretched or cut to end in time. None: exactly ``steps``."""
+    """Seconds; the schedule is cut to end in time, or earlier with ``steps``, whichever comes first. None: exactly ``steps``."""
     clock: ClockName = "wall"
     """What ``max_time`` counts: time that passes, or processor time of rank 0, which does not depend on what else the machine
     does."""

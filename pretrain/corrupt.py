@@ -11,17 +11,22 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor
 
+from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph, GraphBatch
 from atomfield.data.quantities import FIELD_STATES, PER_FRAGMENT
 from atomfield.models.auxiliary import HIDDEN
 
+CLOSEST = 0.3
+"""Angstrom between two atoms that noise may leave."""
+TRIES = 100
+
 
 def displaced(graph: Graph, noise: float, generator: Generator) -> Graph:
     """Gaussian noise of ``noise`` angstrom on all positions; no label but the noise is left."""
-    draw = noise * torch.randn(graph.positions.shape, generator=generator, dtype=torch.float64)
+    draw = _noise(graph, noise, torch.ones(graph.num_nodes, dtype=torch.bool), generator)
     kept = {n: v for n, v in graph.quantities.items() if n in PER_FRAGMENT.values()}
     kept["displacement_noise"] = draw
-    return replace(graph, positions=graph.positions + draw, quantities=kept)
+    return graph.changed(positions=graph.positions + draw, quantities=kept, edges={})
 
 
 def displaced_given_forces(graph: Graph, noise: float, fraction: float, generator: Generator) -> Graph:
@@ -32,7 +37,7 @@ def displaced_given_forces(graph: Graph, noise: float, fraction: float, generato
     forces that it is given. The energy stays, as the label of the undisturbed structure.
     """
     chosen = _some(graph.num_nodes, fraction, generator)
-    draw = noise * torch.randn(graph.positions.shape, generator=generator, dtype=torch.float64)
+    draw = _noise(graph, noise, chosen, generator)
     kept = {n: v for n, v in graph.quantities.items() if n in (*PER_FRAGMENT.values(), "energy")}
     kept["displacement_noise"] = torch.where(chosen[:, None], draw, float("nan"))
     forces = graph.quantities["forces"].double()
@@ -88,6 +93,23 @@ def noisy_state(graph: Graph, noise: float, generator: Generator) -> Graph:
         draw = torch.randn(value.shape, generator=generator, dtype=torch.float64)
         noisy[name] = value + noise * value.square().mean().sqrt() * draw * used
     return graph.changed(quantities=noisy)
+
+
+def _noise(graph: Graph, noise: float, chosen: Tensor, generator: Generator) -> Tensor:
+    """``[N, 3]`` angstrom, Gaussian; drawn again for ``chosen`` atoms that would come within ``CLOSEST`` of another one. Of many
+    structures some would, now and then, and a pair that close has forces like nothing else."""
+    draw = noise * torch.randn(graph.positions.shape, generator=generator, dtype=torch.float64)
+    for _ in range(TRIES):
+        moved = graph.positions + torch.where(chosen[:, None], draw, 0.0)
+        close = torch.cdist(moved, moved).fill_diagonal_(CLOSEST) < CLOSEST
+        again = close.any(1) & chosen
+        if not bool(again.any()):
+            return draw
+        draw[again] = noise * torch.randn((int(again.sum()), 3), generator=generator, dtype=torch.float64)
+    raise InputError(
+        f"noise of {noise:g} angstrom brought atoms within {CLOSEST} angstrom of each other {TRIES} times; use less",
+        graph.provenance,
+    )
 
 
 def _some(count: int, fraction: float, generator: Generator) -> Tensor:

@@ -79,6 +79,11 @@ class Run:
     """This rank's micro-batches of the steps that the loader has begun, by step of the data."""
 
     @property
+    def items(self) -> dict[str, int]:
+        """Of each stream, how many items it draws from."""
+        return {s.name: len(s.items) for s in self.streams}
+
+    @property
     def checkpoints(self) -> Path:
         return self.config.out / "checkpoints"
 
@@ -208,6 +213,8 @@ def save(run: Run) -> None:
     state: dict[str, Any] = {
         **asdict(run.here),
         "guard": run.guard.state(),
+        "network": run.net.config.model_dump(mode="json"),
+        "items": run.items,
         "config": run.config.model_dump(mode="json"),
     }
     if run.here.validated != run.here.step:
@@ -232,7 +239,7 @@ def skipped(run: Run, record: Record, report: StepReport, micro_batches: list[Mi
         }
     )
     streams = ", ".join(sorted({row["stream"] for row in rows}))
-    found = checkpoint.complete(run.checkpoints)
+    found = from_main(checkpoint.complete(run.checkpoints))  # nodes may not see a shared folder alike
     left = f"the last good checkpoint is {found[-1]}" if found else "there is no checkpoint yet"
     records = run.config.out / "skipped.jsonl"
     advice = f"their records are in {records}; {left}. Look at the records, or lower optimizer.learning_rate"

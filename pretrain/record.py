@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -59,18 +60,19 @@ class Record:
             known = out / "wandb_id"
             if not known.is_file():
                 known.write_text(secrets.token_hex(4))
-            self.wandb = tracker.init(
-                project="atomfield",
-                id=known.read_text(),
-                group=out.name,
-                resume="allow",
-                dir=str(out),
-                mode=wandb,
-                config=config or {},
-                settings=tracker.Settings(silent=True),
-            )
-            # steps after the last checkpoint come a second time, and wandb's own counter only goes up
-            self.wandb.define_metric("*", step_metric="step")
+            with self._wandb_may_fail():
+                self.wandb = tracker.init(
+                    project="atomfield",
+                    id=known.read_text(),
+                    group=out.name,
+                    resume="allow",
+                    dir=str(out),
+                    mode=wandb,
+                    config=config or {},
+                    settings=tracker.Settings(silent=True),
+                )
+                # steps after the last checkpoint come a second time, and wandb's own counter only goes up
+                self.wandb.define_metric("*", step_metric="step")
 
     def advance(self, step: int, note: str = "", total: int | None = None) -> None:
         if self.main:
@@ -87,7 +89,11 @@ class Record:
             self.file.write(json.dumps(row) + "\n")
             self.file.flush()
             if self.wandb is not None:
-                self.wandb.log(row)
+                with self._wandb_may_fail():
+                    self.wandb.log(row)
+            # no bar is drawn into the log of a cluster
+            if "valid_score" in row and not self.bar.console.is_terminal:
+                self.say([f"step {row['step']}: validation score {row['valid_score']:.4g}"])
 
     def skipped(self, row: dict[str, Any]) -> None:
         """A step that was skipped, or a rollback: one line in ``skipped.jsonl``, which is only ever added to."""
@@ -111,4 +117,18 @@ class Record:
             self.bar.stop()
             self.file.close()
             if self.wandb is not None:
-                self.wandb.finish()
+                with self._wandb_may_fail():
+                    self.wandb.finish()
+
+    @contextmanager
+    def _wandb_may_fail(self) -> Iterator[None]:
+        """A run does not die of its spectator: what wandb raises is said, and the run goes on without it."""
+        try:
+            yield
+        except Exception as error:  # its service, the network and the disk, in classes of their own
+            self.wandb = None
+            self.say(
+                [
+                    f"wandb failed and is left out from here on ({type(error).__name__}: {error}); metrics.jsonl goes on"
+                ]
+            )

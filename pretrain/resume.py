@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,14 @@ FREE_TO_CHANGE = {
     "wandb", "resume", "timeout", "zero_stage", "recompute", "max_time", "plan",
 }  # fmt: skip
 """Settings without influence on the numbers; a change of any other one is told."""
+FREE_IN_NETWORK = {"format_version", "default_level_atoms", "default_level_field", "crystal_levels"}
+"""Of the network's configuration: what may be another one than the checkpoint's."""
 
 
 def resume(run: Run, console: Console) -> None:
     """Put ``run`` where its newest checkpoint says, or at the beginning. Raises ``InputError`` if that checkpoint is damaged, and
     if there is one although ``resume`` is false."""
-    found = checkpoint.complete(run.checkpoints)
+    found = from_main(checkpoint.complete(run.checkpoints))  # nodes may not see a shared folder alike
     if found and not run.config.resume:
         raise InputError(
             f"holds {len(found)} checkpoints of an earlier run and `resume` is false; remove them or choose another `out`",
@@ -39,11 +43,28 @@ def resume(run: Run, console: Console) -> None:
     barrier()
     if not found:
         return
-    state = _restore(run, found[-1])
+    state, others = _restore(run, found[-1])
     if is_main():
         console.print(f"Resuming from {found[-1]} (step {run.here.step})")
+        for line in _other_records(state, others, run):
+            console.print(line, highlight=False)
         if changed := _changed(state["config"], run.config.model_dump(mode="json")):
             console.print("Changed since this checkpoint was written: " + "; ".join(changed), highlight=False)
+
+
+def _other_records(state: dict[str, Any], others: list[str], run: Run) -> list[str]:
+    """Sentences where the records are not those from before."""
+    said = [
+        f"Stream {name} has {now} items and had {before} when this checkpoint was written: other samples follow"
+        for (name, now), before in zip(run.items.items(), state.get("items", {}).values(), strict=False)
+        if now != before
+    ]
+    if others:
+        said.append(
+            f"The records give other constants than those of the checkpoint ({', '.join(others)}), which stay: the weights were "
+            "trained with them"
+        )
+    return said
 
 
 def roll_back(run: Run, record: Record, console: Console) -> None:
@@ -60,29 +81,55 @@ def roll_back(run: Run, record: Record, console: Console) -> None:
         console.print(f"The loss spiked repeatedly: back from step {left} to {newest}, with other data")
 
 
-def _restore(run: Run, folder: Path) -> dict[str, Any]:
-    state = checkpoint.load(folder, run.engine, run.ema)
+def _restore(run: Run, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Everything as it was; the state that the checkpoint has of the run, and constants that are others than those fitted now."""
+    state = checkpoint.opened(folder)
+    _refuse_another_network(state.get("network"), run, folder)
+    others = checkpoint.load(folder, state, run.engine, run.ema)
     run.here = Position(**{name: state[name] for name in Position.__dataclass_fields__ if name in state})
     run.guard.load(state["guard"])
     run.saved = run.here.step
     if is_main():
         _drop_rows_after(run.config.out / "metrics.jsonl", run.here.step)
-    return state
+    return state, others
+
+
+def _refuse_another_network(before: dict[str, Any] | None, run: Run, folder: Path) -> None:
+    """``InputError`` where the network is not that of the checkpoint. Its levels are in the order of the sources: exchanged
+    streams would give the rows of one level to another, in tensors of the same shapes."""
+    now = run.net.config.model_dump(mode="json")
+    for name, value in (before or {}).items():
+        if name in now and name not in FREE_IN_NETWORK and now[name] != value:
+            raise InputError(
+                f"its network has {name} {value}, that of this configuration and its records {now[name]}; give the "
+                "configuration and the data of the run that wrote it, or another `out` (with `start: RUN/model` its weights go "
+                "on beside new levels)",
+                str(folder),
+            )
 
 
 def _drop_rows_after(file: Path, step: int) -> None:
-    """Rows that a run wrote after its last checkpoint are written again; a row that a kill cut short is dropped."""
+    """Rows that a run wrote after its last checkpoint are written again; a row that a kill cut short is dropped.
+
+    Both are at the end, which is cut off: nothing is written, so that neither a kill nor a full disk can take the rest, and a
+    record that is open for appending goes on at the new end.
+    """
     if not file.is_file():
         return
-    kept = []
-    for line in file.read_text().splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except ValueError:
-            continue
-    # in place: a record that is open for appending goes on at the new end
-    file.write_text("".join(kept))
+    end = place = 0
+    for line in file.read_bytes().splitlines(keepends=True):
+        place += len(line)
+        if line.endswith(b"\n") and _step_of(line) <= step:
+            end = place
+    os.truncate(file, end)
+
+
+def _step_of(line: bytes) -> float:
+    """That of a row; infinity where it cannot be read."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

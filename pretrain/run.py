@@ -6,9 +6,10 @@ One process, ``torchrun`` and the ``deepspeed`` launcher all end here; they diff
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import os
-from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,27 +18,25 @@ import torch
 import yaml
 from rich.console import Console
 from rich.table import Table
+from safetensors import SafetensorError
 
 from atomfield.data.errors import InputError, Interrupted, RunError
-from atomfield.data.graph import Graph
-from atomfield.data.sampler import UNLIMITED
 from atomfield.data.source import open_source
-from atomfield.data.splits import split_of
-from atomfield.data.subset import Joined, Subset, columns_of
+from atomfield.data.subset import Subset
 from atomfield.models import checkpoint as public
 from atomfield.models.denormals import flushed_denormals
 from atomfield.models.network import AtomFieldNet
 from atomfield.models.priors import explain
 
 from . import checkpoint
+from .alone import alone_in
 from .balance import balance_lines
 from .clock import Clock
-from .config import PretrainConfig
+from .config import JUDGED, PretrainConfig
 from .dealing import check_micro_batches
 from .ema import Ema
 from .engine import DeepSpeedEngine, prepare_environment
 from .loop import Ending, Run, loader_of, train
-from .losses import Targets
 from .normalize import reference_table
 from .numerics import Guard
 from .penalties import check_penalties
@@ -45,10 +44,11 @@ from .plan import show
 from .ranks import barrier, lost_contact
 from .record import Record
 from .resume import resume, roll_back
+from .sources import no_validation, select, stream_of, without_labels
 from .start import build
 from .state import whole_weights
 from .stopping import StopRequest
-from .streams import Stream
+from .streams import NoItems, Stream
 from .trials import tried, why_none
 
 
@@ -64,18 +64,23 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
     sources = {name: open_source(name) for s in config.streams for name in s.sources}
     train_sets = {name: select(graphs, "train") for name, graphs in sources.items()}
     valid_sets = {name: select(graphs, "valid") for name, graphs in sources.items()}
-    taught = {name for s in config.streams if s.objective == "supervised" for name in s.sources}
+    taught = {name for s in config.streams if s.objective in JUDGED for name in s.sources}
     labelled = [number for number, name in enumerate(train_sets) if name in taught]
-    net, fits, factors, properties = build(config, list(train_sets.values()), labelled)
+    for name, graphs in train_sets.items():
+        if not len(graphs):
+            raise InputError(f"all {len(sources[name])} records are held out, none is left to train on", name)
+    net, fits, factors, properties, unlabelled = build(config, list(train_sets.values()), labelled)
+    few = without_labels(train_sets, unlabelled)
     net.backbone.recompute = config.recompute
     streams = [
-        _stream(config, number, train_sets, net.config.cutoff, factors)
+        stream_of(config, number, train_sets, net.config.cutoff, factors)
         for number in range(len(config.streams))
     ]
     check_penalties(net, streams, config.loss, "cpu")
     if rank == 0:
-        console.print(_plan_table(config, net, streams, world_size))
-        for line in balance_lines(config, factors):
+        held = [sum(len(valid_sets[name]) for name in s.sources) for s in config.streams]
+        console.print(_plan_table(config, net, streams, held, world_size))
+        for line in (*few, *balance_lines(config, factors)):
             console.print(line, highlight=False)
         console.print("Reference energies\n" + reference_table(fits), highlight=False)
         for found in properties:
@@ -88,16 +93,18 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
             show(config, net, streams, device, console)
         return {}
     config.out.mkdir(parents=True, exist_ok=True)
-    if rank == 0:
-        (config.out / "config.yaml").write_text(
-            yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-        )
-    with StopRequest() as request:
+    with StopRequest(aloud=rank == 0) as request, alone_in(config.out, main=rank == 0):
         try:
             run = _start(config, net, streams, valid_sets, device, request)
-            if rank == 0 and (said := why_none(config, run.validation)):
-                console.print(said, highlight=False)
+            if rank == 0:
+                for line in (no_validation(streams, run.validation), why_none(config, run.validation)):
+                    if line:
+                        console.print(line, highlight=False)
             resume(run, console)
+            if rank == 0:  # now that nothing refuses it
+                (config.out / "config.yaml").write_text(
+                    yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+                )
             ending = _train(run, console)
             if rank == 0 and ending == "done":
                 bare: AtomFieldNet = run.ema.module  # type: ignore[assignment]
@@ -109,6 +116,8 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
             if isinstance(error, RunError) or not lost_contact(error):
                 raise
             raise RunError(_contact_lost(config, rank)) from error
+        except (OSError, SafetensorError) as error:
+            raise RunError(_file_trouble(config, error)) from error
         torch.distributed.destroy_process_group()
     if ending == "stopped":
         asked = request.wanted or "a signal to another rank"
@@ -142,12 +151,13 @@ def _start(
         out=config.out,
         clock=clock,
     )
-    validation = [
-        _stream(config, number, valid_sets, net.config.cutoff, (), noise=False)
-        for number in range(len(config.streams))
-        if config.streams[number].objective in ("supervised", "next_step")
-        and any(len(valid_sets[name]) for name in config.streams[number].sources)
-    ]
+    validation = []
+    for number, s in enumerate(config.streams):
+        if s.objective in JUDGED:
+            with suppress(NoItems):
+                validation.append(
+                    stream_of(config, number, valid_sets, net.config.cutoff, (), validation=True)
+                )
     ema = Ema(
         bare, config.optimizer.ema_decay, (lambda: whole_weights(engine)) if config.zero_stage == 3 else None
     )
@@ -181,13 +191,22 @@ def _train(run: Run, console: Console) -> Ending:
                     return ending
 
 
-def _contact_lost(config: PretrainConfig, rank: int) -> str:
+def _left(config: PretrainConfig) -> str:
     found = checkpoint.complete(config.out / "checkpoints")
-    left = f"The last good checkpoint is {found[-1]}" if found else "There is no checkpoint yet"
+    return f"The last good checkpoint is {found[-1]}" if found else "There is no checkpoint yet"
+
+
+def _contact_lost(config: PretrainConfig, rank: int) -> str:
     return (
         f"rank {rank} lost contact with another one: it ended, or gave no answer for {config.timeout:.0f} s; its own output "
-        f"says why. {left}; the same command goes on from there"
+        f"says why. {_left(config)}; the same command goes on from there"
     )
+
+
+def _file_trouble(config: PretrainConfig, error: Exception) -> str:
+    full = getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error)
+    what = "the disk is full" if full else "a file could not be read or written"
+    return f"{config.out}: {what} ({error}). {_left(config)}; once that is mended the same command goes on from there"
 
 
 def start_processes(device: str, timeout: float = 1800.0) -> None:
@@ -217,61 +236,29 @@ def pick_device(wanted: str) -> str:
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
 
 
-def select(graphs: Sequence[Graph], part: str) -> Subset:
-    """Records of one part of the standing split by group (molecule, composition and prototype, trajectory); not read yet."""
-    groups = columns_of(graphs)["group"]
-    names = [group or str(graphs[i].provenance) for i, group in enumerate(groups)]
-    return Subset(graphs, [i for i, name in enumerate(names) if split_of(name) == part])
-
-
-def _stream(
-    config: PretrainConfig,
-    number: int,
-    sets: dict[str, Subset],
-    cutoff: float,
-    factors: tuple[tuple[str, float], ...],
-    noise: bool = True,
-) -> Stream:
-    s = config.streams[number]
-    joined = Joined([sets[name] for name in s.sources])
-    title = "+".join(Path(name).name for name in s.sources)
-    sigma = s.noise if noise else 0.0
-    return Stream(
-        joined,
-        Targets(s.objective, noise=sigma, direct=config.forces == "direct", balance=factors),
-        cutoff=cutoff,
-        max_edges=s.max_edges,
-        max_nodes=s.max_nodes or UNLIMITED,
-        parts=joined.parts,
-        mixture=s.mixture,
-        seed=config.seed * 1000 + number,
-        noise=sigma,
-        fraction=s.share,
-        rollout=s.rollout if noise else 1,
-        micro_batches=s.micro_batches,
-        weight=s.weight,
-        name=title if s.objective in ("supervised", "next_step") else f"{title}-{s.objective}",
-    )
-
-
 def last_metrics(out: Path) -> dict[str, Any]:
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return next((row for row in reversed(rows) if any(k.startswith("valid/") for k in row)), {})
 
 
-def _plan_table(config: PretrainConfig, net: AtomFieldNet, streams: list[Stream], world_size: int) -> Table:
+def _plan_table(
+    config: PretrainConfig, net: AtomFieldNet, streams: list[Stream], held: list[int], world_size: int
+) -> Table:
     parameters = sum(p.numel() for p in net.parameters())
     table = Table(
         title=f"{parameters:,} parameters, {world_size} process(es), ZeRO {config.zero_stage}, {config.steps} steps"
         + (f" or {config.max_time:.0f} s" if config.max_time else "")
     )
-    for column in ("stream", "objective", "items", "micro-batches/epoch", "per step", "edges each", "weight"):
+    for column in (
+        "stream", "objective", "items", "validation records", "micro-batches/epoch", "per step", "edges each", "weight",
+    ):  # fmt: skip
         table.add_column(column)
-    for s, stream in zip(config.streams, streams, strict=True):
+    for s, stream, records in zip(config.streams, streams, held, strict=True):
         table.add_row(
             stream.name,
             s.objective,
             str(len(stream.items)),
+            str(records) if s.objective in JUDGED else "-",
             str(stream.micro_batches_per_epoch),
             str(s.micro_batches),
             str(s.max_edges),

@@ -20,7 +20,7 @@ from atomfield.models.network import AtomFieldNet
 from .balance import level_factors
 from .config import PretrainConfig
 from .normalize import ReferenceFit, Statistics, normalize
-from .property_fits import apply_property_scales, fit_property, properties_in
+from .property_fits import apply_property_scales, fit_property, has_label, properties_in
 from .ridge import PropertyFit
 
 
@@ -33,6 +33,8 @@ class Built(NamedTuple):
     """Of the loss, per level: :func:`balance.level_factors`."""
     properties: tuple[PropertyFit, ...] = ()
     """Those that the head got for this run."""
+    unlabelled: tuple[tuple[int, int], ...] = ()
+    """(number of a set that is trained on with labels, how many of its records have none)."""
 
 
 def build(
@@ -53,11 +55,15 @@ def build(
     fields: dict[str, None] = {}
     grids = False
     holders: dict[str, list[Graph]] = {}
+    unlabelled: dict[int, int] = {}
     for number, graphs in enumerate(train_sets):
         statistics.add(graphs)
         for g in graphs:
-            for name in properties_in(g) if labelled is None or number in labelled else ():
-                holders.setdefault(name, []).append(g)
+            if labelled is None or number in labelled:
+                for name in properties_in(g):
+                    holders.setdefault(name, []).append(g)
+                if not has_label(g):
+                    unlabelled[number] = unlabelled.get(number, 0) + 1
             (fields if g.world == "field" else atoms).setdefault(g.level)
             if g.world != "field":
                 (crystals if g.world == "crystal" else molecules).setdefault(g.level)
@@ -84,7 +90,9 @@ def build(
         fits = normalize(net, statistics)
         with torch.no_grad():
             apply_property_scales(net, properties)
-        return Built(net, fits, level_factors(config.balance, net, statistics), properties)
+        return Built(
+            net, fits, level_factors(config.balance, net, statistics), properties, tuple(unlabelled.items())
+        )
     old = start.config
     new = [level for level in (*atoms, *fields) if level not in old.levels]
     parts = [
@@ -110,7 +118,9 @@ def build(
     fits = _new_elements(net, statistics, old.levels) + normalize(net, statistics, known=old.levels)
     with torch.no_grad():
         apply_property_scales(net, properties)
-    return Built(net, fits, level_factors(config.balance, net, statistics), properties)
+    return Built(
+        net, fits, level_factors(config.balance, net, statistics), properties, tuple(unlabelled.items())
+    )
 
 
 def _new_elements(net: AtomFieldNet, statistics: Statistics, levels: Sequence[str]) -> list[ReferenceFit]:

@@ -26,6 +26,10 @@ EQUILIBRIUM_FORCE = 1.0
 """eV/angstrom: structures whose largest force is below it count as near equilibrium and may be denoised."""
 
 
+class NoItems(InputError):
+    """No record has what the objective needs."""
+
+
 @dataclass(frozen=True)
 class Item:
     """A record, and for a trajectory the time of the first state and the stride to the second."""
@@ -72,13 +76,13 @@ class Stream:
         mixture: Mixture = "natural",
     ):
         if len(graphs) == 0:
-            raise InputError("no training records are left", name)
+            raise NoItems("no training records are left", name)
         self.graphs, self.targets, self.cutoff, self.name = graphs, targets, cutoff, name
         self.fraction, self.rollout = fraction, rollout
         self.noise, self.micro_batches, self.weight, self.seed = noise, micro_batches, weight, seed
         self.items = _items(graphs, targets, rollout)
         if len(self.items) == 0:
-            raise InputError(f"no record has {_needed(targets.objective, rollout)}", name)
+            raise NoItems(f"no record has {_needed(targets.objective, rollout)}", name)
         if len(worlds := {w if w == "field" else "atoms" for w in columns_of(graphs)["world"]}) > 1:
             raise InputError(
                 f"the records are of {' and '.join(sorted(worlds))}, expected one kind; give each its own stream",
@@ -190,15 +194,15 @@ def _items(graphs: Sequence[Graph], targets: Targets, rollout: int = 1) -> Items
         case "masked_patches":
             return _each_time(columns["num_times"] * np.array([w == "field" for w in columns["world"]]))
         case "denoise":
-            record = np.flatnonzero([_near_equilibrium(g) for g in graphs])
+            record = np.flatnonzero([g.world != "field" and _near_equilibrium(g) for g in graphs])
         case "denoise_forces":
             record = np.flatnonzero([g.num_nodes > 1 and "forces" in g.quantities for g in graphs])
         case "masked_atoms":
             record = np.flatnonzero(
                 (columns["num_nodes"] > 1) & np.array([w != "field" for w in columns["world"]])
             )
-        case _:
-            record = np.arange(len(graphs))
+        case "supervised":  # a record with several times is for next_step
+            record = np.flatnonzero(columns["num_times"] <= 1)
     return Items(record, np.zeros(len(record), dtype=np.int64))
 
 
@@ -217,13 +221,13 @@ def _needed(objective: Objective, rollout: int) -> str:
         case "masked_patches":
             return "a field, which masked_patches needs"
         case "denoise":
-            return f"all forces below {EQUILIBRIUM_FORCE} eV/angstrom, which denoise needs; denoise_forces takes the others"
+            return f"atoms with forces below {EQUILIBRIUM_FORCE} eV/angstrom, which denoise needs; denoise_forces takes others"
         case "denoise_forces":
             return "forces and more than one atom, which denoise_forces needs"
         case "masked_atoms":
             return "more than one atom, which masked_atoms needs"
         case "supervised":
-            return "any label"
+            return "a single time, which supervised needs: give flows `objective: next_step`"
 
 
 def _near_equilibrium(graph: Graph) -> bool:

@@ -36,7 +36,7 @@ def pretrain(
 
     One process as it stands; several by `torchrun --nproc-per-node N -m atomfield pretrain CONFIG` or
     `deepspeed --module atomfield pretrain CONFIG`. A run that was interrupted continues from its newest complete checkpoint.
-    SIGTERM and SIGUSR1 save and end it (exit code 75).
+    SIGTERM, SIGUSR1 and Ctrl-C save and end it (exit code 75).
     """
     from atomfield.config import load_config
     from atomfield.pretrain.config import PretrainConfig

@@ -101,6 +101,16 @@ def test_a_worker_process_hands_errors_on_and_is_missed_when_it_dies():
         worker.ask(103)
 
 
+def test_signals_to_a_whole_job_leave_its_workers_working():
+    """The training process saves on them, and needs the batches of its last step for that."""
+    worker = _Process(make)
+    same(worker.ask(1), make(1))
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        os.kill(worker.process.pid, number)
+        same(worker.ask(2), make(2))
+    worker.process.kill()
+
+
 def test_leaving_early_does_not_wait_for_a_busy_worker():
     began = time.monotonic()
     with Loader(make, [0, 104], workers=1) as batches:

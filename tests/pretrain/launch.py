@@ -14,18 +14,19 @@ from pathlib import Path
 from typing import Any
 
 WORKER = r"""
-import json, os, signal, sys, warnings
+import errno, json, os, signal, sys, warnings
 from pathlib import Path
 warnings.simplefilter("ignore")
 import torch
 import torch.distributed as dist
 from atomfield.data.errors import InputError, RunError
-from atomfield.pretrain import loop, penalties
+from atomfield.pretrain import checkpoint, loop, penalties, record
 from atomfield.pretrain.config import PretrainConfig
 from atomfield.pretrain.run import pretrain
 
 plan = json.loads(sys.argv[1])
 real_destroy, real_batches, real_errors = dist.destroy_process_group, loop.micro_batches_of, loop.validate
+real_write, real_complete = record.Record.write, checkpoint.complete
 dist.destroy_process_group = lambda: None
 penalties.SHORTEST = 4
 last = int(os.environ["RANK"]) == int(os.environ["WORLD_SIZE"]) - 1
@@ -47,6 +48,8 @@ for options in plan:
             match fault:
                 case "sigterm" if last:
                     os.kill(os.getpid(), signal.SIGTERM)
+                case "ctrl-c" if last:
+                    os.kill(os.getpid(), signal.SIGINT)
                 case "die" if last:
                     os._exit(9)
                 case "position" if hit:
@@ -67,7 +70,13 @@ for options in plan:
             os.kill(os.getpid(), signal.SIGUSR1)
         return real_errors(*given)
 
-    loop.micro_batches_of, loop.validate = injected, validating
+    def writing(self, row):
+        if row["step"] in faults.get("full", []):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real_write(self, row)
+
+    loop.micro_batches_of, loop.validate, record.Record.write = injected, validating, writing
+    checkpoint.complete = (lambda folder: []) if last and "blind" in faults else real_complete
     said = "done"
     try:
         pretrain(PretrainConfig(**options))

@@ -49,6 +49,9 @@ def runs(tmp_path_factory):
         entry("told", steps=6, save_every=2, validate_every=4, inject={"sigterm": [3]}),
         entry("told", steps=6, save_every=2, validate_every=4, inject={"validation": []}),
         entry("told", steps=6, save_every=2, validate_every=4),
+        entry("asked", steps=6, inject={"ctrl-c": [3]}),
+        entry("blind", steps=4),
+        entry("blind", inject={"blind": []}),
         entry("dead", inject={"die": [5]}),
     ]
     plan[7]["report"], plan[8]["report"] = str(folder / "told-first"), str(folder / "told-second")
@@ -134,6 +137,19 @@ def test_a_signal_to_one_rank_saves_and_ends_all(runs):
         assert a["train_loss"].hex() == b["train_loss"].hex()
     weights = [(runs / name / "model" / "model.safetensors").read_bytes() for name in ("whole", "told")]
     assert weights[0] == weights[1]
+
+
+def test_ctrl_c_saves_and_ends_all(runs):
+    assert said(runs, "asked-said").startswith("Interrupted: a signal to another rank: saved step 3")
+    assert state(runs, "asked", 3)
+
+
+def test_ranks_that_see_a_shared_folder_otherwise_resume_together(runs):
+    """On network file systems a folder that one node has renamed may be hidden from another one for a while."""
+    assert said(runs, "blind-said", 0) == said(runs, "blind-said", 1) == "done"
+    assert [r["step"] for r in rows(runs / "blind")] == list(range(1, 9))
+    for a, b in zip(rows(runs / "blind")[:4], rows(runs / "nan1")[:1], strict=False):
+        assert a["train_loss"].hex() == b["train_loss"].hex()
 
 
 def test_a_dead_rank_leaves_a_clear_message(runs):

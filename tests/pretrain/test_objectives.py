@@ -7,11 +7,11 @@ import torch
 from pydantic import ValidationError
 
 from atomfield.data.errors import InputError
-from atomfield.data.graph import collate
+from atomfield.data.graph import Graph, collate
 from atomfield.models.auxiliary import HIDDEN
 from atomfield.models.network import graphs_to_batch
 from atomfield.pretrain.config import LossWeights, OptimizerConfig, PretrainConfig, StreamConfig
-from atomfield.pretrain.corrupt import displaced_given_forces, hide_atoms, hide_patches
+from atomfield.pretrain.corrupt import CLOSEST, displaced, displaced_given_forces, hide_atoms, hide_patches
 from atomfield.pretrain.engine import TorchEngine, parameter_groups, set_learning_rate
 from atomfield.pretrain.losses import Targets, counts, loss_sums, rolled_out
 from atomfield.pretrain.normalize import Statistics, normalize
@@ -29,6 +29,24 @@ def seeded(seed: int = 0) -> torch.Generator:
 def stream(graphs, objective, **options):
     targets = Targets(objective, noise=options.get("noise", 0.0), direct=options.pop("direct", False))
     return Stream(graphs, targets, cutoff=5.0, max_edges=2000, seed=0, name=objective, **options)
+
+
+def test_noise_leaves_no_two_atoms_upon_each_other():
+    """One of a million structures would end a run of weeks, or give it forces like nothing else."""
+    places = torch.tensor([[0.0, 0, 0], [0, 0, 0.74]])
+    pair = Graph(places, torch.tensor([1, 1]), "molecule", quantities={"forces": torch.zeros(2, 3)})
+    for seed in range(300):
+        for found in (
+            displaced(pair, 0.3, seeded(seed)),
+            displaced_given_forces(pair, 0.3, 0.5, seeded(seed)),
+        ):
+            assert float(torch.pdist(found.positions)) >= CLOSEST
+            noise = torch.nan_to_num(found.quantities["displacement_noise"])
+            assert torch.equal(found.positions, pair.positions + noise)
+    with pytest.raises(
+        InputError, match=r"noise of 0.01 angstrom brought atoms within 0.3 angstrom of each other 100 times"
+    ):
+        displaced(pair.changed(positions=pair.positions / 10), 0.01, seeded(0))
 
 
 def test_hidden_species_do_not_leak():

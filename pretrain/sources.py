@@ -1,0 +1,105 @@
+"""The records of a run and the streams over them: what is held out, how streams are called, what has no label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from atomfield.data.errors import InputError
+from atomfield.data.graph import Graph
+from atomfield.data.sampler import UNLIMITED
+from atomfield.data.splits import FEWEST_GROUPS, fraction_of, split_of
+from atomfield.data.subset import Joined, Subset, columns_of
+
+from .config import JUDGED, PretrainConfig
+from .losses import Targets
+from .streams import Stream
+
+
+def select(graphs: Sequence[Graph], part: str) -> Subset:
+    """Records of one part (``train`` or ``valid``) of the standing split by group (molecule, composition and prototype,
+    trajectory); not read yet.
+
+    With fewer than five groups none is held out whole: the split is by records, and of fewer than five records none is held out.
+    """
+    groups = columns_of(graphs)["group"]
+    names = [group or str(graphs[i].provenance) for i, group in enumerate(groups)]
+    if len(set(names)) >= FEWEST_GROUPS:
+        return Subset(graphs, [i for i, name in enumerate(names) if split_of(name) == part])
+    count = len(names)
+    order = sorted(range(count), key=lambda i: fraction_of(f"{names[i]}\0record {i}", 0))
+    valid, test = (max(1, round(0.05 * count)), round(0.1 * count)) if count >= FEWEST_GROUPS else (0, 0)
+    return Subset(graphs, sorted(order[:valid] if part == "valid" else order[valid + test :]))
+
+
+def stream_names(config: PretrainConfig) -> list[str]:
+    """The last parts of a stream's sources, with its objective where that hides something. Losses are added up by these names,
+    so a name that is taken gets a number."""
+    names: list[str] = []
+    for s in config.streams:
+        title = "+".join(Path(source).name for source in s.sources)
+        title += "" if s.objective in JUDGED else f"-{s.objective}"
+        taken = {title, *(f"{title}-{n}" for n in range(2, len(names) + 2))} & {*names}
+        names.append(f"{title}-{len(taken) + 1}" if taken else title)
+    return names
+
+
+def stream_of(
+    config: PretrainConfig,
+    number: int,
+    sets: dict[str, Subset],
+    cutoff: float,
+    factors: tuple[tuple[str, float], ...],
+    validation: bool = False,
+) -> Stream:
+    """Stream ``number`` over the records of ``sets``, by source; for ``validation`` without noise."""
+    s = config.streams[number]
+    joined = Joined([sets[name] for name in s.sources])
+    sigma = 0.0 if validation else s.noise
+    return Stream(
+        joined,
+        Targets(s.objective, noise=sigma, direct=config.forces == "direct", balance=factors),
+        cutoff=cutoff,
+        max_edges=s.max_edges,
+        max_nodes=s.max_nodes or UNLIMITED,
+        parts=joined.parts,
+        mixture="natural" if validation else s.mixture,  # a source may have no validation records
+        seed=config.seed * 1000 + number,
+        noise=sigma,
+        fraction=s.share,
+        rollout=1 if validation else s.rollout,
+        micro_batches=s.micro_batches,
+        weight=s.weight,
+        name=stream_names(config)[number],
+    )
+
+
+def without_labels(sets: dict[str, Subset], unlabelled: Iterable[tuple[int, int]]) -> list[str]:
+    """Sentences on sources of which some records have no label; ``InputError`` where none has one."""
+    said = []
+    for number, count in unlabelled:
+        name, graphs = list(sets.items())[number]
+        if count == len(graphs):
+            found = (
+                ", ".join(sorted({*graphs[0].quantities, *graphs[0].next_quantities}))
+                or "nothing but the structure"
+            )
+            raise InputError(
+                f"none of {count} training records has a label that is learnt (the first has {found}); prepare the source with "
+                "--map or --target so that it has, or give the stream another objective",
+                name,
+            )
+        said.append(f"{name}: {count} of {len(graphs)} training records have no label")
+    return said
+
+
+def no_validation(streams: list[Stream], validation: list[Stream]) -> str:
+    """A sentence on streams with labels that nothing judges, or nothing."""
+    judged = {s.name for s in validation}
+    blind = [s.name for s in streams if s.targets.objective in JUDGED and s.name not in judged]
+    if not blind:
+        return ""
+    return (
+        f"No validation records in {', '.join(blind)} (5 % of the groups of a source, by their names): nothing judges what is "
+        "learnt there"
+    )

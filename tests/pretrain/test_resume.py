@@ -1,0 +1,142 @@
+"""Going on from a checkpoint when something is not as it was: the records, the order of the sources, the disk, the folder."""
+
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from atomfield.data.errors import InputError
+from atomfield.data.store import write_store
+from atomfield.models import checkpoint
+from atomfield.pretrain.alone import alone_in
+from atomfield.pretrain.resume import _drop_rows_after
+from atomfield.pretrain.stopping import StopRequest
+from tests.pretrain.launch import OPTIONS, launch, rows
+from tests.small import morse_clusters
+
+pytest.importorskip("deepspeed", reason="needs the extra atomfield[train]")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("resumed")
+    weak, strong = morse_clusters(24, 0, "weak"), morse_clusters(24, 1, "strong")
+    write_store(weak, folder / "weak")
+    write_store(strong, folder / "strong")
+    for graph in strong:
+        graph.quantities["forces"] *= 3
+    write_store([*strong, *[replace(g, group=f"more-{g.group}") for g in strong]], folder / "stronger")
+    bare = [replace(g, quantities={}) for g in weak]
+    write_store([*weak[:16], *bare], folder / "gaps")
+
+    def entry(name, *sources, **options):
+        streams = [{"source": str(folder / s), "micro_batches": 1, "max_edges": 60} for s in sources]
+        base = {**OPTIONS, "steps": 4, "save_every": 2, "streams": streams}
+        return {**base, "out": str(folder / name), "report": str(folder / f"{name}-said"), **options}
+
+    def changed(name, *sources, **options):
+        return {**entry(name, *sources, **options), "report": str(folder / f"{name}-then")}
+
+    plan = [
+        entry("records", "weak", "strong"),
+        changed("records", "weak", "stronger", steps=6),
+        entry("order", "weak", "strong"),
+        changed("order", "strong", "weak", steps=6),
+        entry("full", "weak", inject={"full": [3]}),
+        changed("full", "weak"),
+        entry("whole", "weak"),
+        entry(
+            "gaps", "gaps", streams=[{"source": str(folder / "gaps"), "micro_batches": 1, "max_edges": 20}]
+        ),
+        entry("spectator", "weak", wandb="offline"),
+    ]
+    (folder / "wandb.py").write_text(
+        "def init(**options): raise RuntimeError('no service')\nSettings = dict\n"
+    )
+    launch(1, plan, folder)
+    return folder
+
+
+def said(runs, name):
+    return (runs / f"{name}-0").read_text()
+
+
+def constants(run, step):
+    return load_file(run / "checkpoints" / f"step-{step:08d}" / "constants.safetensors")
+
+
+def test_scales_stay_those_that_the_weights_were_trained_with(runs):
+    """The records were others at the second start: fitted anew, the energy scale would be larger under the same weights."""
+    assert said(runs, "records-then") == "done"
+    before, after = constants(runs / "records", 4), constants(runs / "records", 6)
+    assert before.keys() == after.keys() and "atom_head.energy_scale" in before
+    assert all(before[name].equal(after[name]) for name in before)
+    published = checkpoint.load(runs / "records" / "model")
+    assert published.atom_head.energy_scale.equal(before["atom_head.energy_scale"])
+
+
+def test_exchanged_sources_are_refused(runs):
+    """Rows of heads are in the order of the levels, so weights would be those of another level, in tensors of one shape."""
+    text = said(runs, "order-then")
+    assert text.startswith("InputError: ")
+    assert (
+        "its network has levels ['weak', 'strong'], that of this configuration and its records ['strong', 'weak']"
+        in text
+    )
+    first = (runs / "order" / "config.yaml").read_text()
+    assert first.index("/weak") < first.index("/strong"), "the refused configuration replaced the run's own"
+
+
+def test_a_disk_that_is_full_when_a_row_is_written(runs):
+    text = said(runs, "full-said")
+    assert text.startswith("RunError: ") and "the disk is full" in text and "step-00000002" in text
+    assert said(runs, "full-then") == "done"
+    for a, b in zip(rows(runs / "full"), rows(runs / "whole"), strict=True):
+        assert a["train_loss"].hex() == b["train_loss"].hex()
+
+
+def test_micro_batches_without_any_label_add_nothing(runs):
+    assert said(runs, "gaps-said") == "done"
+    assert len(rows(runs / "gaps")) == 4
+
+
+def test_a_run_does_not_die_of_wandb(runs):
+    assert said(runs, "spectator-said") == "done"
+    assert len(rows(runs / "spectator")) == 4
+
+
+def test_the_end_of_the_record_is_cut_off_and_the_rest_not_written_again(tmp_path, monkeypatch):
+    file = tmp_path / "metrics.jsonl"
+    lines = [json.dumps({"step": n, "train_loss": 1.0}) + "\n" for n in range(1, 6)]
+    file.write_text("".join(lines) + lines[0][:9])
+    monkeypatch.setattr(Path, "write_text", None)  # a full disk: what is written anew is lost
+    with file.open("a") as record:
+        _drop_rows_after(file, 3)
+        record.write("more\n")
+    assert file.read_text() == "".join(lines[:3]) + "more\n"
+
+
+def test_a_folder_has_one_run(tmp_path):
+    with alone_in(tmp_path, main=True):
+        with alone_in(tmp_path, main=False):
+            pass
+        with (
+            pytest.raises(InputError, match="another run is writing into this folder"),
+            alone_in(tmp_path, main=True),
+        ):
+            raise AssertionError
+    with alone_in(tmp_path, main=True):
+        pass
+
+
+def test_the_second_ctrl_c_ends_at_once():
+    with StopRequest() as request:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # torchrun's own, right behind that of the terminal
+        assert request.wanted == "SIGINT"
+        request._since -= 2.0
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
