@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -258,19 +259,13 @@ def _time_table(plan: PlanConfig, found: list[Prediction]) -> Table:
     of = "the records here" if plan.structures is None else f"{plan.structures:,.0f} records"
     table = Table(
         title=f"{plan.epochs:g} epoch(s) of {of}; devices {plan.device_speedup:g} times as fast as this one, "
-        f"{plan.bandwidth / 1e9:g} GB/s and {1e6 * plan.latency:g} us between them"
+        f"{plan.bandwidth / 1e9:g} GB/s and {1e6 * plan.latency:g} us between them; times of a step in ms",
+        box=SIMPLE_HEAD,
+        padding=0,
     )
     for column in (
-        "GPUs",
-        "compute ms",
-        "waiting ms",
-        "messages ms",
-        "update ms",
-        "step ms",
-        "computing",
-        "records/step",
-        "days",
-    ):
+        "GPUs", "compute", "waiting", "messages", "update", "step", "computing", "records/step", "days",
+    ):  # fmt: skip
         table.add_column(column, justify="right")
     for p in found:
         times = (p.compute, p.waiting, p.messages, p.update + p.saving, p.step)

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import yaml
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from safetensors import SafetensorError
@@ -44,7 +45,7 @@ from .plan import show
 from .ranks import barrier, lost_contact
 from .record import Record
 from .resume import resume, roll_back
-from .sources import no_validation, select, stream_of, without_labels
+from .sources import nameless_levels, no_validation, select, stream_of, without_labels
 from .start import build
 from .state import whole_weights
 from .stopping import StopRequest
@@ -70,7 +71,7 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
         if not len(graphs):
             raise InputError(f"all {len(sources[name])} records are held out, none is left to train on", name)
     net, fits, factors, properties, unlabelled = build(config, list(train_sets.values()), labelled)
-    few = without_labels(train_sets, unlabelled)
+    notes = [*without_labels(train_sets, unlabelled), nameless_levels(train_sets)]
     net.backbone.recompute = config.recompute
     streams = [
         stream_of(config, number, train_sets, net.config.cutoff, factors)
@@ -80,7 +81,7 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
     if rank == 0:
         held = [sum(len(valid_sets[name]) for name in s.sources) for s in config.streams]
         console.print(_plan_table(config, net, streams, held, world_size))
-        for line in (*few, *balance_lines(config, factors)):
+        for line in filter(None, (*notes, *balance_lines(config, factors))):
             console.print(line, highlight=False)
         console.print("Reference energies\n" + reference_table(fits), highlight=False)
         for found in properties:
@@ -248,11 +249,12 @@ def _plan_table(
     table = Table(
         title=f"{parameters:,} parameters, {world_size} process(es), ZeRO {config.zero_stage}, {config.steps} steps"
         + (f" or {config.max_time:.0f} s" if config.max_time else "")
+        + "; validation records, micro-batches of an epoch and of a step, edges of each at most",
+        box=SIMPLE_HEAD,
+        padding=0,
     )
-    for column in (
-        "stream", "objective", "items", "validation records", "micro-batches/epoch", "per step", "edges each", "weight",
-    ):  # fmt: skip
-        table.add_column(column)
+    for column in ("stream", "objective", "items", "valid", "epoch", "step", "edges"):
+        table.add_column(column, overflow="fold")
     for s, stream, records in zip(config.streams, streams, held, strict=True):
         table.add_row(
             stream.name,
@@ -262,7 +264,6 @@ def _plan_table(
             str(stream.micro_batches_per_epoch),
             str(s.micro_batches),
             str(s.max_edges),
-            f"{s.weight:g}",
         )
     return table
 

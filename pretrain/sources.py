@@ -93,6 +93,18 @@ def without_labels(sets: dict[str, Subset], unlabelled: Iterable[tuple[int, int]
     return said
 
 
+def nameless_levels(sets: dict[str, Subset]) -> str:
+    """A sentence where several sources have energies of a level of theory without a name, which are then one level."""
+    first = {name: graphs[0] for name, graphs in sets.items()}
+    found = [n for n, g in first.items() if g.world != "field" and not g.level and "energy" in g.quantities]
+    if len(found) < 2:
+        return ""
+    return (
+        f"Energies of {', '.join(found)} have no level of theory and count as one; if their methods differ, prepare them with "
+        "--level"
+    )
+
+
 def no_validation(streams: list[Stream], validation: list[Stream]) -> str:
     """A sentence on streams with labels that nothing judges, or nothing."""
     judged = {s.name for s in validation}

@@ -78,7 +78,7 @@ def build(
         net = AtomFieldNet(
             NetworkConfig(
                 **config.network.for_data(grids=grids).hyperparameters(),
-                levels=(*atoms, *fields),
+                levels=tuple(atoms | fields),
                 average_neighbors=16.0,
                 default_level_atoms=next(iter(molecules or atoms), ""),
                 default_level_field=next(iter(fields), ""),
@@ -94,7 +94,7 @@ def build(
             net, fits, level_factors(config.balance, net, statistics), properties, tuple(unlabelled.items())
         )
     old = start.config
-    new = [level for level in (*atoms, *fields) if level not in old.levels]
+    new = [level for level in atoms | fields if level not in old.levels]
     parts = [
         part for part in (*old.auxiliary, *config.auxiliary) if not (part == "direct" and config.fresh_heads)
     ]

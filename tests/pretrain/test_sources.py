@@ -10,7 +10,14 @@ from atomfield.data.sampler import Budget, EpochSampler
 from atomfield.data.splits import split_of
 from atomfield.pretrain.config import PretrainConfig
 from atomfield.pretrain.losses import Targets
-from atomfield.pretrain.sources import no_validation, select, stream_names, stream_of, without_labels
+from atomfield.pretrain.sources import (
+    nameless_levels,
+    no_validation,
+    select,
+    stream_names,
+    stream_of,
+    without_labels,
+)
 from atomfield.pretrain.start import build
 from atomfield.pretrain.streams import NoItems, Stream
 from tests.small import morse_clusters, waves
@@ -78,3 +85,20 @@ def test_weights_of_data_sets_count_those_that_have_no_items():
         np.ones(4), np.ones(4), Budget(items=2), seed=0, parts=np.zeros(4, dtype=int), mixture=(1.0, 3.0)
     )
     assert sorted(np.concatenate([sampler.batch(0), sampler.batch(1)]).tolist()) == [0, 1, 2, 3]
+
+
+def test_atoms_and_fields_without_a_level_share_a_row():
+    """What most files are: nobody named a level of theory or a solver."""
+    config = config_of({"source": "a"}, {"source": "b", "objective": "next_step"})
+    found = build(config, [morse_clusters(4, level=""), waves(2, level="")])
+    assert found.net.config.levels == ("",)
+    assert float(found.net.atom_head.reference[0, 6]) != 0 and bool(
+        (found.net.field_head.increment_rms[0] != 1).any()
+    )
+
+
+def test_energies_of_levels_without_names_in_several_sources_are_told():
+    plain, named = morse_clusters(6, level=""), morse_clusters(6)
+    sets = {name: select(graphs, "train") for name, graphs in (("a", plain), ("b", plain), ("c", named))}
+    assert nameless_levels(sets).startswith("Energies of a, b have no level of theory and count as one")
+    assert nameless_levels({"a": sets["a"], "c": sets["c"]}) == ""
