@@ -176,17 +176,18 @@ def reference_table(fits: Sequence[ReferenceFit]) -> str:
 
     lines = []
     for fit in fits:
+        level = fit.level or "(level not said)"
         energies = ", ".join(
             f"{chemical_symbols[z]} {e:.3f}{' (atom)' if z in fit.isolated else ''}"
             for z, e in fit.energies.items()
         )
         lines.append(
-            f"{fit.level}: {energies} eV (leaves {fit.residual * 1000:.0f} meV/atom RMS over {fit.num_records} records)"
+            f"{level}: {energies} eV (leaves {fit.residual * 1000:.0f} meV/atom RMS over {fit.num_records} records)"
         )
         if fit.undetermined:
             names = ", ".join(chemical_symbols[z] for z in fit.undetermined)
             lines.append(
-                f"{fit.level}: {names} do not vary on their own, so only sums of their references are determined; records of "
+                f"{level}: {names} do not vary on their own, so only sums of their references are determined; records of "
                 "isolated atoms, or of other compositions, would determine them"
             )
     return "\n".join(lines)

@@ -133,8 +133,24 @@ def _step_of(line: bytes) -> float:
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """``streams.0.weight 1.0 -> 2.0`` for each setting that is another one."""
+    old, new = _leaves(before), _leaves(now)
     return [
-        f"{key} {before.get(key)} -> {now[key]}"
-        for key in now
-        if key not in FREE_TO_CHANGE and before.get(key) != now[key]
+        f"{key} {old.get(key, 'not there')} -> {new.get(key, 'not there')}"
+        for key in new | old
+        if key.split(".", 1)[0] in now.keys() - FREE_TO_CHANGE and old.get(key) != new.get(key)
     ]
+
+
+def _leaves(tree: Any, where: str = "") -> dict[str, Any]:
+    """Values of nested dictionaries and lists by their places, with dots between."""
+    match tree:
+        case dict():
+            pairs = list(tree.items())
+        case list():
+            pairs = list(enumerate(tree))
+        case _:
+            return {where: tree}
+    return {
+        k: v for key, part in pairs for k, v in _leaves(part, f"{where}.{key}" if where else str(key)).items()
+    }

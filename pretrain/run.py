@@ -22,7 +22,6 @@ from rich.table import Table
 from safetensors import SafetensorError
 
 from atomfield.data.errors import InputError, Interrupted, RunError
-from atomfield.data.source import open_source
 from atomfield.data.subset import Subset
 from atomfield.models import checkpoint as public
 from atomfield.models.denormals import flushed_denormals
@@ -45,7 +44,7 @@ from .plan import show
 from .ranks import barrier, lost_contact
 from .record import Record
 from .resume import resume, roll_back
-from .sources import nameless_levels, no_validation, select, stream_of, without_labels
+from .sources import nameless_levels, no_validation, opened, select, stream_of, without_labels
 from .start import build
 from .state import whole_weights
 from .stopping import StopRequest
@@ -62,7 +61,7 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
     check_micro_batches(
         [(s.sources[0], s.micro_batches) for s in config.streams], world_size, config.zero_stage
     )
-    sources = {name: open_source(name) for s in config.streams for name in s.sources}
+    sources = {name: opened(name) for s in config.streams for name in s.sources}
     train_sets = {name: select(graphs, "train") for name, graphs in sources.items()}
     valid_sets = {name: select(graphs, "valid") for name, graphs in sources.items()}
     taught = {name for s in config.streams if s.objective in JUDGED for name in s.sources}
@@ -81,9 +80,13 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
     if rank == 0:
         held = [sum(len(valid_sets[name]) for name in s.sources) for s in config.streams]
         console.print(_plan_table(config, net, streams, held, world_size))
-        for line in filter(None, (*notes, *balance_lines(config, factors))):
+        said = (
+            "valid: validation records; epoch, step: micro-batches of each; edges: of a micro-batch at most"
+        )
+        for line in filter(None, (said, *notes, *balance_lines(config, factors))):
             console.print(line, highlight=False)
-        console.print("Reference energies\n" + reference_table(fits), highlight=False)
+        if fits:
+            console.print("Reference energies\n" + reference_table(fits), highlight=False)
         for found in properties:
             console.print(f"property {found.config.name}: {found.reason}", highlight=False)
         atoms = [fit.level for fit in fits]
@@ -248,8 +251,7 @@ def _plan_table(
     parameters = sum(p.numel() for p in net.parameters())
     table = Table(
         title=f"{parameters:,} parameters, {world_size} process(es), ZeRO {config.zero_stage}, {config.steps} steps"
-        + (f" or {config.max_time:.0f} s" if config.max_time else "")
-        + "; validation records, micro-batches of an epoch and of a step, edges of each at most",
+        + (f" or {config.max_time:.0f} s" if config.max_time else ""),
         box=SIMPLE_HEAD,
         padding=0,
     )

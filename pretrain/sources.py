@@ -8,12 +8,25 @@ from pathlib import Path
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 from atomfield.data.sampler import UNLIMITED
+from atomfield.data.source import open_source
 from atomfield.data.splits import FEWEST_GROUPS, fraction_of, split_of
 from atomfield.data.subset import Joined, Subset, columns_of
 
 from .config import JUDGED, PretrainConfig
 from .losses import Targets
 from .streams import Stream
+
+
+def opened(source: str) -> Sequence[Graph]:
+    """The records of a source. An error that advises an option of other commands says how to follow it here."""
+    try:
+        return open_source(source)
+    except InputError as error:
+        advice = "skip such records with --on-bad skip"
+        if advice not in error.message:
+            raise
+        ours = f"leave such records out with `atomfield prepare {source} --on-bad skip --out STORE`, and give the store"
+        raise InputError(error.message.replace(advice, ours), error.where) from None
 
 
 def select(graphs: Sequence[Graph], part: str) -> Subset:

@@ -179,7 +179,7 @@ def _show_checkpoint(folder: Path, console: Console) -> None:
             "network",
             f"{size}, body-order products of {config.correlation}, cutoff {config.cutoff:g} angstrom",
         ),
-        ("levels", ", ".join(config.levels) or "none"),
+        ("levels", ", ".join(name or "(not said)" for name in config.levels) or "none"),
         (
             "default levels",
             f"atoms: {config.default_level_atoms or 'none'}; fields: {config.default_level_field or 'none'}"

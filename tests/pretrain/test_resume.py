@@ -12,7 +12,7 @@ from atomfield.data.errors import InputError
 from atomfield.data.store import write_store
 from atomfield.models import checkpoint
 from atomfield.pretrain.alone import alone_in
-from atomfield.pretrain.resume import _drop_rows_after
+from atomfield.pretrain.resume import _changed, _drop_rows_after
 from atomfield.pretrain.stopping import StopRequest
 from tests.pretrain.launch import OPTIONS, launch, rows
 from tests.small import morse_clusters
@@ -140,3 +140,21 @@ def test_the_second_ctrl_c_ends_at_once():
         request._since -= 2.0
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+def test_a_changed_setting_is_told_by_its_place():
+    before = {
+        "streams": [{"source": "a", "weight": 1.0}],
+        "steps": 60,
+        "log_every": 1,
+        "loss": {"physics": {}},
+    }
+    now = {
+        "streams": [{"source": "a", "weight": 2.0}, {"source": "b"}],
+        "steps": 60,
+        "log_every": 5,
+        "loss": {"physics": {}},
+    }
+    assert _changed(before, now) == ["streams.0.weight 1.0 -> 2.0", "streams.1.source not there -> b"]
+    assert _changed(now, before)[1] == "streams.1.source b -> not there"
+    assert _changed(now, now) == []

@@ -13,6 +13,7 @@ from atomfield.pretrain.losses import Targets
 from atomfield.pretrain.sources import (
     nameless_levels,
     no_validation,
+    opened,
     select,
     stream_names,
     stream_of,
@@ -102,3 +103,14 @@ def test_energies_of_levels_without_names_in_several_sources_are_told():
     sets = {name: select(graphs, "train") for name, graphs in (("a", plain), ("b", plain), ("c", named))}
     assert nameless_levels(sets).startswith("Energies of a, b have no level of theory and count as one")
     assert nameless_levels({"a": sets["a"], "c": sets["c"]}) == ""
+
+
+def test_a_source_that_cannot_be_read_says_how_to_leave_records_out(tmp_path):
+    """``atomfield pretrain`` has no --on-bad; a store of the good records is what to make."""
+    file = tmp_path / "pairs.xyz"
+    file.write_text("2\n\nH 0 0 0\nH 0 0 0.01\n")
+    with pytest.raises(
+        InputError,
+        match=f"atoms 0 and 1 .*leave such records out with `atomfield prepare {file} --on-bad skip",
+    ):
+        opened(str(file))
