@@ -19,11 +19,12 @@ from atomfield.data.errors import InputError
 from atomfield.data.graph import MIN_DISTANCE, Graph, GraphBatch, collate
 from atomfield.data.radius import radius_pairs
 from atomfield.models.denormals import flushed_denormals
-from atomfield.models.force_pass import MOST_RECORDED, ForcePass, kept_pass
+from atomfield.models.force_pass import ForcePass, kept_pass
 
 from .convert import without_labels
 from .levels import with_level
 from .memory import explained
+from .pair_list import FEW
 from .predict import evaluating
 from .run import positive
 from .silent import refuse_silent
@@ -58,7 +59,8 @@ class Bunch:
         self.searches = 0
         self._seen: Tensor | None = None
         """Positions when pairs were last looked at."""
-        self._complete = False
+        self._near: tuple[Tensor, GraphBatch] | None = None
+        self._few_beyond = self._complete = False
         self._room = 0.0
         """As in :class:`.pair_list.PairList`."""
         self._pass: ForcePass | None = None
@@ -100,8 +102,7 @@ class Bunch:
         if moved:
             self._seen, self._room = positions.clone(), 0.0
         batch = replace(self._batch, positions=positions)
-        small = batch.num_edges <= MOST_RECORDED
-        if small and closer < self._room:
+        if self._few_beyond and closer < self._room:
             return batch
         sender, receiver = batch.edge_index
         lattice = torch.einsum("es,esd->ed", batch.edge_shift, batch.cell[self.owner[receiver]])
@@ -113,15 +114,20 @@ class Bunch:
             )
         if moved:
             self._room = float(square.min()) ** 0.5 - MIN_DISTANCE if len(square) else far
-        if small:
+        if moved:
+            self._few_beyond = int((square >= self.net.config.cutoff**2).sum()) <= FEW
+        if self._few_beyond:
             return batch
-        near = (square < self.net.config.cutoff**2).nonzero().squeeze(1)
-        return replace(
-            batch,
-            edge_index=batch.edge_index[:, near],
-            edge_shift=batch.edge_shift[near],
-            edge_is_radius=batch.edge_is_radius[near],
-        )
+        near = square < self.net.config.cutoff**2
+        if self._near is None or not torch.equal(self._near[0], near):
+            only = replace(
+                batch,
+                edge_index=batch.edge_index[:, near],
+                edge_shift=batch.edge_shift[near],
+                edge_is_radius=batch.edge_is_radius[near],
+            )
+            self._near = (near, only)
+        return replace(self._near[1], positions=positions)
 
     def _search(self, positions: Tensor) -> None:
         sizes, reach = self._batch.nodes_per_graph(), self.net.config.cutoff + self.skin
@@ -131,6 +137,7 @@ class Bunch:
         if not (torch.equal(index, self._batch.edge_index) and torch.equal(shift, self._batch.edge_shift)):
             near = torch.ones(index.shape[1], dtype=torch.bool, device=index.device)
             self._batch = replace(self._batch, edge_index=index, edge_shift=shift, edge_is_radius=near)
+            self._near = None
         every = int((sizes * (sizes - 1)).sum())
         self._complete = not bool(self._batch.pbc.any()) and index.shape[1] == every
 

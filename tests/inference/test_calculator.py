@@ -65,6 +65,21 @@ def test_kept_pairs_change_nothing(net: AtomFieldNet, which: str, request: pytes
     assert kept.pairs.searches == 1 if which == "molecule" else 2 <= kept.pairs.searches < 15
 
 
+def test_pairs_that_stay_the_same_keep_their_tensors(net: AtomFieldNet, solid: Atoms) -> None:
+    atoms = solid * (3, 3, 3)
+    pairs = AtomFieldCalculator(net).pairs
+    first = pairs.batch(atoms, "")
+    assert pairs.batch(atoms, "").num_edges < pairs._batch.num_edges  # type: ignore[union-attr] # many are in the skin
+    atoms.positions[0] += 1e-4
+    again = pairs.batch(atoms, "")
+    assert again.edge_index is first.edge_index
+    assert not torch.equal(again.positions, first.positions)
+    atoms.positions[0, 0] += 0.2
+    other = pairs.batch(atoms, "")
+    assert other.num_edges != first.num_edges
+    assert pairs.searches == 1
+
+
 def test_a_complete_list_of_pairs_follows_a_molecule_that_comes_apart(
     net: AtomFieldNet, molecule: Atoms
 ) -> None:
