@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .network import AtomFieldNet
 
 
-MOST_RECORDED = 3000
+MOST_RECORDED = 30_000
 """Edges up to which a walk is recorded: beyond, preparing the calls takes less time than they do."""
 
 
