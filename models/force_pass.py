@@ -172,8 +172,9 @@ def _layers(net: AtomFieldNet) -> list[Layer]:
 
 
 def _read_by_walks(net: AtomFieldNet) -> list[Tensor]:
-    named = [*net.backbone.named_parameters(), *net.atom_head.named_parameters()]
-    return [w for name, w in named if ".fourier." not in name] + [net.atom_head.energy_scale]
+    head = net.atom_head
+    named = [*net.backbone.named_parameters(), *head.named_parameters()]
+    return [w for name, w in named if ".fourier." not in name] + [head.energy_scale, head.reference]
 
 
 def _states(weights: Sequence[Tensor]) -> list[int]:

@@ -81,8 +81,17 @@ def test_what_differs_in_more_than_positions_is_no_replay(replays: list[int]) ->
     with torch.no_grad():
         for _ in range(3):
             net(batch, prepared=kept)
-        net.backbone.layers[1].convolution.same.mul_(1.1)
-        assert torch.equal(net(batch, prepared=kept)["forces"], net(batch)["forces"])
+        for weight in (
+            net.backbone.layers[1].convolution.same,
+            net.atom_head.reference,
+            net.atom_head.energy_scale,
+        ):
+            before = net(batch)
+            weight.mul_(1.1).add_(0.1)
+            found, expected = net(batch, prepared=kept), net(batch)
+            assert torch.equal(found["forces"], expected["forces"])
+            assert torch.equal(found["energy"], expected["energy"])
+            assert not torch.equal(before["energy"], expected["energy"])
 
 
 @needs_compiler
