@@ -35,6 +35,7 @@ from .fields import (
     LINE_POINTS,
     NUM_FRAMES,
     SOLVER_POINTS,
+    Series,
     along_x,
     along_z,
     in_plane,
@@ -159,7 +160,12 @@ def flow(rng: np.random.Generator, group: str, scattered: bool) -> Graph:
         "pressure": rounded(moved(result.pressure)),
     }
     return plane_graph(
-        points, quantities, {"viscosity": viscosity}, "navier-stokes-2d", DATASET, group, times, scattered
+        points,
+        quantities,
+        {"viscosity": viscosity},
+        Series("navier-stokes-2d", DATASET, group),
+        times,
+        scattered,
     )
 
 
@@ -182,7 +188,7 @@ def advected_scalar(rng: np.random.Generator, group: str, scattered: bool) -> Gr
     result = AdvectionDiffusion(grid, velocity, diffusivity).solve(start, times)
     quantities = {"velocity": rounded(in_plane(put(velocity))), "concentration": rounded(put(result))}
     return plane_graph(
-        points, quantities, {"diffusivity": diffusivity}, "advection-diffusion-2d", DATASET, group, times, scattered
+        points, quantities, {"diffusivity": diffusivity}, Series("advection-diffusion-2d", DATASET, group), times, scattered
     )  # fmt: skip
 
 
@@ -195,7 +201,10 @@ def burgers_line(rng: np.random.Generator, group: str, scattered: bool) -> Graph
     times = _times(log_uniform(rng, 0.4, 1.6) / (float(start.abs().max()) * LINE_POINTS))
     result = solver.grid.resample(solver.solve(start, times), (LINE_POINTS,))
     return line_graph(
-        {"velocity": rounded(along_x(result))}, {"viscosity": viscosity}, "burgers-1d", DATASET, group, times
+        {"velocity": rounded(along_x(result))},
+        {"viscosity": viscosity},
+        Series("burgers-1d", DATASET, group),
+        times,
     )
 
 
@@ -211,7 +220,7 @@ def burgers_plane(rng: np.random.Generator, group: str, scattered: bool) -> Grap
     result = Burgers2D(grid, viscosity).solve(start, times)
     quantities = {"velocity": rounded(in_plane(put(result)))}
     return plane_graph(
-        points, quantities, {"viscosity": viscosity}, "burgers-2d", DATASET, group, times, scattered
+        points, quantities, {"viscosity": viscosity}, Series("burgers-2d", DATASET, group), times, scattered
     )
 
 
@@ -234,7 +243,9 @@ def shallow_water(rng: np.random.Generator, group: str, scattered: bool) -> Grap
     depths, velocities = ShallowWater2D(grid, speed**2, viscosity).solve(depth, velocity, times)
     quantities = {"depth": rounded(put(depths)), "velocity": rounded(in_plane(put(velocities)))}
     conditions = {"viscosity": viscosity, "wave_speed": speed}
-    return plane_graph(points, quantities, conditions, "shallow-water-2d", DATASET, group, times, scattered)
+    return plane_graph(
+        points, quantities, conditions, Series("shallow-water-2d", DATASET, group), times, scattered
+    )
 
 
 def acoustic_plane(rng: np.random.Generator, group: str, scattered: bool) -> Graph:
@@ -251,7 +262,7 @@ def acoustic_plane(rng: np.random.Generator, group: str, scattered: bool) -> Gra
     pressures, velocities = acoustic_waves(grid, pressure, velocity, times, speed)
     quantities = {"pressure": rounded(put(pressures)), "velocity": rounded(in_plane(put(velocities)))}
     return plane_graph(
-        points, quantities, {"wave_speed": speed}, "acoustics-2d", DATASET, group, times, scattered
+        points, quantities, {"wave_speed": speed}, Series("acoustics-2d", DATASET, group), times, scattered
     )
 
 
@@ -265,7 +276,7 @@ def acoustic_line(rng: np.random.Generator, group: str, scattered: bool) -> Grap
     times = _times(log_uniform(rng, 0.4, 1.6) / (speed * LINE_POINTS))
     pressures, velocities = acoustic_waves(grid, pressure, velocity[None], times, speed)
     quantities = {"pressure": rounded(pressures), "velocity": rounded(along_x(velocities[:, 0]))}
-    return line_graph(quantities, {"wave_speed": speed}, "acoustics-1d", DATASET, group, times)
+    return line_graph(quantities, {"wave_speed": speed}, Series("acoustics-1d", DATASET, group), times)
 
 
 def reactions(chunk: Chunk, rng: np.random.Generator) -> Iterator[Graph]:
@@ -308,7 +319,9 @@ def reactions(chunk: Chunk, rng: np.random.Generator) -> Iterator[Graph]:
             for name, value in {"diffusivity": diffusivity, "reaction_rate": rate, **constants}.items()
         }
         group = f"corpus-{chunk.level}-{chunk.first + k}"
-        yield plane_graph(points, quantities, conditions, chunk.level, DATASET, group, times, scattered)
+        yield plane_graph(
+            points, quantities, conditions, Series(chunk.level, DATASET, group), times, scattered
+        )
 
 
 # ---------------------------------------------------------------------- what they share

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -86,7 +87,12 @@ def flow(
         "pressure": rounded(put(result.pressure)),
     }
     return plane_graph(
-        points, quantities, {"viscosity": viscosity}, "navier-stokes-2d", dataset, group, times, scattered
+        points,
+        quantities,
+        {"viscosity": viscosity},
+        Series("navier-stokes-2d", dataset, group),
+        times,
+        scattered,
     )
 
 
@@ -111,9 +117,7 @@ def advected_scalar(rng: np.random.Generator, group: str, *, scattered: bool = F
         points,
         quantities,
         {"diffusivity": diffusivity},
-        "advection-diffusion-2d",
-        "starter/fields",
-        group,
+        Series("advection-diffusion-2d", "starter/fields", group),
         times,
         scattered,
     )
@@ -129,7 +133,9 @@ def burgers_line(rng: np.random.Generator, group: str) -> Graph:
     result = solver.solve(start / start.square().mean().sqrt(), times)
     coarse = solver.grid.resample(result, (LINE_POINTS,))
     quantities = {"velocity": rounded(along_x(coarse))}
-    return line_graph(quantities, {"viscosity": viscosity}, "burgers-1d", "starter/fields", group, times)
+    return line_graph(
+        quantities, {"viscosity": viscosity}, Series("burgers-1d", "starter/fields", group), times
+    )
 
 
 def along_x(component: Tensor) -> Tensor:
@@ -150,17 +156,23 @@ def in_plane(components: Tensor) -> Tensor:
     return torch.stack([x, y, torch.zeros_like(x)], dim=-1)
 
 
+class Series(NamedTuple):
+    """What a trajectory belongs to."""
+
+    level: str
+    dataset: str
+    group: str
+
+
 def line_graph(
     quantities: dict[str, Tensor],
     conditions: dict[str, float],
-    level: str,
-    dataset: str,
-    group: str,
+    series: Series,
     times: Tensor,
 ) -> Graph:
     """One trajectory on ``LINE_POINTS`` points of a periodic unit line along x."""
     points = (torch.arange(LINE_POINTS) / LINE_POINTS)[:, None].double()
-    return _unit_graph(points, (LINE_POINTS,), quantities, conditions, level, dataset, group, times)
+    return _unit_graph(points, (LINE_POINTS,), quantities, conditions, series, times)
 
 
 def rounded(values: Tensor, bits: int = 12) -> Tensor:
@@ -210,16 +222,14 @@ def plane_graph(
     points: Tensor,
     quantities: dict[str, Tensor],
     conditions: dict[str, float],
-    level: str,
-    dataset: str,
-    group: str,
+    series: Series,
     times: Tensor,
     scattered: bool,
 ) -> Graph:
     """One trajectory in the periodic unit square at ``points [N, 2]``."""
     n = math.isqrt(len(points))
     shape = None if scattered else (n, n)
-    return _unit_graph(points, shape, quantities, conditions, level, dataset, group, times)
+    return _unit_graph(points, shape, quantities, conditions, series, times)
 
 
 def _unit_graph(
@@ -227,9 +237,7 @@ def _unit_graph(
     shape: tuple[int, ...] | None,
     quantities: dict[str, Tensor],
     conditions: dict[str, float],
-    level: str,
-    dataset: str,
-    group: str,
+    series: Series,
     times: Tensor,
 ) -> Graph:
     """One trajectory in a periodic unit box at ``points [N, d]``, those of a grid of ``shape`` or scattered."""
@@ -246,9 +254,9 @@ def _unit_graph(
         volume=torch.full((num,), 1 / num),
         quantities=quantities,
         conditions=conditions,
-        level=level,
-        dataset=dataset,
-        group=group,
+        level=series.level,
+        dataset=series.dataset,
+        group=series.group,
         times=times,
         spacing=1 / num ** (1 / axes),
     )

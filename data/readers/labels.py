@@ -290,11 +290,22 @@ def _conditions(values: Mapping[str, Any], options: ReadOptions, labels: Labels,
         key = key or (name if name in ("charge", "spin") else None)
         number = None if key is None or key not in values else _array(values[key], name, key, where)
         if number is not None and number.ndim == 0:
+            if name == "spin":
+                _refuse_below(0, float(number), key or name, where)
             labels.conditions[name] = float(number)
-    if "spin" not in labels.conditions and "multiplicity" in values:
+    if "multiplicity" in values:
         multiplicity = _array(values["multiplicity"], "spin", "multiplicity", where)
         if multiplicity is not None and multiplicity.ndim == 0:
-            labels.conditions["spin"] = float(multiplicity) - 1.0
+            _refuse_below(1, float(multiplicity), "multiplicity", where)
+            labels.conditions.setdefault("spin", float(multiplicity) - 1.0)
+
+
+def _refuse_below(least: int, number: float, key: str, where: Provenance) -> None:
+    if number < least:
+        raise InputError(
+            f"{key!r} is {number:g}, expected at least {least}; spin counts unpaired electrons, multiplicity is one more",
+            where,
+        )
 
 
 def group_of(values: Mapping[str, Any], options: ReadOptions, where: Provenance) -> str:

@@ -20,7 +20,7 @@ from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
 
 from .atoms import atoms_graph
-from .labels import logger
+from .labels import group_of, logger
 from .options import Outcomes, ReadOptions, attempt
 from .parsing import is_number, parsed
 from .residue_bonds import Site, Template, place_of, residue_bonds, templates_of_mmcif
@@ -99,7 +99,9 @@ def _graph(
     bonds = residue_bonds(structure, atoms, numbers, templates)
     if bonds is None:
         notes["models without bonds"] += 1
-    return atoms_graph(numbers, positions, cell, pbc, {"id": name}, options, where, group=name, bonds=bonds)
+    values = {"id": name}
+    group = group_of(values, options, where) or name
+    return atoms_graph(numbers, positions, cell, pbc, values, options, where, group=group, bonds=bonds)
 
 
 def _chosen(model: Any, notes: dict[str, int]) -> list[Site]:

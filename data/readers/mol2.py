@@ -19,7 +19,7 @@ from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
 
 from .atoms import atoms_graph
-from .labels import logger, warn_unread
+from .labels import group_of, logger, warn_unread
 from .molecule_bonds import bonds_of
 from .options import Outcomes, ReadOptions, attempt
 from .parsing import atomic_number, floats
@@ -92,6 +92,7 @@ def _graph(lines: list[str], options: ReadOptions, where: Provenance, notes: set
     values: dict[str, Any] = {"id": name}
     if np.isfinite(charges).all() and not any("NO_CHARGES" in line for line in lines[:6]):
         values["partial_charges"] = charges
+    group = group_of(values, options, where)
     array = np.array(positions, dtype=np.float64)
     with rdBase.BlockLogs():
         molecule = Chem.MolFromMol2Block("\n".join(lines) + "\n", removeHs=False)
@@ -99,17 +100,18 @@ def _graph(lines: list[str], options: ReadOptions, where: Provenance, notes: set
         notes.add(
             "molecules whose bonds RDKit does not understand were read without them; their charge is not known"
         )
-        return atoms_graph(np.array(numbers), array, None, (False,) * 3, values, options, where)
+        return atoms_graph(np.array(numbers), array, None, (False,) * 3, values, options, where, group=group)
     radicals = sum(a.GetNumRadicalElectrons() for a in molecule.GetAtoms())
     if radicals and 1 not in numbers:
         notes.add("molecules without hydrogens, of which none were added; their charge is not known")
         return atoms_graph(
-            np.array(numbers), array, None, (False,) * 3, values, options, where, bonds=bonds_of(molecule)
-        )
+            np.array(numbers), array, None, (False,) * 3, values, options, where,
+            group=group, bonds=bonds_of(molecule),
+        )  # fmt: skip
     conditions = {"charge": float(Chem.GetFormalCharge(molecule)), "spin": float(radicals)}
     return atoms_graph(
         np.array(numbers), array, None, (False,) * 3, values, options, where,
-        group=canonical_smiles(molecule), conditions=conditions, bonds=bonds_of(molecule),
+        group=group or canonical_smiles(molecule), conditions=conditions, bonds=bonds_of(molecule),
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from atomfield.data.graph import Graph
 
 from .atoms import atoms_graph
 from .conventions import assumed
-from .labels import missing_target
+from .labels import group_of, missing_target
 from .options import Outcomes, ReadOptions, attempt
 
 
@@ -93,4 +93,7 @@ def _graph(run: Run, step: Step, options: ReadOptions, where: Provenance) -> Gra
     if key not in step.values:
         raise InputError(missing_target(["energy"], step.values, options), where)
     positions = step.positions @ step.cell if step.fractional else step.positions
-    return atoms_graph(run.numbers, positions, step.cell, (True, True, True), step.values, options, where)
+    group = group_of(step.values, options, where)
+    return atoms_graph(
+        run.numbers, positions, step.cell, (True, True, True), step.values, options, where, group=group
+    )

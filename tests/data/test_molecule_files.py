@@ -53,6 +53,20 @@ def test_mol2(write: Write) -> None:
     assert one.species.tolist() == [6, 6, 8, 1, 1, 1, 1, 1, 1]
 
 
+def test_groups_are_those_that_are_asked_for(write: Write) -> None:
+    """A mol2 and a PDB file have one name each; another key is an error, not another way of grouping."""
+    mol2 = write("a.mol2", ETHANOL.format(name="one") + ETHANOL.format(name="two"))
+    assert [g.group for g in read(mol2, ReadOptions(map={"group": "id"}))] == ["one", "two"]
+    pdb = write(
+        "b.pdb", "HETATM    1  O   HOH A   1       0.000   0.000   0.000  1.00  0.00           O  \nEND\n"
+    )
+    for path in (mol2, pdb):
+        with pytest.raises(
+            InputError, match=r"key 'family' \(for group\) is not in the record; keys found: id"
+        ):
+            list(read(path, ReadOptions(map={"group": "family"})))
+
+
 def test_mol2_without_hydrogens_or_bonds(write: Write, caplog: pytest.LogCaptureFixture) -> None:
     lines = ETHANOL.format(name="x").splitlines()
     heavy = "\n".join([*lines[:2], " 3 2 1 0 0", *lines[3:10], lines[16], *lines[17:19]]) + "\n"

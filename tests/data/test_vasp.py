@@ -45,6 +45,14 @@ def test_outcar(tmp_path: Path) -> None:
     assert len(list(read(tmp_path / "OUTCAR.gz"))) == 3
 
 
+def test_groups_that_the_file_does_not_have_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "vasprun.xml").write_text(vasp_files.vasprun())
+    with pytest.raises(
+        InputError, match=r"key 'family' \(for group\) is not in the record; keys found: forces"
+    ):
+        list(read(tmp_path / "vasprun.xml", ReadOptions(map={"group": "family"})))
+
+
 def test_other_energy(tmp_path: Path) -> None:
     """VASP 5 writes a zero e_0_energy after the loop: the difference of the last electronic step is taken."""
     (tmp_path / "vasprun.xml").write_text(vasp_files.vasprun())
