@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atomfield.data.errors import InputError
+from atomfield.data.quantities import PER_FRAGMENT
 
+from .convert import STATED
 from .progress import counted
 from .run import check_atoms, check_solid, positive
 
@@ -125,6 +127,7 @@ def phonons(
     """
     check_atoms(atoms)
     check_solid(atoms, "phonons")
+    check_can_repeat(atoms)
     positive("distance", distance)
     try:
         from phonopy import Phonopy
@@ -155,11 +158,14 @@ def phonons(
             engine = Phonopy(unit, supercell_matrix=np.diag(repeats), primitive_matrix="P")
     engine.generate_displacements(distance=distance)
     displaced = engine.supercells_with_displacements
-    rest = _forces(engine.supercell, atoms)  # zero but for noise; taken off, as phonopy's own interfaces do
+    stated = _stated_by_supercell(engine.supercell, atoms)
+    rest = _forces(
+        engine.supercell, stated, atoms.calc
+    )  # zero but for noise; taken off, as phonopy's own interfaces do
     forces = []
     with counted(f"phonons ({len(engine.supercell)} atoms)", len(displaced), progress, console) as advance:
         for cell in displaced:
-            forces.append(_forces(cell, atoms) - rest)
+            forces.append(_forces(cell, stated, atoms.calc) - rest)
             advance("")
     engine.forces = np.array(forces)
     engine.produce_force_constants(show_drift=False, calculate_full_force_constants=False)
@@ -211,14 +217,39 @@ def chosen_supercell(atoms: Atoms, least: float = 10.0, most: int = 400) -> tupl
     return int(repeats[0]), int(repeats[1]), int(repeats[2])
 
 
-def _forces(cell: Any, like: Atoms) -> np.ndarray:
+def check_can_repeat(atoms: Atoms) -> None:
+    """Raises ``InputError`` for a cell with a charge or spin of its own: a multiple of it is none that training showed."""
+    for name, nothing in (("charge", 0.0), ("spin", 0.0), ("multiplicity", 1.0)):
+        value = atoms.info.get(name)
+        number = nothing if value is None else float(np.asarray(value, dtype=np.float64).reshape(-1)[0])
+        if np.isfinite(number) and number != nothing:
+            raise InputError(
+                f"the cell states {name} {number:g}, and its supercells would have a multiple of it; say where it sits "
+                "(arrays fragment_charge and fragment_spin), or leave it out"
+            )
+
+
+def _stated_by_supercell(supercell: Any, unit: Atoms) -> Atoms:
+    """``unit``, repeated as phonopy does, with its charges and spins: of fragments each image has those of its atom, of the whole
+    cell they are none."""
     from ase import Atoms
 
-    one = Atoms(numbers=cell.numbers, cell=cell.cell, scaled_positions=cell.scaled_positions, pbc=True)
-    one.info.update(
-        {k: v for k, v in like.info.items() if k in ("charge", "spin") and not v}
-    )  # of the unit cell otherwise
-    one.calc = like.calc
+    out = Atoms(
+        numbers=supercell.numbers, cell=supercell.cell, scaled_positions=supercell.scaled_positions, pbc=True
+    )
+    out.info.update({name: unit.info[name] for name in STATED if name in unit.info})
+    image_of = [supercell.u2u_map[first] for first in supercell.s2u_map]
+    for name in PER_FRAGMENT.values():
+        if name in unit.arrays:
+            out.set_array(name, unit.arrays[name][image_of])
+    return out
+
+
+def _forces(cell: Any, like: Atoms, calculator: Any) -> np.ndarray:
+    """Forces on ``cell``, which has the atoms of ``like`` elsewhere."""
+    one = like.copy()
+    one.set_scaled_positions(cell.scaled_positions)
+    one.calc = calculator
     return one.get_forces()
 
 

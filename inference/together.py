@@ -37,13 +37,25 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Relaxed:
     """One system: positions ``[N, 3]`` angstrom, energy eV, largest force eV/angstrom, steps that it took, whether
-    it converged."""
+    it converged; failure: why it went no further, where atoms came too close or energies were no numbers, else empty."""
 
     positions: np.ndarray
     energy: float
     fmax: float
     steps: int
     converged: bool
+    failure: str = ""
+
+
+class Collision(InputError):
+    """Atoms have come too close in these systems of a batch."""
+
+    def __init__(self, systems: list[int]):
+        self.systems = systems
+        listed = ", ".join(map(str, systems[:10])) + (", ..." if len(systems) > 10 else "")
+        super().__init__(
+            f"atoms of system{'s' * (len(systems) > 1)} {listed} have come closer than {MIN_DISTANCE} angstrom"
+        )
 
 
 class Bunch:
@@ -71,7 +83,7 @@ class Bunch:
         return self._batch.positions.clone()
 
     def energies_and_forces(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """``[G]`` eV and ``[N, 3]`` eV/angstrom, float64."""
+        """``[G]`` eV and ``[N, 3]`` eV/angstrom, float64. Raises :class:`Collision`."""
         batch = self._at(positions)
         with explained(self.net, batch, False), flushed_denormals():
             self._pass = kept_pass(self.net, batch, self._pass)
@@ -108,10 +120,7 @@ class Bunch:
         lattice = torch.einsum("es,esd->ed", batch.edge_shift, batch.cell[self.owner[receiver]])
         square = (positions[sender] - positions[receiver] + lattice).square().sum(1)
         if len(square) and float(square.min()) < MIN_DISTANCE**2:
-            system = int(self.owner[receiver[int(square.argmin())]])
-            raise InputError(
-                f"atoms of system {system} of the batch have come closer than {MIN_DISTANCE} angstrom"
-            )
+            raise Collision(torch.unique(self.owner[receiver[square < MIN_DISTANCE**2]]).tolist())
         if moved:
             self._room = float(square.min()) ** 0.5 - MIN_DISTANCE if len(square) else far
         if moved:
@@ -152,11 +161,11 @@ def relax_many(
     done: Callable[[int], None] = lambda count: None,
 ) -> list[Relaxed]:
     """Relax every graph (atoms, cells fixed) until its largest force is below ``fmax`` (eV/angstrom), at most
-    ``steps`` times each.
+    ``steps`` times each. A system whose atoms come too close, or whose energies are no numbers, ends there
+    (``Relaxed.failure``); the others go on.
 
     done: called with the number of systems that have finished since the last call. Raises ``InputError`` for fields
-    and for elements
-    that training never showed.
+    and for elements that training never showed.
     """
     positive("fmax", fmax)
     positive("steps", steps)
@@ -200,55 +209,115 @@ def _relax_pack(
     results: list[Relaxed | None],
     done: Callable[[int], None],
 ) -> None:
-    bunch, numbers = Bunch(net, graphs), list(numbers)
-    x = bunch.positions
-    v = torch.zeros_like(x)
-    dt, mix = x.new_full((bunch.num,), 0.1), x.new_full((bunch.num,), 0.1)
-    good = torch.zeros(bunch.num, dtype=torch.int64, device=x.device)
+    run = _Descent.begin(net, graphs, numbers)
+
+    def finish(k: int, step: int, failure: str = "") -> None:
+        if results[run.numbers[k]] is None:
+            results[run.numbers[k]] = run.result(k, step, fmax, failure)
+            done(1)
+
     for step in range(steps + 1):
-        energy, force = bunch.energies_and_forces(x)
-        largest = bunch.largest(force)
-        ended = (largest < fmax) if step < steps else torch.ones_like(largest, dtype=torch.bool)
-        fresh = [k for k in torch.nonzero(ended).flatten().tolist() if results[numbers[k]] is None]
-        for k in fresh:
-            own = x[bunch.owner == k].cpu().numpy()
-            results[numbers[k]] = Relaxed(
-                own, float(energy[k]), float(largest[k]), step, float(largest[k]) < fmax
-            )
-        done(len(fresh))
-        left = [k for k in range(bunch.num) if results[numbers[k]] is None]
+        while collided := run.evaluate():
+            for k in collided:
+                finish(k, max(step - 1, 0), f"atoms have come closer than {MIN_DISTANCE} angstrom")
+            run = run.only([k for k in range(len(run.numbers)) if k not in collided])
+            if not run.numbers:
+                return
+        sick, ended = run.sick(), run.largest() < fmax
+        for k in torch.nonzero(sick).flatten().tolist():
+            finish(k, step, "the energy or a force is no finite number")
+        for k in torch.nonzero(ended | (step == steps)).flatten().tolist():
+            finish(k, step)
+        left = [k for k, number in enumerate(run.numbers) if results[number] is None]
         if not left:
             return
-        if len(left) <= bunch.num // 2:  # go on with those that are left alone
-            kept = torch.tensor(left, device=x.device)
-            of_kept = torch.isin(bunch.owner, kept)
-            x, v, force = x[of_kept], v[of_kept], force[of_kept]
-            dt, mix, good = dt[kept], mix[kept], good[kept]
-            graphs, numbers = [graphs[k] for k in left], [numbers[k] for k in left]
-            bunch = Bunch(net, graphs)
-        x, v, dt, mix, good = _fire(bunch, x, v, force, dt, mix, good, step)
+        if len(left) <= run.bunch.num // 2 or bool(sick.any()):  # go on with those that are left alone
+            run = run.only(left)
+        run.move(step)
 
 
-def _fire(
-    bunch: Bunch, x: Tensor, v: Tensor, force: Tensor, dt: Tensor, mix: Tensor, good: Tensor, step: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """One step of FIRE for all systems."""
-    own = bunch.owner
-    if step:
-        power = bunch.total((force * v).sum(1))
-        downhill = power > 0
-        speed = bunch.total(v.square().sum(1)).sqrt()
-        pull = bunch.total(force.square().sum(1)).sqrt().clamp_min(1e-300)
-        turned = (1 - mix)[own, None] * v + (mix * speed / pull)[own, None] * force
-        v = torch.where(downhill[own, None], turned, 0.0)
-        faster = downhill & (good > 5)
-        dt = torch.where(faster, (dt * 1.1).clamp_max(1.0), torch.where(downhill, dt, dt * 0.5))
-        mix = torch.where(faster, mix * 0.99, torch.where(downhill, mix, 0.1))
-        good = torch.where(downhill, good + 1, 0)
-    v = v + dt[own, None] * force
-    move = dt[own, None] * v
-    length = bunch.total(move.square().sum(1)).sqrt()
-    return x + move * (0.2 / length.clamp_min(0.2))[own, None], v, dt, mix, good
+@dataclass
+class _Descent:
+    """Systems on their way down by FIRE: positions and velocities ``[N, 3]``, time step, mixing and steps downhill ``[G]``; and
+    positions, forces and energies of the last evaluation."""
+
+    graphs: list[Graph]
+    numbers: list[int]
+    """Of the systems in the caller's list."""
+    bunch: Bunch
+    x: Tensor
+    v: Tensor
+    dt: Tensor
+    mix: Tensor
+    good: Tensor
+    place: Tensor
+    force: Tensor
+    energy: Tensor
+
+    @classmethod
+    def begin(cls, net: AtomFieldNet, graphs: Sequence[Graph], numbers: Sequence[int]) -> _Descent:
+        bunch = Bunch(net, graphs)
+        x = bunch.positions
+        tenth, unknown = x.new_full((bunch.num,), 0.1), float("nan")
+        return cls(
+            list(graphs), list(numbers), bunch, x, torch.zeros_like(x), tenth, tenth,
+            torch.zeros(bunch.num, dtype=torch.int64, device=x.device),
+            x, torch.full_like(x, unknown), torch.full_like(tenth, unknown),
+        )  # fmt: skip
+
+    def evaluate(self) -> list[int]:
+        """Energies and forces here; or else the systems whose atoms have collided, and nothing is computed."""
+        try:
+            self.energy, self.force = self.bunch.energies_and_forces(self.x)
+        except Collision as error:
+            return error.systems
+        self.place = self.x
+        return []
+
+    def largest(self) -> Tensor:
+        """``[G]`` largest norm of a force."""
+        return self.bunch.largest(self.force)
+
+    def sick(self) -> Tensor:
+        """``[G]`` bool: an energy or a force is no finite number."""
+        return ~(torch.isfinite(self.energy) & torch.isfinite(self.bunch.total(self.force.abs().sum(1))))
+
+    def result(self, k: int, step: int, fmax: float, failure: str) -> Relaxed:
+        """Of system ``k``, as it was evaluated last."""
+        largest = float(self.largest()[k])
+        own = self.place[self.bunch.owner == k].cpu().numpy()
+        return Relaxed(own, float(self.energy[k]), largest, step, largest < fmax and not failure, failure)
+
+    def only(self, systems: list[int]) -> _Descent:
+        """Those alone."""
+        kept = torch.tensor(systems, dtype=torch.int64, device=self.x.device)
+        atoms = torch.isin(self.bunch.owner, kept)
+        graphs = [self.graphs[k] for k in systems]
+        return _Descent(
+            graphs, [self.numbers[k] for k in systems], Bunch(self.bunch.net, graphs) if graphs else self.bunch,
+            self.x[atoms], self.v[atoms], self.dt[kept], self.mix[kept], self.good[kept],
+            self.place[atoms], self.force[atoms], self.energy[kept],
+        )  # fmt: skip
+
+    def move(self, step: int) -> None:
+        """One step of FIRE for all systems."""
+        bunch, own, force = self.bunch, self.bunch.owner, self.force
+        if step:
+            power = bunch.total((force * self.v).sum(1))
+            downhill = power > 0
+            speed = bunch.total(self.v.square().sum(1)).sqrt()
+            pull = bunch.total(force.square().sum(1)).sqrt().clamp_min(1e-300)
+            turned = (1 - self.mix)[own, None] * self.v + (self.mix * speed / pull)[own, None] * force
+            self.v = torch.where(downhill[own, None], turned, 0.0)
+            faster = downhill & (self.good > 5)
+            slower = torch.where(downhill, self.dt, self.dt * 0.5)
+            self.dt = torch.where(faster, (self.dt * 1.1).clamp_max(1.0), slower)
+            self.mix = torch.where(faster, self.mix * 0.99, torch.where(downhill, self.mix, 0.1))
+            self.good = torch.where(downhill, self.good + 1, 0)
+        self.v = self.v + self.dt[own, None] * force
+        move = self.dt[own, None] * self.v
+        length = bunch.total(move.square().sum(1)).sqrt()
+        self.x = self.x + move * (0.2 / length.clamp_min(0.2))[own, None]
 
 
 @dataclass(frozen=True)
@@ -297,7 +366,10 @@ def nve_many(
                     break
                 v = v + 0.5 * h * force / mass[:, None]
                 x = x + h * v
-                energy, force = bunch.energies_and_forces(x)
+                try:
+                    energy, force = bunch.energies_and_forces(x)
+                except Collision as error:
+                    raise Collision([pack[k] for k in error.systems]) from error
                 v = v + 0.5 * h * force / mass[:, None]
             traces.append((torch.stack(potential), torch.stack(kinetic)))
             for k in range(bunch.num):

@@ -97,7 +97,9 @@ def simulate(
     every: Annotated[
         bool,
         typer.Option(
-            "--all", help="relax: all structures of the file in batches, cells fixed; writes relaxed.extxyz."
+            "--all",
+            help="relax: all structures of the file in batches, cells fixed; writes relaxed.extxyz and relaxed.csv, and goes on "
+            "from what is there after a kill.",
         ),
     ] = False,
     prepared: Annotated[
@@ -139,6 +141,7 @@ def simulate(
     from rich.console import Console
 
     from atomfield.inference.calculator import AtomFieldCalculator
+    from atomfield.inference.held import hold
     from atomfield.inference.watch import Limits
 
     limits = Limits.parse(listed(stop_when))
@@ -149,21 +152,21 @@ def simulate(
         )
         return 0
     atoms, given_level = _structure(structure, record, level, seed)
+    if held := hold(atoms, structure, record):
+        _refuse_held(mode, cell, atoms)
+        typer.echo(f"note: {held} of {len(atoms)} atoms are held fixed, as the file says", err=True)
     net = load_net(checkpoint, device, dtype)
-    atoms.calc = AtomFieldCalculator(net, level=given_level)
+    watched = limits.uncertainty is not None or limits.ood_score is not None
+    atoms.calc = AtomFieldCalculator(net, level=given_level, uncertainty=watched)
     out.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
     if mode not in get_args(Motion):
         from .study import Choices, study
 
-        choices = Choices(
-            fmax,
-            steps,
-            prepared,
-            None if end is None else _structure(end, 0, level, seed)[0],
-            images,
-            _repeats(supercell),
-        )
+        other = None if end is None else _structure(end, 0, level, seed)[0]
+        if other is not None and len(other) == len(atoms):
+            other.set_constraint(atoms.constraints)
+        choices = Choices(fmax, steps, prepared, other, images, _repeats(supercell))
         study(mode, atoms, choices, out, console)  # type: ignore[arg-type]
         return 0
     from atomfield.inference import simulate as run
@@ -248,6 +251,16 @@ def _refuse_unused(mode: Mode, every: bool, context: typer.Context) -> None:
             raise InputError(f"--mode {mode} does not use it, only {', '.join(modes)}", option)
 
 
+def _refuse_held(mode: Mode, cell: str, atoms: Atoms) -> None:
+    """Raise ``InputError`` where atoms that the file holds fixed have to move."""
+    from atomfield.inference.held import refuse_held
+
+    if mode == "relax" and cell != "fixed":
+        refuse_held(atoms, f"--cell {cell}")
+    elif mode not in ("relax", "nve", "nvt", "neb"):
+        refuse_held(atoms, f"--mode {mode}")
+
+
 def _force_limit(fmax: float | None) -> float:
     return 0.01 if fmax is None else fmax
 
@@ -257,39 +270,36 @@ def _relax_all(
     device: Any, dtype: Any,
 ) -> None:  # fmt: skip
     """Every structure of the file in batches: relaxed.extxyz, and a table of energies, largest forces and steps."""
-    import csv
-    from dataclasses import replace
-
-    import numpy as np
-    import torch
     from rich.console import Console
 
-    from atomfield.data.source import open_source
+    from atomfield.data.source import AtLevel, open_source
+    from atomfield.inference.held import hold, refuse_held
+    from atomfield.inference.predict_many import identity_of
     from atomfield.inference.progress import counted
-    from atomfield.inference.together import relax_many
-    from atomfield.inference.write import write_predictions
+    from atomfield.inference.relax_file import relax_file
 
     if mode != "relax" or cell != "fixed":
         raise InputError(
             "many structures at once are relaxed in fixed cells; leave --mode and --cell out", "--all"
         )
-    graphs = list(open_source(structure, read_options(level=level, seed=seed)))
+    graphs = open_source(structure, read_options(level=level, seed=seed))
+    first = atoms_of(graphs[0])
+    hold(first, structure, 0)
+    refuse_held(first, "--all")
     net = load_net(checkpoint, device, dtype)
+    source = graphs.source if isinstance(graphs, AtLevel) else graphs
+    about = {"model": _identity(checkpoint, str(net.dtype), level), "source": identity_of(source)}
     console = Console(stderr=True)
     with counted("relaxing", len(graphs), console.is_terminal, console) as advance:
-        found = relax_many(net, graphs, fmax=fmax, steps=steps, done=lambda count: advance("", count))
-    moved = [
-        replace(g, positions=torch.from_numpy(r.positions), quantities={})
-        for g, r in zip(graphs, found, strict=True)
-    ]
-    out.mkdir(parents=True, exist_ok=True)
-    write_predictions(moved, [{"energy": np.array(r.energy)} for r in found], out / "relaxed.extxyz")
-    with (out / "relaxed.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["index", "energy_eV", "fmax_eV_per_A", "steps", "converged"])
-        table.writerows([k, r.energy, r.fmax, r.steps, int(r.converged)] for k, r in enumerate(found))
-    ended = sum(r.converged for r in found)
-    print(f"{ended} of {len(found)} structures converged to {fmax:g} eV/angstrom")
+        rows = relax_file(
+            net, graphs, out, fmax=fmax, steps=steps, about=about, done=lambda count: advance("", count)
+        )
+    for row in rows:
+        if row["failure"]:
+            typer.echo(f"note: structure {row['index']} went no further: {row['failure']}", err=True)
+    print(
+        f"{sum(int(r['converged']) for r in rows)} of {len(rows)} structures converged to {fmax:g} eV/angstrom"
+    )
     print(f"Written: {out / 'relaxed.extxyz'}, {out / 'relaxed.csv'}")
 
 

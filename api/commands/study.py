@@ -103,6 +103,10 @@ def _check_kind(mode: Study, atoms: Atoms, choices: Choices) -> None:
             check_solid(
                 atoms, {"eos": "an equation of state", "elastic": "elastic constants"}.get(mode, mode)
             )
+    if mode == "phonons":
+        from atomfield.inference.phonons import check_can_repeat
+
+        check_can_repeat(atoms)
 
 
 def table(numbers: dict[str, float], title: str) -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import ase.io
+import numpy as np
 import pytest
 import torch
+from ase import Atoms
+from ase.constraints import FixAtoms
 
 from atomfield.cli import main
 from atomfield.commands.simulate import USED_BY, atoms_of
@@ -97,6 +101,27 @@ def test_a_level_is_that_of_every_record_of_a_store(
     write_store(waves(1), tmp_path / "waves")
     words = ["rollout", checkpoint, tmp_path / "waves", "--out", tmp_path / "out", "--steps", 1]
     assert "level 'les' is unknown to this model" in said(capsys, *words, "--level", "les")
+
+
+@pytest.mark.parametrize("name", ["slab.extxyz", "POSCAR"])
+def test_atoms_that_the_file_holds_stay(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    slab = Atoms("C4H2", np.random.default_rng(0).uniform(0, 4, (6, 3)), cell=[5, 5, 15], pbc=True)
+    slab.set_constraint(FixAtoms([0, 1, 3]))
+    ase.io.write(tmp_path / name, slab)
+    words = [
+        str(w) for w in ("simulate", checkpoint, tmp_path / name, "--steps", 3, "--out", tmp_path / "out")
+    ]
+    for mode in ("relax", "nve", "nvt"):
+        assert main([*words, "--mode", mode]) == 0
+        assert "note: 3 of 6 atoms are held fixed" in capsys.readouterr().err
+        frames = ase.io.read(tmp_path / "out" / "trajectory.extxyz", ":")
+        moved = np.abs(frames[-1].positions - frames[0].positions).max(axis=1)
+        assert (moved[[0, 1, 3]] == 0).all()
+        assert (moved[[2, 4, 5]] > 0).all()
+    for more in (["--mode", "npt"], ["--cell", "full"], ["--mode", "phonons"], ["--all"]):
+        assert "all atoms have to move, and the file holds some" in said(capsys, *words, *more)
 
 
 def test_ends_of_a_path_stay_as_they_are(

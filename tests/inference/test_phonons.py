@@ -12,10 +12,12 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from atomfield.data.errors import InputError
+from atomfield.models.network import AtomFieldNet
 from tests.inference.potentials import Chain
 
 pytest.importorskip("phonopy")
 
+from atomfield.inference.calculator import AtomFieldCalculator
 from atomfield.inference.phonons import chosen_supercell, figure, phonons
 
 TO_THZ = np.sqrt(units._e / units._amu) * 1e10 / (2 * np.pi) * 1e-12
@@ -107,6 +109,42 @@ def test_a_left_handed_cell() -> None:
         atoms.calc = EMT()
         found.append(phonons(atoms, supercell=(2, 2, 2), points=3, mesh=8))
     np.testing.assert_allclose(found[1].frequencies, found[0].frequencies, atol=1e-4)
+
+
+def test_charges_of_fragments_are_repeated_and_those_of_a_cell_refused(
+    net: AtomFieldNet, solid: Atoms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supercell is the crystal that was relaxed: asked as it is, every image of an atom has the forces of that atom."""
+    random = np.random.default_rng(0)
+    solid.set_array("fragment_charge", random.choice([-1.0, 0.0, 1.0], len(solid)))
+    solid.calc = AtomFieldCalculator(net)
+    wanted = solid.get_forces()
+    asked: list[Atoms] = []
+    monkeypatch.setattr(solid.calc, "calculate", watched(solid.calc, asked))
+    phonons(solid, supercell=(2, 1, 1), points=2, mesh=1)
+    rest = asked[0]  # that of the unit cell is known
+    assert len(rest) == 2 * len(solid)
+    np.testing.assert_allclose(
+        np.sort(AtomFieldCalculator(net).get_forces(rest)[:, 0])[::2], np.sort(wanted[:, 0]), atol=1e-9
+    )
+    solid.info["charge"] = 1
+    with pytest.raises(InputError, match=r"the cell states charge 1, .* say where it sits"):
+        phonons(solid, supercell=(2, 1, 1))
+    solid.info["charge"] = 0
+    solid.info["multiplicity"] = 3
+    with pytest.raises(InputError, match="the cell states multiplicity 3"):
+        phonons(solid, supercell=(2, 1, 1))
+
+
+def watched(calculator: AtomFieldCalculator, asked: list[Atoms]):
+    """Its ``calculate``, which notes the structures."""
+    calculate = calculator.calculate
+
+    def noting(atoms, properties, system_changes):
+        asked.append(atoms.copy())
+        calculate(atoms, properties, system_changes)
+
+    return noting
 
 
 def test_atoms_that_are_too_far_apart_to_vibrate() -> None:

@@ -16,7 +16,7 @@ from atomfield.data.fragments import with_fragments
 from atomfield.data.graph import Graph
 from atomfield.inference.calculator import AtomFieldCalculator
 from atomfield.inference.predict import predict_graphs
-from atomfield.inference.together import Bunch, nve_many, packs, relax_many
+from atomfield.inference.together import Bunch, Collision, nve_many, packs, relax_many
 from atomfield.models.network import AtomFieldNet
 from tests.physics.subjects import chiral_molecule, crystal, flow, together, water
 
@@ -65,6 +65,48 @@ def test_those_that_are_done_leave(net: AtomFieldNet) -> None:
             alone = relax_many(net, [start], fmax=bound, steps=6)[0]
             np.testing.assert_allclose(one.positions, alone.positions, atol=1e-9)
             assert one.steps == alone.steps
+
+
+def test_one_that_fails_leaves_the_others_alone(net: AtomFieldNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Atoms of the second system collide at its third evaluation, the fourth has no number at its second."""
+    whole = relax_many(net, graphs(), fmax=1e-3, steps=6)
+    compute, asked = Bunch.energies_and_forces, []
+
+    def failing(self: Bunch, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        asked.append(self.num)
+        if len(asked) == 3:
+            raise Collision([1])
+        energy, force = compute(self, positions)
+        if len(asked) == 2:
+            force = torch.where(self.owner[:, None] == 3, torch.nan, force)
+        return energy, force
+
+    monkeypatch.setattr(Bunch, "energies_and_forces", failing)
+    counted: list[int] = []
+    found = relax_many(net, graphs(), fmax=1e-3, steps=6, done=counted.append)
+    assert sum(counted) == 6
+    assert [r.failure for r in found] == [
+        "", "atoms have come closer than 0.1 angstrom", "", "the energy or a force is no finite number", "", "",
+    ]  # fmt: skip
+    assert [r.steps for r in found] == [6, 1, 6, 1, 6, 6]
+    assert asked == [6, 6, 5, 4, 4, 4, 4, 4]
+    for one, expected in zip(found, whole, strict=True):
+        assert not one.converged
+        assert np.isfinite(one.positions).all()
+        if not one.failure:
+            np.testing.assert_allclose(one.positions, expected.positions, atol=1e-9)
+            assert one.energy == pytest.approx(expected.energy, abs=1e-8)
+
+
+def test_a_collision_names_the_systems_of_the_list(net: AtomFieldNet) -> None:
+    """Thrown at each other, in the last of three packs."""
+    random = np.random.default_rng(0)
+    speeds = [0.01 * random.standard_normal((g.num_nodes, 3)) for g in graphs()]
+    third = graphs()[5].positions.numpy()
+    speeds[5] = (third[0] - third) / (0.5 * units.fs)
+    with pytest.raises(Collision, match=r"atoms of system 5 have come closer") as caught:
+        nve_many(net, graphs(), speeds, steps=3, timestep=0.5, max_edges=60)
+    assert caught.value.systems == [5]
 
 
 def test_dynamics_is_that_of_ase(net: AtomFieldNet) -> None:
