@@ -51,6 +51,7 @@ EXTRAS = {
     "torchdiffeq": "ode",
     "phonopy": "phonons",
     "sklearn": "sklearn",
+    "metatomic": "metatomic",
 }
 """Optional module -> the extra that installs it."""
 

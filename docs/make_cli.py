@@ -50,7 +50,7 @@ EXAMPLES = {
     "atomfield simulate runs/mine NaCl.cif --mode phonons --supercell 3,3,3 --out runs/phonons\n"
     "atomfield simulate runs/mine a.xyz --mode neb --end b.xyz --images 7 --out runs/path",
     "rollout": "atomfield rollout runs/flow starter/task_fields --record 2 --steps 40 --resample 64,64 --out runs/rollout",
-    "export": "atomfield export runs/mine --out mine.pt2 --dtype float32",
+    "export": "atomfield export runs/mine --out mine.pt2 --dtype float32\natomfield export runs/mine --out mine.pt",
     "analyze": "atomfield analyze runs/npt --out runs/npt/analysis",
     "identify": "atomfield identify identify/lotka_volterra --data hudson-bay-lynx-hare.csv --out runs/lynx\n"
     "atomfield identify identify/burgers --data burgers_shock.mat --set noise=0.01 --out runs/burgers\n"

@@ -34,6 +34,7 @@ from atomfield.data.quantities import PER_FRAGMENT
 from .pair_list import WHERE, PairList, stated
 
 if TYPE_CHECKING:
+    from atomfield.models.config import NetworkConfig
     from atomfield.models.network import AtomFieldNet
 
 VERSION = 1
@@ -42,7 +43,7 @@ ABOUT = "model/extra/atomfield.json"
 """Within the file: cutoff, level, elements, precision."""
 
 
-class _Traced(GraphBatch):
+class TracedBatch(GraphBatch):
     """Sizes stay symbols while a graph is traced."""
 
     @property
@@ -55,7 +56,7 @@ class _Traced(GraphBatch):
 
     @property
     def num_graphs(self) -> int:
-        return 1
+        return self.cell.shape[0]
 
 
 class EnergyForcesStress(torch.nn.Module):
@@ -76,7 +77,7 @@ class EnergyForcesStress(torch.nn.Module):
         spin: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         zero = torch.zeros_like(species)
-        batch = _Traced(
+        batch = TracedBatch(
             positions=positions,
             species=species,
             node_type=zero,
@@ -121,19 +122,13 @@ def export(
 
     out = Path(out)
     if out.suffix != ".pt2":
-        raise InputError(f"is named {out.name!r}, expected a name ending in .pt2", str(out))
+        raise InputError(
+            f"is named {out.name!r}, expected a name ending in .pt2 (or .pt: metatomic)", str(out)
+        )
     seen = seen_elements(net, level)
     refuse_silent(net, level)
     config = net.config
-    if (
-        config.long_range != "none"
-        or config.electrostatics
-        or any(p.startswith("d3:") for p in config.priors)
-    ):
-        raise InputError(
-            "networks with long-range terms (long_range, electrostatics, d3) cannot be exported: their sums differ with the "
-            "structure; use the ASE calculator"
-        )
+    refuse_far(config)
     _check_compiler()
     own = cast(copy.deepcopy(net), dtype).to(device).eval().requires_grad_(False)
     graph, example = traced(own, level)
@@ -148,13 +143,32 @@ def export(
     about = {
         "format": "atomfield-export", "version": VERSION, "cutoff": config.cutoff, "device": device,
         "level": level or config.default_level_atoms, "dtype": str(own.dtype).removeprefix("torch."), "inputs": INPUTS,
-        "crystals": bool(level) or not config.crystal_levels or config.default_level_atoms in config.crystal_levels,
+        "crystals": for_crystals(config, level),
         "elements": None if seen is None else [z for z in torch.nonzero(seen).flatten().tolist() if z],
     }  # fmt: skip
     with zipfile.ZipFile(draft, "a") as archive:
         archive.writestr(ABOUT, json.dumps(about))
     draft.replace(out)
     return out
+
+
+def refuse_far(config: NetworkConfig) -> None:
+    """Raise ``InputError`` for terms that reach beyond the cutoff."""
+    if (
+        config.long_range != "none"
+        or config.electrostatics
+        or any(p.startswith("d3:") for p in config.priors)
+    ):
+        raise InputError(
+            "networks with long-range terms (long_range, electrostatics, d3) cannot be exported: their sums differ with the "
+            "structure; use the ASE calculator"
+        )
+
+
+def for_crystals(config: NetworkConfig, level: str) -> bool:
+    """Whether a file for ``level`` ("": none was named) answers for periodic structures: where the network has levels of
+    crystals, the one of molecules must be asked for by its name."""
+    return bool(level) or not config.crystal_levels or config.default_level_atoms in config.crystal_levels
 
 
 def _check_compiler() -> None:
@@ -171,20 +185,28 @@ def _check_compiler() -> None:
 
 def traced(net: AtomFieldNet, level: str) -> tuple[torch.fx.GraphModule, tuple[Tensor, ...]]:
     """The pass and its derivatives as one graph of tensor operations with free sizes, and the inputs it was traced
-    with. ``net`` is
-    left without its own kernels, which are not operations that a tracer sees."""
-    from torch.fx.experimental.proxy_tensor import make_fx
+    with. ``net`` is left without its own kernels."""
+    given = example(str(net.device))
+    return traced_by(EnergyForcesStress(without_kernels(net), level), given), given
 
+
+def without_kernels(net: AtomFieldNet) -> AtomFieldNet:
+    """``net`` itself, on torch's operations alone: our kernels are not what a tracer sees."""
     for part in net.modules():
         if hasattr(part, "fused"):
             setattr(part, "fused", False)  # noqa: B010 (modules promise tensors for any name)
-    example = _example(str(net.device))
-    module = EnergyForcesStress(net, level)
-    return make_fx(module, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*example), example
+    return net
 
 
-def _example(device: str) -> tuple[Tensor, ...]:
-    """A few atoms in a cell; their number is a free symbol of the graph."""
+def traced_by(module: torch.nn.Module, given: tuple[Tensor, ...]) -> torch.fx.GraphModule:
+    """``module`` as a graph of tensor operations in which the sizes of the inputs are free."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    return make_fx(module, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*given)
+
+
+def example(device: str) -> tuple[Tensor, ...]:
+    """Inputs to trace with: a few atoms in a cell; their number is a free symbol of the graph."""
     random = np.random.default_rng(0)
     positions = torch.from_numpy(random.uniform(0, 6, (7, 3)))
     sender, receiver = torch.combinations(torch.arange(7)).T
@@ -277,6 +299,11 @@ class ExportedCalculator(Calculator):
             spin,
         )
         energy, forces, stress = self.model(*(x.contiguous().to(device) for x in given))
+        if not np.isfinite(float(energy)):
+            raise InputError(
+                "the energy is not a finite number; atoms have come too close or the time step is too long",
+                WHERE,
+            )
         self.results = {
             "energy": float(energy), "free_energy": float(energy), "forces": forces.double().cpu().numpy(),
         }  # fmt: skip

@@ -36,7 +36,7 @@ class PairEdges:
 
     @property
     def num_graphs(self) -> int:
-        return int(self.cell.shape[0])
+        return self.cell.shape[0]  # no int(...): a tracer keeps the size free
 
     @property
     def edge_graph(self) -> Tensor:
