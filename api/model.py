@@ -68,13 +68,20 @@ class Model:
         dtype: torch.dtype | str | None = None,
         skin: float = 0.5,
         allow_unseen: bool = False,
+        uncertainty: bool = True,
     ) -> AtomFieldCalculator:
         """An ASE calculator with a copy of the network: energy, free energy, forces, stress, charges, dipole. The arguments are
         those of :class:`atomfield.inference.calculator.AtomFieldCalculator`."""
         from atomfield.inference.calculator import AtomFieldCalculator
 
         return AtomFieldCalculator(
-            self.net, level=level, device=device, dtype=dtype, skin=skin, allow_unseen=allow_unseen
+            self.net,
+            level=level,
+            device=device,
+            dtype=dtype,
+            skin=skin,
+            allow_unseen=allow_unseen,
+            uncertainty=uncertainty,
         )
 
     def predict(

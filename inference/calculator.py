@@ -54,7 +54,8 @@ class AtomFieldCalculator(Calculator):
     net: copied, so that training the original later changes nothing here. level: level of theory; default: the
     network's for molecules, and for periodic structures the one that knows them (:mod:`.levels`);
     ``answering_level`` says which it was. dtype: of the weights, ``"float32"`` or ``"float64"``; default: as they are. skin:
-    angstrom, see :mod:`.pair_list`. allow_unseen: answer for elements that training never showed too. ``atoms.info["charge"]``
+    angstrom, see :mod:`.pair_list`. allow_unseen: answer for elements that training never showed too. uncertainty: False leaves
+    it out where it could be given, for steps that nobody watches. ``atoms.info["charge"]``
     and ``atoms.info["spin"]`` (unpaired electrons; or ``"multiplicity"``) are read at each call.
 
     Raises ``InputError`` for an unknown level, where several levels could answer for a crystal, for elements that the level has
@@ -74,6 +75,7 @@ class AtomFieldCalculator(Calculator):
         device: torch.device | str | None = None,
         skin: float = 0.5,
         allow_unseen: bool = False,
+        uncertainty: bool = True,
     ):
         super().__init__()
         if level and level not in net.config.levels:
@@ -97,9 +99,12 @@ class AtomFieldCalculator(Calculator):
         self.pairs = PairList(net.config.cutoff, skin)
         self.results: dict[str, Any] = {}
         self.user_properties: dict[str, float | np.ndarray] = {}
+        self.uncertainty = uncertainty
         self._allow_unseen = allow_unseen
         self._pass: ForcePass | None = None
         self._own: Atoms | None = None
+        self._weighed = 0
+        """Pairs that memory has held."""
         self._checked: tuple[np.ndarray, bool] | None = None
         self._quiet: frozenset[str] = frozenset()
         """What was never learnt at ``answering_level``."""
@@ -146,15 +151,16 @@ class AtomFieldCalculator(Calculator):
             refuse_silent(self.net, self.answering_level, WHERE)
         batch = self._batch(structure)
         solid = bool(structure.pbc.all())
+        judge = self.net.uncertainty if self.uncertainty else None
         with (
             torch.no_grad(),
             threads_for(batch.num_edges),
-            explained(self.net, batch, solid, WHERE),
+            explained(self.net, batch, solid, WHERE, held=self._weighed),
             flushed_denormals(),
         ):
             self._pass = kept_pass(self.net, batch, self._pass)
-            features = self.net.uncertainty is not None
-            out = self.net(batch, stress=solid, added=True, features=features, prepared=self._pass)
+            out = self.net(batch, stress=solid, added=True, features=judge is not None, prepared=self._pass)
+        self._weighed = max(self._weighed, batch.num_edges)
         energy = float(out["energy"])
         if not np.isfinite(energy):
             raise InputError(
@@ -167,8 +173,8 @@ class AtomFieldCalculator(Calculator):
         results["charges"] = _numpy(out["charges"])
         if "dipole" in out and not structure.pbc.any():
             results["dipole"] = _numpy(out["dipole"][0])
-        if self.net.uncertainty is not None:
-            sure = self.net.uncertainty(out, batch, self.net.level_index(batch))
+        if judge is not None:
+            sure = judge(out, batch, self.net.level_index(batch))
             if "energy_std" in sure and np.isfinite(float(sure["energy_std"])):
                 results["uncertainty"] = float(sure["energy_std"])
                 results["ood_score"] = float(sure["ood_score"])

@@ -106,9 +106,6 @@ def graph_from_atoms(atoms: Atoms, *, level: str = "", where: Provenance = Prove
     )
 
 
-_LEAST = {"spin": 0, "multiplicity": 1}
-
-
 def _stated(value: Any, name: str, where: Provenance) -> Any:
     """What ``atoms.info`` says under ``name``; text and None as they are, for the reader to judge."""
     array = np.asarray(value)
@@ -116,13 +113,7 @@ def _stated(value: Any, name: str, where: Provenance) -> Any:
         return value
     if array.size != 1:
         raise InputError(f"atoms.info[{name!r}] has shape {list(array.shape)}, expected one number", where)
-    number = array.reshape(()).item()
-    if number < _LEAST.get(name, -np.inf):
-        raise InputError(
-            f"atoms.info[{name!r}] is {number:g}, expected at least {_LEAST[name]}; spin counts unpaired electrons",
-            where,
-        )
-    return number
+    return array.reshape(()).item()
 
 
 def _labels(atoms: Atoms) -> dict[str, Any]:

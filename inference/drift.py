@@ -28,6 +28,16 @@ def nve_drift(time_fs: np.ndarray, total_energy: np.ndarray, num_atoms: int) -> 
     return 1000 * slope / num_atoms
 
 
+MOST_POINTS = 20_000
+"""Of a line in a figure: more cannot be told apart, and millions take minutes to draw."""
+
+
+def thinned(*traces: np.ndarray) -> list[np.ndarray]:
+    """Every n-th sample of each, so that at most ``MOST_POINTS`` are left."""
+    stride = -(-len(traces[0]) // MOST_POINTS)
+    return [np.asarray(trace)[:: max(stride, 1)] for trace in traces]
+
+
 def energy_figure(
     time_fs: np.ndarray, total_energy: np.ndarray, potential: np.ndarray, num_atoms: int
 ) -> Figure:
@@ -35,6 +45,8 @@ def energy_figure(
     fitted line, because its scale is hundreds of times finer."""
     from matplotlib.figure import Figure
 
+    slope = nve_drift(time_fs, total_energy, num_atoms) if len(time_fs) >= 3 else None
+    time_fs, total_energy, potential = thinned(time_fs, total_energy, potential)
     time_ps = np.asarray(time_fs) / 1000
     total = 1000 * (np.asarray(total_energy) - total_energy[0]) / num_atoms
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
@@ -50,8 +62,7 @@ def energy_figure(
     above.set_ylabel("energy - start\n(meV/atom)")
     above.legend(frameon=False, ncols=2, loc="upper right")
     below.plot(time_ps, total, lw=0.7, color="#1f5fa8")
-    if len(time_ps) >= 3:
-        slope = nve_drift(time_fs, total_energy, num_atoms)
+    if slope is not None:
         below.plot(time_ps, total.mean() + slope * (time_ps - time_ps.mean()), "--", lw=1.2, color="#b3261e",
                    label=f"drift {slope:+.4f} meV/atom/ps")  # fmt: skip
         below.legend(frameon=False, loc="upper right")

@@ -19,8 +19,8 @@ from atomfield.data.errors import InputError
 
 from .drift import nve_drift, save_energy_figure
 from .recorder import Output, Recorder
-from .restart import Checkpoint, Kind, State
-from .run import Run, check_atoms, check_solid, one_of, positive, run_of
+from .restart import Checkpoint, Kind, State, stated_by
+from .run import Run, check_atoms, check_solid, finite, one_of, positive, run_of
 from .velocities import degrees_of_freedom, thermalize
 from .watch import reason_to_stop
 
@@ -138,6 +138,7 @@ def npt(
 
     _check_md(atoms, steps, timestep, temperature)
     check_solid(atoms, "constant pressure")
+    finite("pressure", pressure)
     positive("time_constant", time_constant)
     positive("pressure_time_constant", pressure_time_constant)
     if len(atoms) < 2 or atoms.constraints:
@@ -168,7 +169,7 @@ class _Start:
     def __init__(self, atoms: Atoms, output: Output, timestep: float, settings: dict[str, Any]):
         self.volume = atoms.get_volume() if atoms.pbc.all() else float("nan")
         self.settings = {**settings, "timestep": timestep, "interval": output.interval, "identity": output.identity,
-                         "atoms": atoms.get_chemical_formula("reduce")}  # fmt: skip
+                         "atoms": atoms.get_chemical_formula("reduce"), **stated_by(atoms)}  # fmt: skip
         self.checkpoint = Checkpoint(output.restart, output.restart_seconds)
         self.state = self.checkpoint.read(self.settings) if output.resume else None
         if self.state is not None:

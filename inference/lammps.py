@@ -25,11 +25,15 @@ from ase.data import atomic_numbers
 
 from atomfield.data.errors import InputError
 
+ERROR_ALL = 2
+"""LAMMPS's number for an error of all processes."""
+
 
 def drive(lmp: Any, calculator: Calculator, elements: Sequence[str], fix: str = "atomfield") -> None:
     """Let ``calculator`` act on all atoms of ``lmp``. elements: symbols of the atom types 1, 2, ... fix: its name in LAMMPS.
 
-    Raises ``InputError`` for other units than metal, for several processes and for types without an element.
+    Raises ``InputError`` for other units than metal, for several processes, for types without an element and for what is no
+    element. What the calculator refuses in the middle of a run ends it: ``lmp.command`` raises with its words.
     """
     if (units := lmp.extract_global("units")) != "metal":
         raise InputError(f"LAMMPS has units {units}, expected metal (eV, angstrom, ps)")
@@ -39,9 +43,21 @@ def drive(lmp: Any, calculator: Calculator, elements: Sequence[str], fix: str = 
         raise InputError(
             f"LAMMPS has {types} atom types and {len(elements)} elements are given, expected one for each"
         )
+    if unknown := [e for e in elements if not atomic_numbers.get(e)]:
+        raise InputError(f"found {unknown[0]!r} among the elements, expected symbols such as Na and Cl")
     numbers = np.array([0, *(atomic_numbers[e] for e in elements)])
 
-    def forces(_: Any, step: int, count: int, tag: np.ndarray, x: np.ndarray, f: np.ndarray) -> None:
+    def callback(_: Any, step: int, count: int, tag: np.ndarray, x: np.ndarray, f: np.ndarray) -> None:
+        """Python forgets what is raised in a function that C calls, and LAMMPS would go on with the forces of the step before."""
+        try:
+            act(count, tag, x, f)
+        except BaseException as error:  # Ctrl-C too
+            f[:] = 0.0
+            text = f"step {step}: {str(error) or type(error).__name__}".encode()
+            lmp.lib.lammps_error(lmp.lmp, ERROR_ALL, text)  # kept until ``command`` looks
+            lmp.force_timeout()
+
+    def act(count: int, tag: np.ndarray, x: np.ndarray, f: np.ndarray) -> None:
         order = np.argsort(tag[:count])  # LAMMPS sorts its atoms now and then
         species = numbers[np.asarray(lmp.numpy.extract_atom("type"))[:count]]
         low, high, xy, yz, xz, periodic, _ = lmp.extract_box()
@@ -57,4 +73,4 @@ def drive(lmp: Any, calculator: Calculator, elements: Sequence[str], fix: str = 
 
     lmp.command(f"fix {fix} all external pf/callback 1 1")
     lmp.command(f"fix_modify {fix} energy yes virial yes")
-    lmp.set_fix_external_callback(fix, forces, None)
+    lmp.set_fix_external_callback(fix, callback, None)

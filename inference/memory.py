@@ -28,10 +28,12 @@ PEAK = 1.7
 
 @contextmanager
 def explained(
-    net: AtomFieldNet, batch: GraphBatch, stress: bool, where: Provenance | None = None
+    net: AtomFieldNet, batch: GraphBatch, stress: bool, where: Provenance | None = None, *, held: int = 0
 ) -> Iterator[None]:
-    """Runs a pass of ``net`` over ``batch``; raises ``InputError`` with the size that would fit where memory does not suffice."""
-    if batch.num_edges > LARGE:
+    """Runs a pass of ``net`` over ``batch``; raises ``InputError`` with the size that would fit where memory does not suffice.
+
+    held: pairs of a pass that memory has held before; one with hardly more (a step of dynamics) is not weighed again."""
+    if batch.num_edges > max(LARGE, 1.1 * held):
         kept = kept_bytes(net, batch, stress)
         if kept > (
             free := available_bytes(batch.positions.device)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atomfield.data.errors import InputError
+from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph, GraphBatch, collate, step_conditions
 from atomfield.data.neighbors import with_edges, with_radius_edges
 from atomfield.data.quantities import VOCABULARY, Quantity
@@ -23,6 +23,7 @@ from .intervals import base_of, support_of, with_intervals
 from .levels import with_level, with_level_for_features
 from .memory import explained
 from .silent import silent, stepped
+from .unseen import refuse_strangers
 
 if TYPE_CHECKING:
     from atomfield.models.config import NetworkConfig, PropertyConfig
@@ -138,8 +139,12 @@ def evaluating(net: AtomFieldNet) -> Iterator[None]:
 
 def embed_graphs(net: AtomFieldNet, graphs: Sequence[Graph], *, max_edges: int = 60_000) -> list[Prediction]:
     """Features of each graph: ``invariant [C]`` and, for lmax > 0, ``vector [3, C]``; of a trajectory those of its first
-    state."""
+    state. Raises ``InputError`` for elements that training never showed at any level."""
     first = [with_level_for_features(net, g if g.times is None else g.snapshot(0)) for g in graphs]
+    for number, graph in enumerate(first):
+        if graph.world != "field":
+            where = graph.provenance if graph.provenance.file else Provenance("<input>", number)
+            refuse_strangers(net, graph.species, graph.level, where)
     results: list[Prediction] = [{}] * len(graphs)
     with evaluating(net):
         for items in packs(net.config, first, max_edges, False):

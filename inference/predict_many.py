@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -118,52 +118,77 @@ def identity_of(source: Sequence[Graph]) -> str:
 
 def do_part(work: Work, net: AtomFieldNet, number: int) -> None:
     """Predict and write one part."""
+    records = ((record, work.source[record]) for record in work.parts.records(number))
+    answers = answered(
+        net,
+        records,
+        level=work.level,
+        forces=work.forces,
+        coverage=work.coverage,
+        max_edges=work.max_edges,
+        skip_bad=work.skip_bad,
+    )
+    work.parts.write(number, *answers)
+
+
+Answers = tuple[list[int], list[Graph], list[Prediction], list[BadRecord]]
+"""Numbers of the records that were answered, the records as a file of predictions needs them, their predictions, and what was
+refused."""
+
+
+def answered(
+    net: AtomFieldNet,
+    records: Iterable[tuple[int, Graph]],
+    *,
+    level: str = "",
+    forces: bool = True,
+    coverage: float | None = None,
+    max_edges: int = 60_000,
+    skip_bad: bool = False,
+    progress: bool = False,
+) -> Answers:
+    """Predictions of numbered records, ``level`` for those that name none ("" for the one of each record). Of classes they are
+    probabilities.
+
+    Raises ``InputError`` for a record that cannot be answered, unless ``skip_bad``."""
     chosen: list[int] = []
     graphs: list[Graph] = []
     bad: list[BadRecord] = []
-    for record in work.parts.records(number):
-        graph = work.source[record]
+
+    def refuse(error: InputError, record: int) -> None:
+        if not skip_bad:
+            raise error
+        where = error.where if isinstance(error.where, Provenance) else Provenance("<input>", record)
+        bad.append(BadRecord(where, error.message))
+
+    for record, graph in records:
         try:
-            graph = with_level(net, graph.changed(level=work.level or graph.level), record)
+            graph = with_level(net, graph.changed(level=level or graph.level), record)
             if graph.world != "field":
                 where = graph.provenance if graph.provenance.file else Provenance("<input>", record)
                 refuse_unseen(net, graph.species, graph.level, where)
         except InputError as error:
-            _refuse(work, bad, error, record)
+            refuse(error, record)
             continue
         chosen.append(record)
         graphs.append(graph)
     predictions = predict_graphs(
-        net, graphs, forces=work.forces, coverage=work.coverage, max_edges=work.max_edges
+        net, graphs, forces=forces, coverage=coverage, max_edges=max_edges, progress=progress
     )
     predictions = probabilities(net.config.properties, predictions)
-    graphs = [described(g, net.config) for g in graphs]
     keep = []
     for k, (record, graph) in enumerate(zip(chosen, graphs, strict=True)):
         wrong = _not_a_number(predictions[k]) if graph.world != "field" else ""
         if wrong:
-            _refuse(
-                work,
-                bad,
-                InputError(f"the predicted {wrong} is not a finite number", graph.provenance),
-                record,
-            )
+            refuse(InputError(f"the predicted {wrong} is not a finite number", graph.provenance), record)
         else:
             keep.append(k)
-    work.parts.write(
-        number, [chosen[k] for k in keep], [graphs[k] for k in keep], [predictions[k] for k in keep], bad
-    )
+    known = [described(graphs[k], net.config) for k in keep]
+    return [chosen[k] for k in keep], known, [predictions[k] for k in keep], bad
 
 
 def _not_a_number(prediction: Prediction) -> str:
     return next((name for name, value in prediction.items() if not np.isfinite(value).all()), "")
-
-
-def _refuse(work: Work, bad: list[BadRecord], error: InputError, record: int) -> None:
-    if not work.skip_bad:
-        raise error
-    where = error.where if isinstance(error.where, Provenance) else Provenance("<input>", record)
-    bad.append(BadRecord(where, error.message))
 
 
 def _network(work: Work, worker: int) -> AtomFieldNet:

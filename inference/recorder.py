@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import time
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -69,15 +70,15 @@ class Output:
 class Recorder:
     """A context in which each ``sample`` becomes a row and a frame; files are complete up to the last sample whatever happens.
 
-    columns: names of the numbers of one row; ``rows`` holds them all, in order. resumed: the state to go on from, at which the
-    files are cut.
+    columns: names of the numbers of one row. resumed: the state to go on from, at which the files are cut.
     """
 
     def __init__(
         self, output: Output, columns: tuple[str, ...], total: int, title: str, resumed: State | None = None
     ):
         self.output, self.columns = output, columns
-        self.rows: list[tuple[float, ...]] = []
+        self._values = array("d")
+        """All rows one after the other, 8 bytes a number: a run of weeks has tens of millions."""
         self._total, self._title, self._shown_at = total, title, 0.0
         self._first = 0 if resumed is None else resumed.step
         self._sizes = None if resumed is None else resumed.sizes
@@ -116,10 +117,11 @@ class Recorder:
             return
         _cut(path, self._sizes["log"])
         with path.open(newline="") as file:
-            rows = list(csv.reader(file))
-        if not rows or tuple(rows[0]) != self.columns:
-            raise InputError("is not the log of the run to resume", str(path))
-        self.rows = [(int(row[0]), *map(float, row[1:])) for row in rows[1:]]
+            rows = csv.reader(file)
+            if tuple(next(rows, ())) != self.columns:
+                raise InputError("is not the log of the run to resume", str(path))
+            for row in rows:
+                self._values.extend(map(float, row))
         self._file = path.open("a", newline="")
         self._writer = csv.writer(self._file)
 
@@ -135,7 +137,7 @@ class Recorder:
 
     def sample(self, atoms: Atoms, row: tuple[float, ...]) -> None:
         """Keep one row (in the order of ``columns``) and one frame, and flush both."""
-        self.rows.append(row)
+        self._values.extend(row)
         if self._file is not None:
             self._writer.writerow([v if isinstance(v, int) else repr(float(v)) for v in row])
             self._file.flush()
@@ -162,7 +164,13 @@ class Recorder:
 
     def column(self, name: str) -> np.ndarray:
         """``[S]`` all samples of one column."""
-        return np.array([row[self.columns.index(name)] for row in self.rows])
+        table = np.array(self._values).reshape(-1, len(self.columns))
+        return table[:, self.columns.index(name)].copy()
+
+    @property
+    def last_step(self) -> int:
+        """Of the newest sample; -1 before the first."""
+        return int(self._values[-len(self.columns)]) if self._values else -1
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:

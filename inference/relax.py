@@ -12,8 +12,8 @@ import numpy as np
 from atomfield.data.errors import InputError
 
 from .recorder import Output, Recorder
-from .restart import Checkpoint, State
-from .run import Run, check_atoms, check_solid, one_of, positive, run_of
+from .restart import Checkpoint, State, stated_by
+from .run import Run, check_atoms, check_solid, finite, one_of, positive, run_of
 from .watch import reason_to_stop
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def relax(
     positive("steps", steps)
     one_of("cell", cell, ("fixed", "full", "volume"))
     one_of("optimizer", optimizer, ("fire", "lbfgs", "bfgs"))
+    finite("pressure", pressure)
     if pressure and cell == "fixed":
         raise InputError(
             f"pressure is {pressure} GPa but the cell is fixed; say cell='full' or cell='volume'"
@@ -58,7 +59,7 @@ def relax(
     if output.stop.temperature is not None:
         raise InputError("a relaxation has no temperature to watch", "--stop-when")
     settings = {"what": "relax", "cell": cell, "pressure": pressure, "fmax": fmax, "interval": output.interval,
-                "identity": output.identity, "atoms": atoms.get_chemical_formula("reduce")}  # fmt: skip
+                "identity": output.identity, "atoms": atoms.get_chemical_formula("reduce"), **stated_by(atoms)}  # fmt: skip
     checkpoint = Checkpoint(output.restart, output.restart_seconds)
     state = checkpoint.read(settings) if output.resume else None
     original = atoms.cell.array.copy()
@@ -100,7 +101,7 @@ def relax(
             if step % output.interval == 0 or largest < fmax or step >= steps:
                 energy = float(atoms.get_potential_energy())
                 volume = float(atoms.get_volume()) if periodic else float("nan")
-                if not recorder.rows or recorder.rows[-1][0] != step:
+                if recorder.last_step != step:
                     recorder.sample(atoms, (step, energy, largest, volume))
             recorder.progress(step, f"fmax {largest:.3f}")
             if checkpoint.is_due():

@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from atomfield.data.errors import InputError
+from atomfield.data.quantities import PER_FRAGMENT
+
+from .convert import STATED
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -88,6 +91,19 @@ class State:
         atoms.set_positions(self.positions, apply_constraint=False)
         if self.momenta.any() or atoms.has("momenta"):  # a relaxation has none, not even zeros
             atoms.set_momenta(self.momenta, apply_constraint=False)
+
+
+def stated_by(atoms: Atoms) -> dict[str, str]:
+    """What the model reads of ``atoms`` beside the geometry, for the settings of a run; nothing where nothing is stated."""
+    said = {name: atoms.info[name] for name in STATED if atoms.info.get(name) is not None}
+    said |= {name: atoms.arrays[name] for name in PER_FRAGMENT.values() if name in atoms.arrays}
+    return {name: ", ".join(str(x) for x in _numbers(value)) for name, value in said.items()}
+
+
+def _numbers(value: Any) -> list[Any]:
+    """0 and 0.0 alike; what is no number is for the calculator to refuse."""
+    array = np.asarray(value).ravel()
+    return (array.astype(np.float64) if array.dtype.kind in "biuf" else array).tolist()
 
 
 def _owner(walker: Any, path: str) -> tuple[Any, str]:

@@ -84,6 +84,12 @@ def positive(name: str, value: float) -> None:
         raise InputError(f"{name} is {value}, expected a positive number")
 
 
+def finite(name: str, value: float) -> None:
+    """A finite number."""
+    if not np.isfinite(value):
+        raise InputError(f"{name} is {value}, expected a finite number")
+
+
 def one_of(name: str, value: str, expected: tuple[str, ...]) -> None:
     """One of the words ``expected``."""
     if value not in expected:

@@ -68,3 +68,25 @@ def refuse_unseen(
             f"finetune it on structures with the element, or {choice}",
             where,
         )
+
+
+def refuse_strangers(
+    net: AtomFieldNet, species: Tensor, level: str = "", where: Provenance | str | None = None
+) -> None:
+    """Raise ``InputError`` where an element of ``species [N]`` was in the training records of no level: its features would be
+    those of the random numbers that training began with. Nothing is refused where ``level`` has no table of elements."""
+    name = level or net.config.default_level_atoms
+    table = net.atom_head.reference.ne(0).cpu()
+    if name not in net.config.levels or not bool(table[net.config.levels.index(name)].any()):
+        return
+    known = table.any(0)
+    unknown = torch.unique(species[~known[species]]).tolist()
+    if unknown:
+        from ase.data import chemical_symbols
+
+        names = ", ".join(chemical_symbols[z] for z in unknown)
+        raise InputError(
+            f"the model has not seen {names} at any level: its features would mean nothing; finetune it on structures with the "
+            "element, or take another model",
+            where,
+        )

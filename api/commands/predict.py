@@ -98,7 +98,6 @@ def predict(
     from atomfield.data.checks import check_share
     from atomfield.inference.intervals import check_coverage
     from atomfield.inference.parts import STREAMED
-    from atomfield.inference.predict import described, predict_graphs, probabilities
     from atomfield.inference.write import SUFFIXES, write_predictions
 
     if out.suffix not in SUFFIXES:
@@ -137,17 +136,22 @@ def predict(
     else:
         if workers > 1:
             raise InputError("several processes write csv, parquet or extxyz of atoms", "--workers")
-        raw = predict_graphs(
+        from atomfield.inference.predict_many import answered
+
+        numbers, known, found, bad = answered(
             net,
-            graphs,
+            enumerate(graphs),
+            level=level,
             forces=forces,
             coverage=coverage or None,
             max_edges=max_edges,
+            skip_bad=on_bad == "skip",
             progress=console.is_terminal,
         )
-        known = [described(g, net.config) for g in graphs]
-        write_predictions(known, probabilities(net.config.properties, raw), out)
-        count = len(graphs)
+        tell_skipped(bad)
+        write_predictions(known, found, out, numbers)
+        count = len(known)
+        check_share(bad, count, max_bad, source)
     print(f"Written: {out} ({count} record{'s' if count > 1 else ''})")
 
 

@@ -123,6 +123,16 @@ def test_pairs_are_searched_anew_when_the_structure_changes(net: AtomFieldNet, s
         assert solid.get_potential_energy() == fresh
 
 
+def test_a_step_copies_no_atoms(net: AtomFieldNet, molecule: Atoms, monkeypatch: pytest.MonkeyPatch) -> None:
+    molecule.calc = AtomFieldCalculator(net)
+    molecule.get_forces()
+    monkeypatch.setattr(Atoms, "copy", lambda self: pytest.fail("copied"))
+    before = molecule.get_forces()
+    molecule.positions[0, 0] += 0.01
+    assert not np.array_equal(molecule.get_forces(), before)
+    np.testing.assert_array_equal(molecule.calc.atoms.positions, molecule.positions)
+
+
 def test_dtypes(net: AtomFieldNet, molecule: Atoms) -> None:
     energies, forces = {}, {}
     for dtype in ("float32", "float64", torch.float64):

@@ -65,6 +65,23 @@ def test_a_path_in_lammps_is_that_of_ase(net: AtomFieldNet, solid: Atoms, tmp_pa
     lmp.close()
 
 
+def test_an_error_of_the_calculator_ends_the_run(net: AtomFieldNet, solid: Atoms, tmp_path: Path) -> None:
+    solid.set_cell(solid.cell.standard_form()[0], scale_atoms=True)
+    solid.wrap()
+    solid.set_velocities(np.zeros((len(solid), 3)))
+    lmp, symbols = started(solid, tmp_path)
+    calculator = AtomFieldCalculator(net)
+    drive(lmp, calculator, symbols)
+    lmp.command("run 2")
+    calculator._allow_unseen = False
+    calculator.net.atom_head.reference[:, solid.numbers[0]] = 0.0
+    calculator._checked = None
+    with pytest.raises(Exception, match="has not seen"):
+        lmp.command("run 5")
+    assert lmp.extract_global("ntimestep") < 7
+    lmp.close()
+
+
 def test_mistakes(net: AtomFieldNet, solid: Atoms, tmp_path: Path) -> None:
     solid.set_cell(solid.cell.standard_form()[0], scale_atoms=True)
     lmp, symbols = started(solid, tmp_path)

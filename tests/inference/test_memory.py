@@ -56,6 +56,12 @@ def test_the_error_says_what_fits(network: AtomFieldNet, monkeypatch: pytest.Mon
     monkeypatch.setattr(memory, "LARGE", 100)  # weighed before it runs
     with pytest.raises(InputError, match="out of memory"), explained(network, batch, False):
         raise AssertionError("never reached")
+    with explained(
+        network, batch, False, held=batch.num_edges
+    ):  # a step of dynamics: as many as there was room for
+        pass
+    with pytest.raises(InputError, match="out of memory"), explained(network, batch, False, held=100):
+        raise AssertionError("never reached")
     assert available_bytes(torch.device("cpu")) > 0
     assert is_out_of_memory(
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 from atomfield.inference.predict import embed_graphs, predict_graphs, probabilities
 from atomfield.models.config import PropertyConfig
@@ -83,6 +85,19 @@ def test_embeddings_are_those_of_the_network(net: AtomFieldNet) -> None:
     mirror = torch.diag(torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64))
     turned = embed_graphs(net, [transformed(water(), mirror)])[0]
     np.testing.assert_allclose(turned["vector"], mirror.numpy() @ found[0]["vector"], atol=1e-12)
+
+
+def test_features_of_elements_that_no_level_has_seen_are_refused(net: AtomFieldNet) -> None:
+    own = copy.deepcopy(net)
+    own.atom_head.reference[0, 8] = 0.0  # another level knows it
+    assert embed_graphs(own, [water()])
+    own.atom_head.reference[:, 8] = 0.0
+    with pytest.raises(
+        InputError, match=r"record 0.* has not seen O at any level: its features would mean nothing"
+    ):
+        embed_graphs(own, [water()])
+    own.atom_head.reference.zero_()  # of properties alone: nothing is known about elements
+    assert embed_graphs(own, [water()])
 
 
 def test_no_graphs_no_predictions(net: AtomFieldNet) -> None:

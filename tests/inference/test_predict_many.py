@@ -17,7 +17,9 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 import torch
+from ase import Atoms
 
+from atomfield.cli import main
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 from atomfield.data.store import Store, write_store
@@ -70,6 +72,23 @@ def test_parts_are_one_file_in_order(folder: Path, tmp_path: Path, suffix: str) 
         case ".extxyz":
             found = [a.get_potential_energy() for a in ase.io.read(out, ":")]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".nc", ".csv"])
+def test_unseen_elements_are_refused_whatever_is_written(
+    folder: Path, tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ase.io.write(
+        tmp_path / "in.xyz", [Atoms("CH", [[0, 0, 0], [0, 0, 1.1]]), Atoms("CXe", [[0, 0, 0], [0, 0, 2.0]])]
+    )
+    command = ["predict", str(folder), str(tmp_path / "in.xyz"), "--out", str(tmp_path / f"out{suffix}")]
+    assert main(command) == 2
+    assert "has not seen Xe" in capsys.readouterr().err
+    assert not (tmp_path / f"out{suffix}").exists()
+    assert main([*command, "--on-bad", "skip", "--max-bad", "0.5"]) == 0
+    told = capsys.readouterr()
+    assert "skipped 1 bad record" in told.err
+    assert "(1 record)" in told.out
 
 
 def test_what_is_finished_is_not_done_again(

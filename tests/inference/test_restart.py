@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,26 @@ def test_more_steps_and_nothing_to_do(tmp_path: Path) -> None:
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     go("nve", tmp_path / "b", 0, True, steps=24)  # ends without a single evaluation
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_another_charge_is_another_run(net: AtomFieldNet, molecule: Atoms, tmp_path: Path) -> None:
+    molecule.info["charge"] = 0
+    for run in (nve, relax):
+        output = Output(restart=tmp_path / f"{run.__name__}.safetensors", interval=1)
+        for changes, message in (
+            ({}, ""),
+            ({"charge": 0.0}, ""),
+            ({"charge": 1}, "had charge = 0.0, now it is 1.0"),
+        ):
+            atoms = molecule.copy()
+            atoms.info.update(changes)
+            atoms.calc = AtomFieldCalculator(net)
+            again = replace(output, resume=bool(changes))
+            if message:
+                with pytest.raises(InputError, match=message):
+                    run(atoms, steps=2, output=again)
+            else:
+                run(atoms, steps=2, output=again)
 
 
 def test_mistakes(tmp_path: Path) -> None:

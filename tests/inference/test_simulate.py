@@ -15,7 +15,7 @@ from ase.constraints import FixAtoms
 
 from atomfield.data.errors import InputError
 from atomfield.inference.calculator import AtomFieldCalculator
-from atomfield.inference.drift import nve_drift
+from atomfield.inference.drift import energy_figure, nve_drift
 from atomfield.inference.simulate import Optimizer, Output, Thermostat, npt, nve, nvt, relax
 from atomfield.inference.velocities import degrees_of_freedom, thermalize
 from atomfield.models.network import AtomFieldNet
@@ -159,6 +159,16 @@ def test_velocities_have_the_temperature_and_nothing_else(molecule: Atoms, solid
     assert degrees_of_freedom(molecule, "none") == 15
     molecule.set_constraint(FixAtoms([0]))
     assert degrees_of_freedom(molecule, "none") == 12
+
+
+def test_a_long_run_is_drawn_with_few_points() -> None:
+    """The line and its slope are those of all samples."""
+    time = np.arange(100_001.0)
+    energy = 2e-6 * time
+    lines = [line for axes in energy_figure(time, energy, energy, 2).axes for line in axes.lines]
+    assert all(len(line.get_xdata()) <= 20_000 for line in lines)
+    assert lines[-1].get_label() == "drift +1.0000 meV/atom/ps"
+    assert lines[0].get_xdata()[-1] > 99.9
 
 
 def test_drift_is_the_slope() -> None:
