@@ -15,7 +15,7 @@ mpich``, and its
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,15 +25,16 @@ from ase.data import atomic_numbers
 
 from atomfield.data.errors import InputError
 
-ERROR_ALL = 2
-"""LAMMPS's number for an error of all processes."""
+COMMANDS = ("command", "commands_list", "commands_string", "file")
+"""Methods of LAMMPS's Python class that may run steps."""
 
 
 def drive(lmp: Any, calculator: Calculator, elements: Sequence[str], fix: str = "atomfield") -> None:
     """Let ``calculator`` act on all atoms of ``lmp``. elements: symbols of the atom types 1, 2, ... fix: its name in LAMMPS.
 
     Raises ``InputError`` for other units than metal, for several processes, for types without an element and for what is no
-    element. What the calculator refuses in the middle of a run ends it: ``lmp.command`` raises with its words.
+    element. What the calculator raises in the middle of a run ends it, and ``lmp.command`` raises it, then and whenever it is
+    called again.
     """
     if (units := lmp.extract_global("units")) != "metal":
         raise InputError(f"LAMMPS has units {units}, expected metal (eV, angstrom, ps)")
@@ -47,15 +48,18 @@ def drive(lmp: Any, calculator: Calculator, elements: Sequence[str], fix: str = 
         raise InputError(f"found {unknown[0]!r} among the elements, expected symbols such as Na and Cl")
     numbers = np.array([0, *(atomic_numbers[e] for e in elements)])
 
+    failed: list[BaseException] = []
+
     def callback(_: Any, step: int, count: int, tag: np.ndarray, x: np.ndarray, f: np.ndarray) -> None:
         """Python forgets what is raised in a function that C calls, and LAMMPS would go on with the forces of the step before."""
         try:
-            act(count, tag, x, f)
+            if not failed:
+                act(count, tag, x, f)
+                return
         except BaseException as error:  # Ctrl-C too
-            f[:] = 0.0
-            text = f"step {step}: {str(error) or type(error).__name__}".encode()
-            lmp.lib.lammps_error(lmp.lmp, ERROR_ALL, text)  # kept until ``command`` looks
-            lmp.force_timeout()
+            failed.append(error)
+        f[:] = 0.0
+        lmp.force_timeout()  # the run ends before its next step
 
     def act(count: int, tag: np.ndarray, x: np.ndarray, f: np.ndarray) -> None:
         order = np.argsort(tag[:count])  # LAMMPS sorts its atoms now and then
@@ -74,3 +78,17 @@ def drive(lmp: Any, calculator: Calculator, elements: Sequence[str], fix: str = 
     lmp.command(f"fix {fix} all external pf/callback 1 1")
     lmp.command(f"fix_modify {fix} energy yes virial yes")
     lmp.set_fix_external_callback(fix, callback, None)
+    for name in COMMANDS:
+        setattr(lmp, name, _told(getattr(lmp, name), failed))
+
+
+def _told(run: Callable[[Any], Any], failed: list[BaseException]) -> Callable[[Any], Any]:
+    """``run``, which raises afterwards what has ``failed`` meanwhile."""
+
+    def told(given: Any) -> Any:
+        answer = run(given)
+        if failed:
+            raise failed[0]
+        return answer
+
+    return told

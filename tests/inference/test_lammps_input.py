@@ -17,10 +17,7 @@ class Fake:
 
     def __init__(self) -> None:
         self.commands: list[str] = []
-        self.errors: list[tuple[int, bytes]] = []
         self.stopped = False
-        self.lmp = 0
-        self.lib = SimpleNamespace(lammps_error=lambda lmp, kind, text: self.errors.append((kind, text)))
         self.numpy = SimpleNamespace(extract_atom=lambda name: np.array([1, 1]))
 
     def extract_global(self, name: str) -> str:
@@ -34,6 +31,8 @@ class Fake:
 
     def command(self, text: str) -> None:
         self.commands.append(text)
+
+    commands_list = commands_string = file = command
 
     def set_fix_external_callback(self, fix: str, callback, caller) -> None:
         self.callback = callback
@@ -60,12 +59,12 @@ def test_a_calculator_that_refuses_ends_the_run() -> None:
     positions, forces = np.array([[0.0, 0, 0], [2.3, 0, 0]]), np.zeros((2, 3))
     lmp.callback(None, 7, 2, np.array([1, 2]), positions, forces)
     assert forces[0, 0] == -forces[1, 0] != 0
-    assert not lmp.errors
+    lmp.command("run 0")
+    lmp = Fake()
     drive(lmp, EMT(), ["Xe"])
     lmp.callback(None, 8, 2, np.array([1, 2]), positions, forces)
-    (error,) = lmp.errors
-    assert error[0] == 2
-    assert error[1].startswith(b"step 8: ")
-    assert b"Xe" in error[1]
     assert lmp.stopped
     assert not forces.any()
+    for name in ("command", "commands_list", "commands_string", "file"):
+        with pytest.raises(NotImplementedError, match="Xe|EMT"):
+            getattr(lmp, name)("run 1")
