@@ -90,7 +90,8 @@ def main() -> int:
     table = "\n".join(lines)
     page = f"""# Numbers of processes
 
-`python benchmarks/world_sizes.py --steps {given.steps}`, {time.strftime("%d %B %Y")}, {os.cpu_count()} cores; other work on them changes times alone.
+`python benchmarks/world_sizes.py --steps {given.steps}`, {time.strftime("%d %B %Y")}, {os.cpu_count()} cores; other work on them
+changes times alone.
 One process at stage 0 is the reference. The float32 sums of gradients are in another order, the records of every micro-batch
 are not; wanted are 1e-6 and 1e-6.
 

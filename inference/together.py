@@ -22,9 +22,9 @@ from atomfield.models.denormals import flushed_denormals
 from atomfield.models.force_pass import ForcePass, kept_pass
 
 from .convert import without_labels
+from .kept_pairs import KeptPairs, TooClose
 from .levels import with_level
 from .memory import explained
-from .pair_list import FEW
 from .predict import evaluating
 from .run import positive
 from .silent import refuse_silent
@@ -64,23 +64,24 @@ class Bunch:
     def __init__(self, net: AtomFieldNet, graphs: Sequence[Graph], skin: float = 0.5):
         self.net, self.skin = net, skin
         bare = [without_labels(with_level(net, g, n)) for n, g in enumerate(graphs)]
-        self._batch: GraphBatch = collate(bare).to(net.device)
-        self.owner = self._batch.graph_index
+        self._bare: GraphBatch = collate(bare).to(net.device)
+        self.owner = self._bare.graph_index
         """``[N]`` the system of each atom."""
         self.num = len(graphs)
-        self.searches = 0
+        self.kept = KeptPairs(net.config.cutoff)
         self._seen: Tensor | None = None
-        """Positions when pairs were last looked at."""
-        self._near: tuple[Tensor, GraphBatch] | None = None
-        self._few_beyond = self._complete = False
-        self._room = 0.0
-        """As in :class:`.pair_list.PairList`."""
+        """Positions when pairs were last looked at from anew."""
         self._pass: ForcePass | None = None
 
     @property
     def positions(self) -> Tensor:
         """``[N, 3]`` float64 at the start."""
-        return self._batch.positions.clone()
+        return self._bare.positions.clone()
+
+    @property
+    def species(self) -> Tensor:
+        """``[N]`` atomic numbers."""
+        return self._bare.species
 
     def energies_and_forces(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """``[G]`` eV and ``[N, 3]`` eV/angstrom, float64. Raises :class:`Collision`."""
@@ -104,51 +105,29 @@ class Bunch:
         )
 
     def _at(self, positions: Tensor) -> GraphBatch:
-        """With the pairs closer than the cutoff; of a small batch with all that are kept, as in :mod:`.pair_list`."""
-        before = self._seen
-        far = float("inf")
-        closer = far if before is None else 2 * float((positions - before).square().sum(1).max()) ** 0.5
+        """With the pairs closer than the cutoff, see :class:`.kept_pairs.KeptPairs`."""
+        before, closer = self._seen, float("inf")
+        if before is not None:
+            closer = 2 * float((positions - before).square().sum(1).max()) ** 0.5
         moved = not closer < self.skin
-        if moved and not self._complete:
+        if moved and not self.kept.complete:
             self._search(positions)
         if moved:
-            self._seen, self._room = positions.clone(), 0.0
-        batch = replace(self._batch, positions=positions)
-        if self._few_beyond and closer < self._room:
-            return batch
-        sender, receiver = batch.edge_index
-        lattice = torch.einsum("es,esd->ed", batch.edge_shift, batch.cell[self.owner[receiver]])
-        square = (positions[sender] - positions[receiver] + lattice).square().sum(1)
-        if len(square) and float(square.min()) < MIN_DISTANCE**2:
-            raise Collision(torch.unique(self.owner[receiver[square < MIN_DISTANCE**2]]).tolist())
-        if moved:
-            self._room = float(square.min()) ** 0.5 - MIN_DISTANCE if len(square) else far
-        if moved:
-            self._few_beyond = int((square >= self.net.config.cutoff**2).sum()) <= FEW
-        if self._few_beyond:
-            return batch
-        near = square < self.net.config.cutoff**2
-        if self._near is None or not torch.equal(self._near[0], near):
-            only = replace(
-                batch,
-                edge_index=batch.edge_index[:, near],
-                edge_shift=batch.edge_shift[near],
-                edge_is_radius=batch.edge_is_radius[near],
-            )
-            self._near = (near, only)
-        return replace(self._near[1], positions=positions)
+            self._seen = positions.clone()
+        try:
+            return self.kept.at(positions, self._bare.cell, closer)
+        except TooClose as error:
+            receiver = self.kept.batch.edge_index[1]
+            raise Collision(torch.unique(self.owner[receiver[error.edges]]).tolist()) from None
 
     def _search(self, positions: Tensor) -> None:
-        sizes, reach = self._batch.nodes_per_graph(), self.net.config.cutoff + self.skin
-        index, shift = radius_pairs(positions, sizes, self._batch.cell, self._batch.pbc, reach)
-        self.searches += 1
-        shift = shift.to(torch.float64)
-        if not (torch.equal(index, self._batch.edge_index) and torch.equal(shift, self._batch.edge_shift)):
-            near = torch.ones(index.shape[1], dtype=torch.bool, device=index.device)
-            self._batch = replace(self._batch, edge_index=index, edge_shift=shift, edge_is_radius=near)
-            self._near = None
-        every = int((sizes * (sizes - 1)).sum())
-        self._complete = not bool(self._batch.pbc.any()) and index.shape[1] == every
+        bare, reach = self._bare, self.net.config.cutoff + self.skin
+        index, shift = radius_pairs(positions, bare.nodes_per_graph(), bare.cell, bare.pbc, reach)
+        found = replace(
+            bare, edge_index=index, edge_shift=shift.to(torch.float64),
+            edge_is_radius=torch.ones(index.shape[1], dtype=torch.bool, device=index.device),
+        )  # fmt: skip
+        self.kept.keep(found, self.skin, same=self._seen is not None)
 
 
 def relax_many(
@@ -355,7 +334,7 @@ def nve_many(
             bunch = Bunch(net, [graphs[k] for k in pack])
             x = bunch.positions
             v = torch.from_numpy(np.concatenate([velocities[k] for k in pack])).to(x)
-            mass = net.masses.to(x)[bunch._batch.species]
+            mass = net.masses.to(x)[bunch.species]
             energy, force = bunch.energies_and_forces(x)
             potential, kinetic = [], []
             for step in range(steps + 1):
