@@ -8,7 +8,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := train,fields,bio,lmdb,longrange,dispersion,ode,search,phonons,sklearn,test,generate
+EXTRAS := train,fields,bio,lmdb,longrange,dispersion,d4,ode,search,phonons,sklearn,test,generate
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 ROOMS := data models inference pretrain finetune physics_priors configs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -16,9 +17,9 @@ from torch import Tensor
 
 from atomfield.data.errors import InputError
 from atomfield.physics_priors import lorenz, lotka_volterra
-from atomfield.physics_priors.line_laws import line_law
+from atomfield.physics_priors.line_laws import LineLaw, line_law
 from atomfield.physics_priors.ode import solve
-from atomfield.physics_priors.physics_informed import fit_network
+from atomfield.physics_priors.physics_informed import EASE, STARTS, fit_network
 from atomfield.physics_priors.trajectory_fit import Prior, fit_trajectory
 from atomfield.physics_priors.weak_form import library
 from atomfield.physics_priors.weak_identification import discover, identify
@@ -166,7 +167,7 @@ def _network(config: IdentifyConfig, u: Tensor, x: Tensor, t: Tensor, advance: A
     generator = torch.Generator().manual_seed(config.seed)
     drawn = torch.randperm(len(points), generator=generator)[: config.network.points]
     given = [config.constants.get(name, ConstantConfig()) for name in law.constants]
-    start = torch.tensor([1.0 if c.start is None else c.start for c in given], dtype=torch.float64)
+    start = _start(law, given, u, x, t)
 
     def tell(step: int, loss: float, constants: Tensor) -> None:
         shown = ", ".join(f"{n} {float(c):.5g}" for n, c in zip(law.constants, constants, strict=True))
@@ -208,6 +209,18 @@ def _network(config: IdentifyConfig, u: Tensor, x: Tensor, t: Tensor, advance: A
     return Identified(rows, figure, numbers, tuple(notes))
 
 
+def _start(law: LineLaw, given: list[ConstantConfig], u: Tensor, x: Tensor, t: Tensor) -> Tensor:
+    """``[K]`` as given, else the weak form's estimate where the grid allows one, else 1."""
+    start = torch.ones(len(given), dtype=torch.float64)
+    if any(c.start is None for c in given) and identify_data.is_uniform(x) and identify_data.is_uniform(t):
+        with contextlib.suppress(ValueError):  # too few points for its windows
+            start = identify(law, u, float(x.diff().mean()), float(t.diff().mean()), draws=2).values
+    for number, constant in enumerate(given):
+        if constant.start is not None:
+            start[number] = constant.start
+    return start
+
+
 def _discovery(config: IdentifyConfig, u: Tensor, x: Tensor, t: Tensor) -> Identified:
     terms = library(config.terms.max_power, config.terms.max_order)
     known = config.terms.reference
@@ -237,9 +250,9 @@ def _discovery(config: IdentifyConfig, u: Tensor, x: Tensor, t: Tensor) -> Ident
 
 
 # ---------------------------------------------------------------- reporting
-def _line_law(config: IdentifyConfig):
+def _line_law(config: IdentifyConfig) -> LineLaw:
     match config.law:
-        case "burgers" | "kdv" | "kuramoto_sivashinsky" | "allen_cahn" | "heat":
+        case "burgers" | "kdv" | "kuramoto_sivashinsky" | "allen_cahn" | "heat" | "advection_diffusion":
             return line_law(config.law)
         case other:
             raise AssertionError(other)
@@ -268,7 +281,7 @@ def _bar(config: IdentifyConfig, console: Console):
             TimeElapsedColumn(),
             TextColumn("{task.fields[said]}"),
         )
-        total = config.network.max_steps if config.method == "network" else None
+        total = STARTS * EASE + config.network.max_steps if config.method == "network" else None
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task(f"identifying {config.law}", total=total, said="")
             yield lambda step, said: bar.update(task, completed=step, said=said)

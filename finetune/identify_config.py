@@ -34,12 +34,13 @@ class DataConfig(_Frozen):
 class ConstantConfig(_Frozen):
     """One constant of the law."""
 
-    start: float | None = Field(None, gt=0)
-    """Where the search starts."""
-    mean: float = 0.0
+    start: float | None = Field(None, allow_inf_nan=False)
+    """Where the search starts; positive for trajectories. Left out, a network starts from the weak form's estimate on a uniform
+    grid and from 1 elsewhere. A field's constant that starts above 0 stays there, the first of a law apart."""
+    mean: float = Field(0.0, allow_inf_nan=False)
     deviation: float = Field(float("inf"), gt=0)
     """Of a normal prior on the constant; the default says nothing. Trajectories only."""
-    reference: float | None = None
+    reference: float | None = Field(None, allow_inf_nan=False)
     """A known or published value, shown beside the result."""
 
 
@@ -68,8 +69,9 @@ class IdentifyConfig(_Frozen):
     """Everything that defines an identification."""
 
     law: Literal[
-        "lotka_volterra", "lorenz", "burgers", "kdv", "kuramoto_sivashinsky", "allen_cahn", "heat", "discover"
-    ]
+        "lotka_volterra", "lorenz", "burgers", "kdv", "kuramoto_sivashinsky", "allen_cahn", "heat",
+        "advection_diffusion", "discover",
+    ]  # fmt: skip
     data: DataConfig
     out: Path = Path("runs/identify")
     method: Literal["weak_form", "network"] = "weak_form"
@@ -113,6 +115,12 @@ class IdentifyConfig(_Frozen):
             without = [n for n in names if self.constants.get(n, ConstantConfig()).start is None]
             if without:
                 raise ValueError(f"constants.{without[0]}.start is missing: where does the search begin?")
+            for name in names:
+                start = self.constants[name].start
+                if start is not None and start <= 0:
+                    raise ValueError(
+                        f"constants.{name}.start is {start:g}, expected > 0: rates of {self.law} are"
+                    )
             wanted = ("prey", "predator") if self.law == "lotka_volterra" else ("x", "y", "z")
             if set(self.data.columns) != set(wanted):
                 found = ", ".join(self.data.columns) or "nothing"

@@ -75,17 +75,43 @@ def field(data: DataConfig, *, uniform: bool) -> tuple[Tensor, Tensor, Tensor]:
         )
     out = tuple(torch.from_numpy(np.ascontiguousarray(np.real(a), dtype=np.float64)) for a in (u, x, t))
     for name, values in zip((data.field, data.x, data.time), out, strict=True):
-        if not bool(torch.isfinite(values).all()):
-            raise InputError(f"{name!r} has values that are not finite", str(data.file))
+        bad = ~torch.isfinite(values)
+        if bool(bad.any()):
+            place = " and ".join(str(i) for i in bad.nonzero()[0].tolist())
+            axes = "position and time" if bad.dim() == 2 else "index"
+            raise InputError(
+                f"{name!r} has {int(bad.sum())} of {bad.numel()} values that are not finite, the first at {axes} {place} "
+                "(from 0); cut them out or fill them",
+                str(data.file),
+            )
+    if float(out[0].max()) == float(out[0].min()):
+        raise InputError(
+            f"{data.field!r} is {float(out[0][0, 0]):g} everywhere, expected one that changes", str(data.file)
+        )
     for name, line in ((data.x, out[1]), (data.time, out[2])):
         steps = line.diff()
-        if len(line) < 8 or bool((steps <= 0).any()):
-            raise InputError(f"{name!r} must increase and have at least 8 values", str(data.file))
-        if uniform and float((steps - steps.mean()).abs().max()) > 1e-3 * float(steps.mean()):
+        if len(line) < 8:
+            raise InputError(f"{name!r} has {len(line)} values, expected at least 8", str(data.file))
+        if bool((steps <= 0).any()):
+            place = int((steps <= 0).nonzero()[0])
             raise InputError(
-                f"{name!r} is not uniform; use method: network, which takes any points", str(data.file)
+                f"{name!r} goes from {float(line[place]):g} to {float(line[place + 1]):g} at index {place}, expected values "
+                "that increase; sort them, and the field with them",
+                str(data.file),
+            )
+        if uniform and not is_uniform(line):
+            raise InputError(
+                f"{name!r} is not uniform: steps from {float(steps.min()):g} to {float(steps.max()):g}; use method: network, "
+                "which takes any points, or resample the field",
+                str(data.file),
             )
     return out[0], out[1], out[2]
+
+
+def is_uniform(line: Tensor) -> bool:
+    """Whether the steps of ``line [n]`` are equal to a thousandth."""
+    steps = line.diff()
+    return float((steps - steps.mean()).abs().max()) <= 1e-3 * float(steps.mean())
 
 
 def _read_table(path: Path) -> list[tuple[int, list[str]]]:

@@ -157,10 +157,10 @@ def refuse_far(config: NetworkConfig) -> None:
     if (
         config.long_range != "none"
         or config.electrostatics
-        or any(p.startswith("d3:") for p in config.priors)
+        or any(p != "zbl" for p in config.priors)
     ):
         raise InputError(
-            "networks with long-range terms (long_range, electrostatics, d3) cannot be exported: their sums differ with the "
+            "networks with long-range terms (long_range, electrostatics, d3, d4) cannot be exported: their sums differ with the "
             "structure; use the ASE calculator"
         )
 

@@ -184,9 +184,9 @@ class NetworkConfig(BaseModel):
     auxiliary: tuple[Auxiliary, ...] = ()
     """Parts that only some objectives of pretraining need, see ``auxiliary.py``."""
     priors: tuple[str, ...] = ()
-    """Analytic terms in the energy, ``zbl`` and ``d3:<functional>``; see ``priors.py``."""
+    """Analytic terms in the energy, ``zbl``, ``d3:<functional>`` and ``d4:<functional>``; see ``priors.py``."""
     contains: ByLevel = ()
-    """Level -> the dispersion that its labels contain already (``d3:pbe``, ``d4``, ``vv10``, ...); empty: none."""
+    """Level -> the dispersion that its labels contain already (``d3:pbe``, ``d4:pbe``, ``d4``, ``vv10``, ...); empty: none."""
     dispersion_cutoff: float = Field(12.0, gt=0)
     """angstrom."""
     constraints: tuple[Literal["divergence", "conserved_concentration", "conserved_momentum"], ...] = ()
@@ -233,11 +233,11 @@ class NetworkConfig(BaseModel):
                     f"level {name!r} has a role, but is not among the levels {list(self.levels)}"
                 )
         for term in self.priors:
-            if term != "zbl" and not (term.startswith("d3:") and len(term) > 3):
+            if term != "zbl" and not (term.startswith(("d3:", "d4:")) and len(term) > 3):
                 raise ValueError(
-                    f"prior {term!r} is unknown, expected 'zbl' or 'd3:<functional>', e.g. 'd3:pbe'"
+                    f"prior {term!r} is unknown, expected 'zbl', 'd3:<functional>' or 'd4:<functional>', e.g. 'd3:pbe'"
                 )
-        if len({t.split(":")[0] for t in self.priors}) != len(self.priors):
+        if len({t == "zbl" for t in self.priors}) != len(self.priors):
             raise ValueError(f"priors {list(self.priors)} count a term twice")
         if len(set(self.levels)) != len(self.levels):
             raise ValueError(f"levels {list(self.levels)} repeat a name")

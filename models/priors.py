@@ -1,7 +1,8 @@
 """Analytic terms inside the energy of the network: which, at which level of theory, and how.
 
-A term is named ``zbl`` (repulsion of screened nuclei, ``physics_priors/zbl.py``) or ``d3:<functional>`` (D3(BJ) with the
-parameters of a functional, ``physics_priors/dispersion.py``). What happens with it depends on what the labels of a level contain:
+A term is named ``zbl`` (repulsion of screened nuclei, ``physics_priors/zbl.py``), ``d3:<functional>`` (D3(BJ) with the
+parameters of a functional, ``physics_priors/dispersion.py``) or ``d4:<functional>`` (``physics_priors/dispersion_d4.py``; charges
+are the records', 0 where unknown). What happens with it depends on what the labels of a level contain:
 
 - the labels contain it: the energy is the network plus the term, and the network learns the remainder. Every label
   of atoms contains the repulsion of nuclei, so ``zbl`` is always this;
@@ -24,6 +25,7 @@ from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph, GraphBatch
 from atomfield.data.radius import radius_pairs
 from atomfield.physics_priors.dispersion import RationalDamping, damping_of, dispersion
+from atomfield.physics_priors.dispersion_d4 import damping_d4, dispersion_d4
 from atomfield.physics_priors.pairs import PairEdges, derivatives
 from atomfield.physics_priors.zbl import zbl
 
@@ -93,7 +95,7 @@ class Priors(nn.Module):
         super().__init__()
         self.config = config
         self.register_buffer("radii", covalent_radii())
-        self.damping = {term: _damping(term) for term in config.priors if term != "zbl"}
+        self.damping = {term: found for term in config.priors if (found := _damping(term)) is not None}
 
     def forward(self, batch: GraphBatch, positions: Tensor, cell: Tensor, *, added: bool) -> Tensor:
         """``[G]`` eV, float64: terms that are part of the labels and, if asked, those that they lack."""
@@ -113,6 +115,16 @@ class Priors(nn.Module):
             index, shift = batch.edge_index[:, near], batch.edge_shift[near]
             pairs = PairEdges(positions, cell, batch.species, batch.graph_index, index[0], index[1], shift)
             return zbl(pairs, self.radii, self.config.cutoff)
+        if term.startswith("d4:"):
+            index, lattice = batch.edge_index, cell * batch.pbc[:, :, None]
+            pairs = PairEdges(
+                positions, lattice, batch.species, batch.graph_index, index[0], index[1], batch.edge_shift
+            )
+            known = batch.conditions.get("charge")
+            try:
+                return dispersion_d4(pairs, term[3:], None if known is None else torch.nan_to_num(known))
+            except ValueError as error:
+                raise InputError(f"{error} (the network has the term {term!r})") from error
         reach = self.config.dispersion_cutoff
         index, shift = radius_pairs(positions, batch.nodes_per_graph(), cell, batch.pbc, reach)
         pairs = PairEdges(positions, cell, batch.species, batch.graph_index, index[0], index[1], shift)
@@ -134,9 +146,12 @@ def remainder_of(config: NetworkConfig, graph: Graph) -> tuple[float, Tensor]:
     return float(found["energy"]), found["forces"]
 
 
-def _damping(term: str) -> RationalDamping:
+def _damping(term: str) -> RationalDamping | None:
+    """What D3 needs; of other terms None, once it is known that they can be had."""
     try:
-        return damping_of(term.removeprefix("d3:"))
+        if term.startswith("d4:"):
+            damping_d4(term[3:])
+        return damping_of(term[3:]) if term.startswith("d3:") else None
     except (ImportError, ValueError) as error:
         raise InputError(f"{error} (the network has the term {term!r})") from error
 

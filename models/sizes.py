@@ -42,7 +42,7 @@ class NetworkSize(BaseModel):
     symmetry: Literal["O3", "none"] = "O3"
     """``none``: the control without the symmetry, of the same channels and layers but degree 0."""
     priors: tuple[str, ...] = ()
-    """Analytic terms in the energy of atoms: ``zbl``, ``d3:<functional>``; see ``models/priors.py``."""
+    """Analytic terms in the energy of atoms: ``zbl``, ``d3:<functional>``, ``d4:<functional>``; see ``models/priors.py``."""
     contains: dict[str, tuple[str, ...]] = {}
     """Level -> the dispersion that its labels contain already (``d3:pbe``, ``d4``, ...); empty: none."""
     dispersion_cutoff: float = 12.0

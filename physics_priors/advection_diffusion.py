@@ -29,6 +29,18 @@ def residual(
     return concentration_t + transported - diffusivity * operators.laplacian(concentration)
 
 
+def residual_uniform(
+    operators: Operators,
+    concentration: Tensor,
+    concentration_t: Tensor,
+    velocity: float | Tensor,
+    diffusivity: float | Tensor,
+) -> Tensor:
+    """``dc/dt + v dc/dx - D d2c/dx2`` of ``concentration [*points]`` on a line with one velocity v: what can be identified."""
+    carried = velocity * operators.gradient(concentration)[0]
+    return concentration_t + carried - diffusivity * operators.laplacian(concentration)
+
+
 class AdvectionDiffusion:
     """Solver on a periodic grid; ``velocity [d, *shape]`` is constant in time."""
 

@@ -12,7 +12,8 @@ Departures: the three-body term (ATM) is left out, which D3(BJ) in its common fo
 ``pairs.py``, over pairs and coordination numbers, where the reference cuts sharply at 32 and 21 angstrom. The tail beyond a
 cutoff R is about -2 pi rho^2 C_6 / 3 R^3 per volume: let R be 12 angstrom or more.
 
-D4 is not here: tad-dftd4 (0.8) asks for numpy < 2 and for another tad-mctc than tad-dftd3 does.
+D4 is in ``dispersion_d4.py`` by its reference implementation: tad-dftd4 (0.8), which is for tensors, asks for numpy < 2 and for
+another tad-mctc than tad-dftd3 does.
 
 Needs the extra ``atomfield[dispersion]``. Units: angstrom and eV outside, bohr and hartree in the tables.
 """

@@ -11,12 +11,12 @@ from typing import Literal
 
 from torch import Tensor
 
-from . import allen_cahn, burgers, heat, kdv, kuramoto_sivashinsky
+from . import advection_diffusion, allen_cahn, burgers, heat, kdv, kuramoto_sivashinsky
 from .law import Law, rms
 from .operators import Operators
 from .weak_form import Term
 
-LineLawName = Literal["burgers", "kdv", "kuramoto_sivashinsky", "allen_cahn", "heat"]
+LineLawName = Literal["burgers", "kdv", "kuramoto_sivashinsky", "allen_cahn", "heat", "advection_diffusion"]
 Parts = tuple[tuple[float, Term], ...]
 """Pairs of a weight and a term."""
 
@@ -57,6 +57,9 @@ def line_law(name: LineLawName) -> LineLaw:
             return LineLaw(law, (diffusion, ((1.0, Term(1, 0)), (-1.0, Term(3, 0)))))
         case "heat":
             return LineLaw(_of_u(name, heat.residual, ("diffusivity",), 2), (diffusion,))
+        case "advection_diffusion":
+            law = _of_u(name, advection_diffusion.residual_uniform, ("velocity", "diffusivity"), 2)
+            return LineLaw(law, (((-1.0, Term(1, 1)),), diffusion))
 
 
 def _of_u(

@@ -1,7 +1,10 @@
 """A network that fits scattered data and obeys a law, with the law's constants known (a solver) or unknown (identification).
 
-    minimise  mean (u(x_i, t_i) - u_i)^2 + weight * mean residual(x_j, t_j)^2         over the weights, and the
+    minimise  mean (u(x_i, t_i) - u_i)^2 + weight * T^2 * mean residual(x_j, t_j)^2      over the weights, and the
     constants if unknown
+
+T is the time between the first and the last point, so that no unit matters; the network's output is shifted and scaled to the
+values' mean and standard deviation.
 
 Raissi, Perdikaris and Karniadakis, J. Comput. Phys. 378, 686 (2019). Departures: Levenberg-Marquardt instead of L-BFGS, Taylor
 series instead of nested differentiation, constants that must be positive enter by their logarithm.
@@ -21,6 +24,9 @@ from torch import Tensor
 from .gauss_newton import Fit, minimise
 from .line_laws import LineLaw
 from .tanh_network import TanhNetwork
+
+EASE, STARTS = 40, 3
+"""Steps with a hundredth of the law's weight, and networks that try them; both see :func:`fit_network`."""
 
 
 class SeriesOperators:
@@ -85,7 +91,8 @@ def fit_network(
     depth: int = 4,
     initial: Tensor | None = None,
     max_steps: int = 300,
-    ease: int = 0,
+    ease: int = EASE,
+    starts: int = STARTS,
     tolerance: float = 1e-10,
     seed: int = 0,
     progress: Callable[[int, float, Tensor], None] = lambda step, loss, constants: None,
@@ -94,61 +101,64 @@ def fit_network(
 
     start: constants ``[K]``; fixed there if ``known``. positive: which of them are positive (default: all but the first where
     ``start`` is positive). initial: weights to go on from, of a fit whose points have the same bounds. ease: steps before those
-    with a hundredth of the weight, so that the network has the shape of the data before the law shapes it: fewer starts end in
-    a poor minimum. tolerance: relative decrease of the loss per step at which it stops, see ``minimise``. progress(step, loss,
-    constants) after each step.
+    with a hundredth of the weight, so that the network has the shape of the data before the law shapes it. starts: so many
+    initial weights take these steps, and the lowest loss goes on; without either, some starts end in a poor minimum.
+    tolerance: relative decrease of the loss per step at which it stops, see ``minimise``. progress(step, loss, constants) after
+    each step, of which there are at most ``starts * ease + max_steps``.
     """
     everywhere = torch.cat([points, collocation])
     low, high = everywhere.min(0).values, everywhere.max(0).values
-    network = TanhNetwork((2, *[width] * depth, 1), low, high)
+    size = float(values.std()) or 1.0
+    network = TanhNetwork((2, *[width] * depth, 1), low, high, float(values.mean()), size)
     count = network.num_weights
     positive = positive or tuple(number > 0 and float(c) > 0 for number, c in enumerate(start))
-    logs = torch.tensor(positive)
+    logs, unit = torch.tensor(positive), torch.where(start == 0, 1.0, start.abs()).double()
 
     def constants_of(unknowns: Tensor) -> Tensor:
         if known:
             return start
         free = unknowns[count:]
-        return torch.where(logs, free.clamp(max=50).exp(), free)
+        return unit * torch.where(logs, free.clamp(max=50).exp(), free)
 
-    size = float(values.square().mean().sqrt())
-    of_data = (len(points) ** 0.5) * size
+    of_data, time = (len(points) ** 0.5) * size, float(high[1] - low[1])
 
     def data(unknowns: Tensor, row: Tensor) -> Tensor:
         return (network.derivatives(unknowns[:count], row[:2], 0, 0)[0][0] - row[2]) / of_data
 
     def residual(unknowns: Tensor, row: Tensor) -> Tensor:
         """``row``: x, t and the weight."""
-        of_law = (len(collocation) / row[2]) ** 0.5 * size
+        of_law = (len(collocation) / row[2]) ** 0.5 * size / time
         row = row[:2]
         along = [d[0] for d in network.derivatives(unknowns[:count], row, 0, law.law.order)]
         u_t = network.derivatives(unknowns[:count], row, 1, 1)[1][0]
         operators, constants = SeriesOperators(along), law.named(constants_of(unknowns))
         return law.law.residual(operators, {"u": along[0]}, {"u": u_t}, constants) / of_law
 
-    free = torch.where(logs, start.clamp(min=1e-300).log(), start).double()
-    unknowns = torch.cat([network.initial(seed) if initial is None else initial] + ([] if known else [free]))
+    free = torch.where(logs, 0.0, start / unit).double()
     rows = torch.cat([points, values[:, None]], dim=1)
-    for count_of_steps, share, first in ((ease, 0.01, 0), (max_steps, 1.0, ease)):
-        if count_of_steps:
-            law_rows = torch.cat([collocation, torch.full_like(collocation[:, :1], share * weight)], dim=1)
-            fit = minimise(
-                [(data, rows), (residual, law_rows)],
-                unknowns,
-                max_steps=count_of_steps,
-                tolerance=tolerance,
-                progress=lambda step, loss, now, first=first: progress(  # type: ignore[misc]
-                    first + step, loss, constants_of(now)
-                ),
-            )
-            unknowns = fit.values
+
+    def fitted(unknowns: Tensor, steps: int, share: float, before: int) -> Fit:
+        """With this share of the law's weight; ``before``: steps that are behind."""
+        law_rows = torch.cat([collocation, torch.full_like(collocation[:, :1], share * weight)], dim=1)
+        return minimise(
+            [(data, rows), (residual, law_rows)],
+            unknowns,
+            max_steps=steps,
+            tolerance=tolerance,
+            progress=lambda step, loss, now: progress(before + step, loss, constants_of(now)),
+        )
+
+    tries = [network.initial(starts * seed + k) for k in range(starts)] if initial is None else [initial]
+    begun = [torch.cat([weights] + ([] if known else [free])) for weights in tries]
+    if ease:
+        eased = [fitted(unknowns, ease, 0.01, k * ease) for k, unknowns in enumerate(begun)]
+        begun = [min(eased, key=lambda fit: fit.loss).values]
+    fit = fitted(begun[0], max_steps, 1.0, len(tries) * ease)
     found = constants_of(fit.values)
     deviations = torch.zeros_like(found)
     if not known:
-        spare = max(len(points) + len(collocation) - len(unknowns), 1)
-        deviations = _deviations(fit, count, 2 * fit.loss / spare) * torch.where(
-            logs, found, torch.ones_like(found)
-        )
+        spare = max(len(points) + len(collocation) - len(fit.values), 1)
+        deviations = _deviations(fit, count, 2 * fit.loss / spare) * torch.where(logs, found, unit)
     return NetworkEstimate(found, deviations, network, fit.values[:count], fit)
 
 

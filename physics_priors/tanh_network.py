@@ -19,11 +19,14 @@ from torch import Tensor
 class TanhNetwork:
     """Layers of ``sizes`` (inputs, hidden..., outputs); the weights are one vector, so that second-order methods can have it.
 
-    Inputs are scaled from ``low``..``high`` ``[d]`` to -1..1 first.
+    Inputs are scaled from ``low``..``high`` ``[d]`` to -1..1 first, outputs are ``mean`` plus ``scale`` times the last layer's.
     """
 
-    def __init__(self, sizes: tuple[int, ...], low: Tensor, high: Tensor):
+    def __init__(
+        self, sizes: tuple[int, ...], low: Tensor, high: Tensor, mean: float = 0.0, scale: float = 1.0
+    ):
         self.sizes, self.low, self.high = sizes, low.double(), high.double()
+        self.mean, self.scale = mean, scale
         self.shapes = [(after, before + 1) for before, after in itertools.pairwise(sizes)]
         self.num_weights = sum(a * b for a, b in self.shapes)
 
@@ -56,7 +59,8 @@ class TanhNetwork:
             ]
             if layer < len(self.shapes) - 1:
                 series = _tanh(series, order)
-        return [math.factorial(k) * term for k, term in enumerate(series)]
+        found = [self.scale * math.factorial(k) * term for k, term in enumerate(series)]
+        return [found[0] + self.mean, *found[1:]]
 
 
 def _tanh(z: list[Tensor], order: int) -> list[Tensor]:

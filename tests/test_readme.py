@@ -12,16 +12,16 @@ import pytest
 from atomfield.models import shipped
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/pretrained.md")
+PAGES = ("README.md", "docs/pretrained.md", "docs/laws.md")
 
 
 def blocks() -> list[tuple[str, str]]:
-    """(page and number, code) of every block of Python that names a shipped model."""
+    """(page and number, code) of every block of Python that names a shipped model, and of all on the page of laws."""
     found = []
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8") if (ROOT / page).is_file() else ""
         for number, code in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL)):
-            if "atomfield-" in code:
+            if "atomfield-" in code or page == "docs/laws.md":
                 found.append((f"{page}-{number}", code))
     return found
 

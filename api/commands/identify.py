@@ -36,8 +36,8 @@ def identify(
 ) -> None:
     """Find the constants of a law from measured trajectories or fields, with their uncertainty, or find the terms themselves.
 
-    Predator and prey or Lorenz from a table; Burgers, Korteweg-de Vries, Kuramoto-Sivashinsky, Allen-Cahn and heat
-    from arrays over x
+    Predator and prey or Lorenz from a table; Burgers, Korteweg-de Vries, Kuramoto-Sivashinsky, Allen-Cahn, heat
+    and advection-diffusion from arrays over x
     and t, by a weak form (seconds) or a physics-informed network (minutes); `law: discover` picks the terms from a
     library. Writes
     DIR/metrics.json, identify.png and config.yaml.

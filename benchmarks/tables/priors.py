@@ -36,7 +36,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def cells(options: argparse.Namespace) -> list[Cell]:
-    """Those of a smaller share come before those of a larger one."""
+    """First seeds of all shares before second ones, and of those a smaller share before a larger one."""
     script = str(Path(__file__).parents[1] / "priors.py")
     sources = dict(pair.split("=", 1) for pair in options.source.split(",") if pair)
     out = []
@@ -57,5 +57,16 @@ def cells(options: argparse.Namespace) -> list[Cell]:
                         "OMP_NUM_THREADS": str(options.threads),
                         "MKL_NUM_THREADS": str(options.threads),
                     }
-                    out.append(Cell(prior, column, seed, command, options.threads, 3600, environment, stage))
+                    out.append(
+                        Cell(
+                            prior,
+                            column,
+                            seed,
+                            command,
+                            options.threads,
+                            3600,
+                            environment,
+                            stage + seed * len(PERCENTS),
+                        )
+                    )
     return out

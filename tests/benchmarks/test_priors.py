@@ -25,8 +25,10 @@ def test_cells(priors):
     definition.options(parser)
     found = definition.cells(parser.parse_args(["--source", "flows=mine.h5"]))
     assert len(found) == 4 * 3 * 3 * 3 and len({c.name for c in found}) == len(found)
-    first = cells.in_order(found)[:12]
-    assert {c.seed for c in first} == {0} and all(c.column.endswith(" 10 %") for c in first)
+    order = cells.in_order(found)
+    assert {c.seed for c in order[:36]} == {0}
+    for start, share in enumerate((" 10 %", " 30 %", " 100 %")):
+        assert all(c.column.endswith(share) for c in order[12 * start : 12 * start + 12])
     assert all(("--source" in c.command) == c.column.startswith("flows") for c in found)
 
 

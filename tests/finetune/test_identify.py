@@ -106,6 +106,42 @@ def test_constants_by_a_network(tmp_path, burgers):
     assert found["field_error_relative"] < 0.01
 
 
+def test_a_network_starts_from_the_weak_form(tmp_path, burgers):
+    """Without a start, and with easing on: a few steps are enough, where 1 is twenty times the viscosity."""
+    config = configured(
+        tmp_path, law="burgers", method="network", data={"file": str(burgers)},
+        network={"points": 200, "width": 6, "depth": 2, "max_steps": 60},
+    )  # fmt: skip
+    assert main(["identify", config]) == 0
+    found = result(tmp_path)
+    assert found["constant_advection"] == pytest.approx(1.0, rel=0.02)
+    assert found["constant_viscosity"] == pytest.approx(0.05, rel=0.03)
+
+
+@pytest.fixture
+def plume(tmp_path) -> Path:
+    """A Gaussian carried at -0.7 that spreads with 0.03, on a line without boundary to speak of."""
+    x, t = np.linspace(-2, 2, 121), np.linspace(0, 1, 81)
+    width = 0.3**2 + 2 * 0.03 * t
+    u = np.exp(-((x[:, None] - 0.5 + 0.7 * t) ** 2) / (2 * width)) / np.sqrt(width)
+    file = tmp_path / "plume.npz"
+    np.savez(file, u=u, x=x, t=t)
+    return file
+
+
+@pytest.mark.parametrize("method", ["weak_form", "network"])
+def test_advection_and_diffusion_against_the_axis(method, tmp_path, plume):
+    config = configured(
+        tmp_path, law="advection_diffusion", method=method, data={"file": str(plume)},
+        network={"points": 150, "width": 6, "depth": 2, "max_steps": 60},
+        constants={"velocity": {"start": -1.0}, "diffusivity": {"start": 0.1}},
+    )  # fmt: skip
+    assert main(["identify", config]) == 0
+    found = result(tmp_path)
+    assert found["constant_velocity"] == pytest.approx(-0.7, rel=0.01)
+    assert found["constant_diffusivity"] == pytest.approx(0.03, rel=0.05)
+
+
 def test_a_network_that_is_stopped_early_says_so(tmp_path, burgers, capsys):
     config = configured(
         tmp_path, law="burgers", method="network", data={"file": str(burgers)},
@@ -148,6 +184,16 @@ MISTAKES = [
     ({"law": "discover", "data": FIELD, "windows": [60, 10]}, "does not fit into 96"),
     ({"law": "lotka_volterra", "data": COUNTS}, "constants.alpha.start is missing"),
     ({"law": "lotka_volterra", "data": COUNTS, "constants": LYNX["constants"]}, "data.columns names nothing"),
+    (
+        {
+            "law": "lotka_volterra",
+            "data": COUNTS | {"columns": {"prey": "Hare", "predator": "Lynx"}},
+            "constants": LYNX["constants"] | {"beta": {"start": -0.1}},
+        },
+        "constants.beta.start is -0.1, expected > 0",
+    ),
+    ({"law": "burgers", "data": FIELD, "constants": {"viscosity": {"start": math.nan}}}, "finite number"),
+    ({"law": "burger", "data": FIELD}, "'heat', 'advection_diffusion' or 'discover' (found 'burger')"),
     ({"law": "burgers", "data": FIELD | {"feild": "u"}}, "unknown key 'data.feild'; did you mean 'field'?"),
 ]
 
@@ -172,6 +218,30 @@ def test_mistakes_in_a_table(old, new, said, tmp_path, counts, capsys):
     counts.write_text(counts.read_text().replace(old, new))
     data = {"file": str(counts), "time": "Year", "columns": {"prey": "Hare", "predator": "Lynx"}}
     assert said in mistake(capsys, configured(tmp_path, data=data, **LYNX))
+
+
+@pytest.mark.parametrize(
+    ("array", "change", "said"),
+    [
+        (
+            "u",
+            lambda u: u + np.where(u == u[3, 7], np.nan, 0.0),
+            "first at position and time 7 and 3 (from 0)",
+        ),
+        ("u", lambda u: 0 * u + 2.0, "'u' is 2 everywhere, expected one that changes"),
+        ("u", lambda u: u[:5], "has shape [5, 96], expected [96, 61]"),
+        ("u", lambda u: np.full(u.shape, "calm"), "could not convert string"),
+        ("x", lambda x: x[::-1], "at index 0, expected values that increase"),
+        ("x", lambda x: np.where(x > 1, np.inf, x), "'x' has 47 of 96 values that are not finite"),
+        ("t", lambda t: np.repeat(t[::2], 2)[:61], "'t' goes from 0 to 0 at index 0"),
+    ],
+)
+def test_mistakes_in_a_field(array, change, said, tmp_path, burgers, capsys):
+    arrays = dict(np.load(burgers))
+    np.savez(burgers, **(arrays | {array: change(arrays[array])}))
+    content = {"law": "burgers", "data": {"file": str(burgers)}}
+    for method in ("weak_form", "network"):
+        assert said in mistake(capsys, configured(tmp_path, method=method, **content))
 
 
 def test_uneven_times_need_the_network(tmp_path, burgers, capsys):

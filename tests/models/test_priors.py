@@ -21,8 +21,16 @@ from atomfield.models.priors import explain, remainder_of, role
 from atomfield.physics_priors.zbl import zbl_pair
 from atomfield.pretrain.normalize import Statistics, normalize
 
-LEVELS = ("pbe", "pbe-d3", "wb97m-v", "mystery", "gfn2-xtb")
-CONTAINS = {"pbe": (), "pbe-d3": ("d3:pbe",), "wb97m-v": ("vv10",)}
+LEVELS = ("pbe", "pbe-d3", "pbe-d4", "wb97m-v", "mystery", "gfn2-xtb")
+CONTAINS = {"pbe": (), "pbe-d3": ("d3:pbe",), "pbe-d4": ("d4:pbe",), "wb97m-v": ("vv10",)}
+EXTRAS = {"d3": ("tad_dftd3", "dispersion"), "d4": ("dftd4", "d4")}
+
+
+def _needs(term: str) -> None:
+    """Skips without the extra of a term."""
+    if term[:2] in EXTRAS:
+        module, extra = EXTRAS[term[:2]]
+        pytest.importorskip(module, reason=f"the extra atomfield[{extra}] is not installed")
 
 
 def _config(*priors: str) -> NetworkConfig:
@@ -99,20 +107,29 @@ def test_what_becomes_of_dispersion(level, expected):
     assert role(_config("zbl"), "zbl", level) == "remainder"
 
 
+def test_d3_is_not_added_to_d4_nor_d4_to_d3():
+    assert role(_config("d3:pbe"), "d3:pbe", "pbe-d4") == "none"
+    assert role(_config("d4:pbe"), "d4:pbe", "pbe-d4") == "remainder"
+    assert role(_config("d4:pbe"), "d4:pbe", "pbe-d3") == "none"
+
+
 def test_the_person_is_told():
     lines = explain(_config("zbl", "d3:pbe"), LEVELS)
-    assert len(lines) == 6
+    assert len(lines) == 7
     assert "every level" in lines[0]
     assert "missing in its labels" in lines[1]
     assert "learns the remainder" in lines[2]
-    assert "contain vv10" in lines[3]
-    assert "'mystery'" in lines[4] and "not declared" in lines[4] and "network.contains" in lines[4]
-    assert "contain d4" in lines[5]
+    assert "contain d4:pbe" in lines[3]
+    assert "contain vv10" in lines[4]
+    assert "'mystery'" in lines[5] and "not declared" in lines[5] and "network.contains" in lines[5]
+    assert "contain d4" in lines[6]
 
 
-def test_dispersion_by_level():
-    pytest.importorskip("tad_dftd3", reason="the extra atomfield[dispersion] is not installed")
-    plain, with_term = _net(), _net("d3:pbe")
+@pytest.mark.parametrize("term", ["d3", "d4"])
+def test_dispersion_by_level(term):
+    _needs(term)
+    plain, with_term = _net(), _net(f"{term}:pbe")
+    within, other = f"pbe-{term}", {"d3": "pbe-d4", "d4": "pbe-d3"}[term]
 
     def difference(level: str, **options) -> float:
         return _energy(with_term, _water(level), **options) - _energy(plain, _water(level))
@@ -120,10 +137,10 @@ def test_dispersion_by_level():
     lacking = difference("pbe", added=True)
     assert -0.1 < lacking < -1e-3
     assert difference("pbe") == 0.0
-    assert difference("pbe-d3") == pytest.approx(lacking, rel=1e-9)
-    for level in ("wb97m-v", "mystery", "gfn2-xtb"):
+    assert difference(within) == pytest.approx(lacking, rel=1e-9)
+    for level in (other, "wb97m-v", "mystery", "gfn2-xtb"):
         assert difference(level, added=True) == 0.0
-    packed = graphs_to_batch(with_term.config, [_water(x) for x in ("mystery", "pbe", "pbe-d3")])
+    packed = graphs_to_batch(with_term.config, [_water(x) for x in ("mystery", "pbe", within)])
     with torch.no_grad():
         terms = with_term.priors(packed, packed.positions, packed.cell, added=False)
     assert terms.tolist() == [0.0, 0.0, pytest.approx(lacking, rel=1e-9)]
@@ -142,12 +159,12 @@ def test_dispersion_ends_smoothly_at_its_own_cutoff():
     assert forces[end + 1e-3] == 0.0
 
 
-@pytest.mark.parametrize("term", ["zbl", "d3:pbe"])
+@pytest.mark.parametrize("term", ["zbl", "d3:pbe", "d4:pbe"])
 def test_the_remainder_is_what_the_term_adds(term):
-    if term != "zbl":
-        pytest.importorskip("tad_dftd3", reason="the extra atomfield[dispersion] is not installed")
+    _needs(term)
     plain, with_term = _net(), _net(term)
-    graph = replace(_water("pbe-d3"), positions=0.6 * _water().positions)
+    level = "pbe-d4" if term == "d4:pbe" else "pbe-d3"
+    graph = replace(_water(level), positions=0.6 * _water().positions)
     with torch.no_grad():
         one, two = (n(graphs_to_batch(n.config, [graph])) for n in (plain, with_term))
     energy, forces = remainder_of(with_term.config, graph)
@@ -188,16 +205,42 @@ def test_a_checkpoint_keeps_its_terms(tmp_path):
     assert _energy(again, _dimer(0.4)) == _energy(net, _dimer(0.4))
 
 
-@pytest.mark.parametrize("priors", [("zbll",), ("d3",), ("d3:",), ("zbl", "zbl"), ("d3:pbe", "d3:b3lyp")])
+@pytest.mark.parametrize(
+    "priors", [("zbll",), ("d3",), ("d3:",), ("zbl", "zbl"), ("d3:pbe", "d3:b3lyp"), ("d3:pbe", "d4:pbe")]
+)
 def test_unknown_or_repeated_terms_are_refused(priors):
     with pytest.raises(ValidationError):
         _config(*priors)
 
 
-def test_an_unknown_functional_is_refused():
-    pytest.importorskip("tad_dftd3", reason="the extra atomfield[dispersion] is not installed")
+@pytest.mark.parametrize("term", ["d3", "d4"])
+def test_an_unknown_functional_is_refused(term):
+    _needs(term)
     with pytest.raises(InputError, match="'pbeee'"):
-        _net("d3:pbeee")
+        _net(f"{term}:pbeee")
+
+
+def test_training_on_forces_and_a_hessian_see_d4():
+    """The loss of forces reaches the weights, and the Hessian is the slope of the forces with the term in them."""
+    _needs("d4")
+    net = _net("d4:pbe")
+    batch = graphs_to_batch(net.config, [_water("pbe-d4")])
+    net(batch)["forces"].square().sum().backward()
+    assert any(p.grad is not None and bool((p.grad != 0).any()) for p in net.parameters())
+
+    def forces(positions: torch.Tensor) -> torch.Tensor:
+        zero = torch.zeros(1, 3, 3, dtype=torch.float64)
+        energy = net.priors(batch, positions, zero, added=False).sum()
+        return -torch.autograd.grad(energy, positions, create_graph=True)[0]
+
+    here = batch.positions.clone().requires_grad_()
+    (row,) = torch.autograd.grad(forces(here)[0, 2], here)
+    ahead, behind = (batch.positions.clone().requires_grad_() for _ in range(2))
+    with torch.no_grad():
+        ahead[1, 1] += 1e-4
+        behind[1, 1] -= 1e-4
+    slope = (forces(ahead)[0, 2] - forces(behind)[0, 2]) / 2e-4
+    assert float(row[1, 1]) == pytest.approx(float(slope), rel=1e-3, abs=1e-7)
 
 
 def test_calculator_and_prediction_add_what_the_labels_lack():

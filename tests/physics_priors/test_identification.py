@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
 import torch
 
 from atomfield.physics_priors import allen_cahn, burgers, kdv, lotka_volterra
-from atomfield.physics_priors.line_laws import line_law
+from atomfield.physics_priors.line_laws import LineLawName, line_law
 from atomfield.physics_priors.ode import solve
 from atomfield.physics_priors.physics_informed import SeriesOperators, fit_network
 from atomfield.physics_priors.spectral import PeriodicGrid
@@ -29,7 +30,7 @@ def burgers_field(noise: float = 0.0, seed: int = 0) -> torch.Tensor:
     )
 
 
-@pytest.mark.parametrize("name", ["burgers", "kdv", "kuramoto_sivashinsky", "allen_cahn", "heat"])
+@pytest.mark.parametrize("name", get_args(LineLawName))
 def test_terms_and_residual_of_a_law_are_the_same_law(name):
     """The strong form of the weak terms equals du/dt minus the residual, on a smooth random field."""
     law, grid = line_law(name), PeriodicGrid((32,), (2.0,))
@@ -103,6 +104,23 @@ def test_a_network_finds_the_constants_of_a_soliton_and_solves_for_it():
     assert solved.constants.tolist() == [6.0, 1.0]
     late = (solved.field(points[~early]) - values[~early]).square().mean().sqrt()
     assert float(late / values.square().mean().sqrt()) < 0.02
+
+
+def test_units_do_not_matter_to_a_network():
+    """Heat in other units of length, time and temperature, far from zero: the same network, the constant in the new units."""
+    generator = torch.Generator().manual_seed(0)
+    points = torch.rand(80, 2, dtype=F64, generator=generator)
+    values = torch.exp(-points[:, 1] * math.pi**2 * 0.1) * torch.sin(math.pi * points[:, 0])
+    law = line_law("heat")
+    settings = {"width": 5, "depth": 1, "ease": 10, "starts": 2, "max_steps": 25}
+    plain = fit_network(law, points, values, points, torch.tensor([0.3], dtype=F64), **settings)
+    units = torch.tensor([1e3, 1e-4], dtype=F64)
+    start = torch.tensor([0.3 * 1e6 / 1e-4], dtype=F64)
+    other = fit_network(law, points * units, 300 + 2 * values, points * units, start, **settings)
+    assert float(plain.constants) == pytest.approx(0.1, rel=0.05)
+    assert float(other.constants * 1e-4 / 1e6) == pytest.approx(float(plain.constants), rel=1e-6)
+    assert float(other.deviations / plain.deviations) == pytest.approx(1e10, rel=1e-4)
+    assert other.fit.loss == pytest.approx(plain.fit.loss, rel=1e-6)
 
 
 def test_predator_and_prey_and_their_deviations():
