@@ -68,6 +68,8 @@ APPLY = {
     "scalars": ("none", "conserved", "equation"),
 }
 """The two priors of each task."""
+FEW = 20
+"""Groups; with fewer, single records are held out."""
 SIZE = {"size": "s", "channels": 16, "channels_unnatural": 4}
 
 
@@ -80,16 +82,33 @@ def settings(task: str, prior: str) -> dict[str, Any]:
 
 
 def parts_of(task: Task, source: str | None, percent: float) -> Parts:
-    """Records of the task; test and validation groups are a fifth and a tenth."""
+    """Records of the task; test and validation groups are a fifth and a tenth. Where there are few groups (seven salts), each
+    record is one of its own. A share begins with groups that have all the elements."""
     graphs = [g for g in open_source(source or task.source) if g.level == task.level and _regular(g)]
-    names = sorted({g.group for g in graphs})
+    few = len({g.group for g in graphs}) < FEW
+    named = {(f"{g.group} {number}" if few else g.group): [] for number, g in enumerate(graphs)}
+    for number, graph in enumerate(graphs):
+        named[f"{graph.group} {number}" if few else graph.group].append(graph)
+    names = sorted(named)
     order = np.random.default_rng(0).permutation(len(names))[: task.groups]
     chosen = [names[k] for k in order]
     test, valid = len(chosen) // 5, len(chosen) // 10
-    rest = chosen[test + valid :]
+    rest = _covering(chosen[test + valid :], named)
     share = rest[: max(1, round(percent / 100 * len(rest)))]
-    pick = lambda groups: [g for g in graphs if g.group in set(groups)]  # noqa: E731
+    pick = lambda groups: [graph for name in groups for graph in named[name]]  # noqa: E731
     return Parts(pick(share), pick(chosen[test : test + valid]), pick(chosen[:test]))
+
+
+def _covering(names: list[str], named: dict[str, list[Graph]]) -> list[str]:
+    """The same names; first those that bring an element which none before has."""
+    seen: set[int] = set()
+    first = []
+    for name in names:
+        species = {z for graph in named[name] for z in graph.species.tolist()}
+        if not species <= seen:
+            first.append(name)
+            seen |= species
+    return first + [name for name in names if name not in first]
 
 
 def _regular(graph: Graph) -> bool:

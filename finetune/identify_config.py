@@ -36,7 +36,7 @@ class ConstantConfig(_Frozen):
 
     start: float | None = Field(None, allow_inf_nan=False)
     """Where the search starts; positive for trajectories. Left out, a network starts from the weak form's estimate on a uniform
-    grid and from 1 elsewhere. A field's constant that starts above 0 stays there, the first of a law apart."""
+    grid and from 1 elsewhere."""
     mean: float = Field(0.0, allow_inf_nan=False)
     deviation: float = Field(float("inf"), gt=0)
     """Of a normal prior on the constant; the default says nothing. Trajectories only."""

@@ -93,9 +93,9 @@ def field(data: DataConfig, *, uniform: bool) -> tuple[Tensor, Tensor, Tensor]:
         if len(line) < 8:
             raise InputError(f"{name!r} has {len(line)} values, expected at least 8", str(data.file))
         if bool((steps <= 0).any()):
-            place = int((steps <= 0).nonzero()[0])
+            back = int((steps <= 0).nonzero()[0])
             raise InputError(
-                f"{name!r} goes from {float(line[place]):g} to {float(line[place + 1]):g} at index {place}, expected values "
+                f"{name!r} goes from {float(line[back]):g} to {float(line[back + 1]):g} at index {back}, expected values "
                 "that increase; sort them, and the field with them",
                 str(data.file),
             )

@@ -3,9 +3,10 @@
     E = - sum_{i<j} sum_{n=6,8} s_n C_n(q, CN) / (r^n + f^n)  +  E_ATM(C_9),      q by electronegativity equilibration
 
 (Caldeweyher et al., J. Chem. Phys. 150, 154122 (2019); periodic: Phys. Chem. Chem. Phys. 22, 8499 (2020).) Energies and their
-first derivatives are those of the reference implementation, the package dftd4 (LGPL-3.0, optional), with its own sharp cutoffs at
-60 (pairs), 40 (triples) and 30 bohr (coordination numbers). Second derivatives are central differences of its first ones. There
-is no gradient with respect to the damping's parameters; D3(BJ) in ``dispersion.py`` has one, and ends smoothly at its cutoff.
+first derivatives are those of the reference implementation, the package dftd4 (LGPL-3.0, optional), with its own cutoffs, 60
+bohr for pairs, 40 for triples and 30 for coordination numbers, the first two switched off over the last ``WIDTH``. Second
+derivatives are central differences of its first ones. There is no gradient with respect to the damping's parameters; D3(BJ) in
+``dispersion.py`` has one, and ends smoothly at a cutoff of one's choice.
 
 Needs the extra ``atomfield[d4]``. Units: angstrom and eV outside, bohr and hartree inside.
 """
@@ -25,6 +26,9 @@ from .zbl import BOHR
 
 HARTREE = 27.211386245988
 """eV (CODATA 2018)."""
+HEAVIEST = 103
+WIDTH = 6.0
+"""bohr."""
 STEP = 5e-4
 """angstrom, the largest displacement of a second derivative."""
 
@@ -57,11 +61,16 @@ def dispersion_d4(pairs: PairEdges, functional: str, charge: Tensor | None = Non
         raise ValueError(
             f"graph {partial[0]} repeats in {int(repeats[partial[0]].sum())} directions, D4 knows none or three"
         )
+    low, high = int(pairs.species.min()), int(pairs.species.max())
+    if low < 1 or high > HEAVIEST:
+        raise ValueError(
+            f"D4 has no parameters for atomic number {high if low >= 1 else low}, expected 1 to {HEAVIEST}"
+        )
     totals = [0.0] * pairs.num_graphs if charge is None else charge.tolist()
     nodes = [(pairs.graph_index == g).nonzero().flatten().cpu() for g in range(pairs.num_graphs)]
     system = _System(functional, pairs.species.cpu().numpy(), nodes, totals)
     positions, cell = pairs.positions.double().cpu(), pairs.cell.double().cpu()
-    return _Energy.apply(positions, cell, system).to(pairs.positions.device)  # type: ignore[no-untyped-call]
+    return _Energy.apply(positions, cell, system).to(pairs.positions.device)
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,7 @@ class _System:
                     lattice.numpy() / BOHR if periodic else None,
                     np.ones(3, dtype=bool) if periodic else None,
                 )
+                model.set_realspace_cutoff(60.0, 40.0, 30.0, WIDTH, WIDTH)
                 found = model.get_dispersion(damping, grad=True)
             except RuntimeError as error:
                 raise ValueError(f"D4 of graph {graph} failed: {error}") from error

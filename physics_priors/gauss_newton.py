@@ -1,7 +1,11 @@
 """Sums of squares by the Levenberg-Marquardt method, with the Jacobian by automatic differentiation in chunks.
 
-    minimise |r(theta)|^2 / 2,      (J^T J + d diag) step = -J^T r
+    minimise |r(theta)|^2 / 2,      (J^T J + d diag) v = -J^T r,      step = v
 
+    curved: step = v + a / 2,       (J^T J + d diag) a = -J^T r_vv
+
+r_vv is the second derivative of r along v: a step bends along a curved valley, where a straight one has to be short (geodesic
+acceleration: Transtrum and Sethna, arXiv:1201.5885 (2012)).
 d follows the ratio of actual to predicted decrease (Nielsen, IMM-REP-1999-05; Nocedal and Wright, *Numerical
 Optimization*, ch. 10). For a
 few thousand unknowns it reaches losses in tens of steps that first-order methods do not reach in tens of thousands.
@@ -22,6 +26,8 @@ Residual = Callable[[Tensor, Tensor], Tensor]
 
 BLOCK = 128
 """Rows of J^T J that are computed together."""
+LARGEST_BEND = 3 / 16
+"""Of a / 2 relative to v: beyond, v stays straight."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +47,13 @@ def minimise(
     max_steps: int = 200,
     tolerance: float = 1e-10,
     chunk: int = 1024,
+    curved: bool = False,
     progress: Callable[[int, float, Tensor], None] = lambda step, loss, values: None,
 ) -> Fit:
     """From ``start [K]`` (float64); ``residuals`` are pairs of a function and its rows ``[R, c]``, weights included
     in the function.
 
+    curved: steps bend, for a tenth more time each; it pays where the loss falls slowly.
     Stops after ``max_steps`` or when a step lowers the loss by less than ``tolerance`` of itself five times in a row.
     ``ArithmeticError`` for a loss that is not finite at the start.
     """
@@ -60,8 +68,14 @@ def minimise(
         trial_loss, gain = float("inf"), -1.0
         if not int(failed):
             change = -torch.cholesky_solve(slope[:, None], factor)[:, 0]
-            trial_loss = _loss(residuals, theta + change, chunk)
             predicted = float(change @ (damping * diagonal * change - slope)) / 2
+            if curved:
+                bend = (
+                    -torch.cholesky_solve(_bend(residuals, theta, change, chunk)[:, None], factor)[:, 0] / 2
+                )
+                if float(diagonal @ bend.square()) <= LARGEST_BEND**2 * float(diagonal @ change.square()):
+                    change = change + bend
+            trial_loss = _loss(residuals, theta + change, chunk)
             gain = (loss - trial_loss) / max(predicted, 1e-300)
         if not (trial_loss < loss):
             damping, growth = damping * growth, growth * 2
@@ -95,6 +109,21 @@ def _normal_equations(
             slope += jacobian.T @ values
             loss += float(values @ values) / 2
     return normal.triu() + normal.triu(1).T, slope, loss
+
+
+def _bend(
+    residuals: Sequence[tuple[Residual, Tensor]], theta: Tensor, change: Tensor, chunk: int, step: float = 0.1
+) -> Tensor:
+    """``[K]`` J^T r_vv along ``change``, r_vv by a central difference."""
+    total = torch.zeros_like(theta)
+    for function, rows in residuals:
+        every = torch.func.vmap(function, (None, 0))
+        for part in rows.split(chunk):
+            with torch.no_grad():
+                ahead, behind = (every(theta + s * step * change, part) for s in (1, -1))
+            here, pull = torch.func.vjp(every, theta, part)  # type: ignore[misc]
+            total += pull((ahead - 2 * here.detach() + behind) / step**2)[0]
+    return total
 
 
 def _loss(residuals: Sequence[tuple[Residual, Tensor]], theta: Tensor, chunk: int) -> float:

@@ -6,8 +6,8 @@
 T is the time between the first and the last point, so that no unit matters; the network's output is shifted and scaled to the
 values' mean and standard deviation.
 
-Raissi, Perdikaris and Karniadakis, J. Comput. Phys. 378, 686 (2019). Departures: Levenberg-Marquardt instead of L-BFGS, Taylor
-series instead of nested differentiation, constants that must be positive enter by their logarithm.
+Raissi, Perdikaris and Karniadakis, J. Comput. Phys. 378, 686 (2019). Departures: Levenberg-Marquardt with curved steps instead of
+L-BFGS, Taylor series instead of nested differentiation, several starts.
 Uncertainty of the constants: the inverse Fisher information of all unknowns, with data and residual scaled to their
 own size at the
 minimum; it holds the noise of the data, not the error of a network that is too small.
@@ -25,7 +25,7 @@ from .gauss_newton import Fit, minimise
 from .line_laws import LineLaw
 from .tanh_network import TanhNetwork
 
-EASE, STARTS = 40, 3
+EASE, STARTS = 25, 2
 """Steps with a hundredth of the law's weight, and networks that try them; both see :func:`fit_network`."""
 
 
@@ -85,7 +85,6 @@ def fit_network(
     start: Tensor,
     *,
     known: bool = False,
-    positive: tuple[bool, ...] | None = None,
     weight: float = 1.0,
     width: int = 20,
     depth: int = 4,
@@ -99,26 +98,21 @@ def fit_network(
 ) -> NetworkEstimate:
     """Fit ``values [D]`` at ``points [D, 2]`` (x, t) with the law at ``collocation [C, 2]``.
 
-    start: constants ``[K]``; fixed there if ``known``. positive: which of them are positive (default: all but the first where
-    ``start`` is positive). initial: weights to go on from, of a fit whose points have the same bounds. ease: steps before those
-    with a hundredth of the weight, so that the network has the shape of the data before the law shapes it. starts: so many
-    initial weights take these steps, and the lowest loss goes on; without either, some starts end in a poor minimum.
-    tolerance: relative decrease of the loss per step at which it stops, see ``minimise``. progress(step, loss, constants) after
-    each step, of which there are at most ``starts * ease + max_steps``.
+    start: constants ``[K]``; fixed there if ``known``, else only where the search begins. initial: weights to go on from, of a
+    fit whose points have the same bounds. ease: steps before those with a hundredth of the weight, so that the network has the
+    shape of the data before the law shapes it. starts: so many initial weights take these steps, and the lowest loss goes on;
+    without either, some starts end in a poor minimum. tolerance: relative decrease of the loss per step at which it stops, see
+    ``minimise``. progress(step, loss, constants) after each step, of which there are at most ``starts * ease + max_steps``.
     """
     everywhere = torch.cat([points, collocation])
     low, high = everywhere.min(0).values, everywhere.max(0).values
     size = float(values.std()) or 1.0
     network = TanhNetwork((2, *[width] * depth, 1), low, high, float(values.mean()), size)
     count = network.num_weights
-    positive = positive or tuple(number > 0 and float(c) > 0 for number, c in enumerate(start))
-    logs, unit = torch.tensor(positive), torch.where(start == 0, 1.0, start.abs()).double()
+    unit = torch.where(start == 0, 1.0, start.abs()).double()
 
     def constants_of(unknowns: Tensor) -> Tensor:
-        if known:
-            return start
-        free = unknowns[count:]
-        return unit * torch.where(logs, free.clamp(max=50).exp(), free)
+        return start if known else unit * unknowns[count:]
 
     of_data, time = (len(points) ** 0.5) * size, float(high[1] - low[1])
 
@@ -134,7 +128,6 @@ def fit_network(
         operators, constants = SeriesOperators(along), law.named(constants_of(unknowns))
         return law.law.residual(operators, {"u": along[0]}, {"u": u_t}, constants) / of_law
 
-    free = torch.where(logs, 0.0, start / unit).double()
     rows = torch.cat([points, values[:, None]], dim=1)
 
     def fitted(unknowns: Tensor, steps: int, share: float, before: int) -> Fit:
@@ -144,12 +137,13 @@ def fit_network(
             [(data, rows), (residual, law_rows)],
             unknowns,
             max_steps=steps,
+            curved=True,
             tolerance=tolerance,
             progress=lambda step, loss, now: progress(before + step, loss, constants_of(now)),
         )
 
     tries = [network.initial(starts * seed + k) for k in range(starts)] if initial is None else [initial]
-    begun = [torch.cat([weights] + ([] if known else [free])) for weights in tries]
+    begun = [torch.cat([weights] + ([] if known else [start / unit])) for weights in tries]
     if ease:
         eased = [fitted(unknowns, ease, 0.01, k * ease) for k, unknowns in enumerate(begun)]
         begun = [min(eased, key=lambda fit: fit.loss).values]
@@ -158,7 +152,7 @@ def fit_network(
     deviations = torch.zeros_like(found)
     if not known:
         spare = max(len(points) + len(collocation) - len(fit.values), 1)
-        deviations = _deviations(fit, count, 2 * fit.loss / spare) * torch.where(logs, found, unit)
+        deviations = unit * _deviations(fit, count, 2 * fit.loss / spare)
     return NetworkEstimate(found, deviations, network, fit.values[:count], fit)
 
 

@@ -122,6 +122,19 @@ def fit_snapshots(
     )
 
 
+def num_waves_of(snapshot: Snapshot, length: float, most: int) -> int:
+    """Up to which wave a state is known from its own values: the least generalised cross-validation D rest^2 / (D - K)^2 of a
+    fit with K coefficients (Golub, Heath and Wahba, Technometrics 21, 215 (1979)), at most ``most`` and D / 2 coefficients.
+    Noise asks for few waves, clean values for all."""
+    values, most = snapshot.values, min(most, (len(snapshot.values) // 2 - 1) // 2)
+    scores = []
+    for waves in range(1, most + 1):
+        table = _waves(snapshot.points, waves, length)
+        rest = values - table @ torch.linalg.lstsq(table, values[:, None]).solution[:, 0]
+        scores.append(float(rest @ rest) / (len(values) - table.shape[1]) ** 2)
+    return 1 + scores.index(min(scores))
+
+
 def interpolated(snapshot: Snapshot, grid: PeriodicGrid, num_waves: int, origin: float = 0.0) -> Tensor:
     """The state ``[n]`` on a line's grid that has waves 0 to ``num_waves`` and the least squares distance from the values."""
     (length,), (n,) = grid.lengths, grid.shape

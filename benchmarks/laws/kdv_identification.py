@@ -24,15 +24,14 @@ import torch
 from atomfield.finetune.identify_config import DataConfig
 from atomfield.finetune.identify_data import field
 from atomfield.physics_priors.kdv import advance, dispersion_per_advection
-from atomfield.physics_priors.snapshot_fit import Snapshot, fit_snapshots, interpolated
+from atomfield.physics_priors.snapshot_fit import Snapshot, fit_snapshots, interpolated, num_waves_of
 from atomfield.physics_priors.spectral import PeriodicGrid
 
 TRUTH = (1.0, 0.0025)
 PUBLISHED = {0.0: (1.000, 0.0025002), 0.01: (0.999, 0.0024996)}
 TIMES, COUNTS = (40, 160), (199, 201)
-GRID, COARSE, FINE, WAVES, FEW = 128, 100, 500, 40, 30
-"""Points, steps of the solver in time at first and in the end, waves, and fewer waves for the ratio, which weighs high ones,
-and with them noise, most."""
+GRID, COARSE, FINE, WAVES = 128, 100, 500, 40
+"""Points, steps of the solver in time at first and in the end, and waves of a state at most."""
 
 
 def draw(u: torch.Tensor, x: torch.Tensor, t: torch.Tensor, noise: float, seed: int) -> dict[str, float]:
@@ -43,8 +42,10 @@ def draw(u: torch.Tensor, x: torch.Tensor, t: torch.Tensor, noise: float, seed: 
         chosen = torch.randperm(len(x), generator=generator)[:count]
         error = noise * u[:, index].std() * torch.randn(count, dtype=torch.float64, generator=generator)
         snapshots.append(Snapshot(float(t[index]), x[chosen], u[chosen, index] + error))
-    grid = PeriodicGrid((GRID,), (float(x[-1] - x[0]) + float(x[1] - x[0]),))
-    ratio = dispersion_per_advection(grid, *(interpolated(s, grid, FEW, float(x[0])) for s in snapshots))
+    length = float(x[-1] - x[0]) + float(x[1] - x[0])
+    grid, waves = PeriodicGrid((GRID,), (length,)), [num_waves_of(s, length, WAVES) for s in snapshots]
+    states = [interpolated(s, grid, w, float(x[0])) for s, w in zip(snapshots, waves, strict=True)]
+    ratio = dispersion_per_advection(grid, *states)
     advection, around = (
         torch.logspace(math.log10(0.25), math.log10(4), 200).double(),
         torch.tensor([0.99, 1.0, 1.01]),
@@ -56,7 +57,7 @@ def draw(u: torch.Tensor, x: torch.Tensor, t: torch.Tensor, noise: float, seed: 
             grid,
             snapshots,
             starts,
-            WAVES,
+            waves[0],
             origin=float(x[0]),
             max_steps=most,
             tolerance=tolerance,
@@ -67,6 +68,7 @@ def draw(u: torch.Tensor, x: torch.Tensor, t: torch.Tensor, noise: float, seed: 
         "seed": seed,
         "advection": float(found.constants[0]),
         "dispersion": float(found.constants[1]),
+        "waves": waves[0],
         "ratio_of_invariants": ratio,
         "advection_sd": float(found.deviations[0]),
         "dispersion_sd": float(found.deviations[1]),

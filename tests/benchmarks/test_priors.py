@@ -46,6 +46,15 @@ def test_settings_are_configurations(priors):
             )
 
 
+def test_a_tenth_of_the_salts_has_all_their_elements(priors):
+    parts = priors.parts_of(priors.TASKS["insulators"], None, 10)
+    elements = [
+        {z for g in part for z in g.species.tolist()} for part in (parts.train, parts.valid, parts.test)
+    ]
+    assert elements[0] >= elements[1] | elements[2]
+    assert 5 < len(parts.train) < 12 and len(parts.valid) > 5 and len(parts.test) > 15
+
+
 def test_shares_are_nested_and_apart(priors):
     groups = {}
     for percent in (10, 30, 100):
