@@ -154,11 +154,7 @@ def export(
 
 def refuse_far(config: NetworkConfig) -> None:
     """Raise ``InputError`` for terms that reach beyond the cutoff."""
-    if (
-        config.long_range != "none"
-        or config.electrostatics
-        or any(p != "zbl" for p in config.priors)
-    ):
+    if config.long_range != "none" or config.electrostatics or any(p != "zbl" for p in config.priors):
         raise InputError(
             "networks with long-range terms (long_range, electrostatics, d3, d4) cannot be exported: their sums differ with the "
             "structure; use the ASE calculator"
