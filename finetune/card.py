@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from ase.data import chemical_symbols
 
 from atomfield.data.graph import Graph
+from atomfield.data.quantities import FIELD_STATES
+from atomfield.inference.silent import silent
 
 from .report import number, versions
 
@@ -139,6 +141,14 @@ def _limits(net: AtomFieldNet, task: Task, train: Sequence[Graph]) -> list[str]:
         known = sorted({z for g in train for z in g.species.tolist()})
         lines.append(
             f"- Elements other than {', '.join(chemical_symbols[z] for z in known)}, and charges or spins that the data lacks."
+        )
+        if mute := sorted(silent(net)):
+            lines.append(f"- {', '.join(mute)}: it says nothing of these, which the targets do not teach.")
+    elif given := sorted(
+        {n for g in train for n in g.quantities if n in FIELD_STATES and n not in task.names}
+    ):
+        lines.append(
+            f"- {', '.join(given)}: an input that a rollout has to be given at every step, no prediction."
         )
     lines.append(
         "- Records unlike the training data: `ood_score` is above 1 there, and intervals may be too narrow."

@@ -81,7 +81,9 @@ class FinetuneConfig(BaseModel):
     """Key of the ids that the file of folds names records by; empty: record numbers."""
     learning_curve: tuple[int | Literal["all"], ...] = ()
     """Numbers of training records to train with, each a part of the next."""
-    valid_fraction: float = Field(0.1, gt=0, lt=0.9)
+    valid_fraction: float | None = Field(None, gt=0, lt=0.9)
+    """Share of ``train`` that is held out where there is no ``valid``. None: a tenth; of few records of atoms ten, but no more
+    than a fifth."""
     max_time: float | None = Field(None, gt=0)
     """Seconds of training; the schedule fits into them."""
     clock: ClockName = "wall"
@@ -93,7 +95,7 @@ class FinetuneConfig(BaseModel):
     """Edges of one micro-batch. None: by task."""
     max_graphs: int | None = Field(None, ge=1)
     learning_rate: float | None = Field(None, gt=0)
-    """None: 2e-3 for all weights, 1e-2 for heads, 4e-3 for adapters and from scratch."""
+    """None: 4e-3, and 1e-2 for heads."""
     weight_decay: float = Field(1e-3, ge=0)
     gradient_clipping: float = Field(10.0, gt=0)
     ema_decay: float = Field(0.99, ge=0, lt=1)

@@ -7,6 +7,7 @@ old properties go: all properties share their head, and what they read moves too
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
-from atomfield.inference.silent import SURFACE, silent
+from atomfield.inference.silent import SURFACE, silent, stepped
 from atomfield.models.config import ByLevel, NetworkConfig
 from atomfield.models.grow import grown
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
@@ -134,50 +135,53 @@ def _check_parity(size: NetworkSize | NetworkConfig, fits: Sequence[PropertyFit]
 
 
 def level_choices(net: AtomFieldNet, world: str) -> list[str]:
-    """Levels of this world: those whose reference table (atoms) or increments (fields) were ever fitted."""
-    fitted_atoms = net.atom_head.reference.ne(0).any(1)
-    rows = [
-        name
-        for name, is_atoms in zip(net.config.levels, fitted_atoms.tolist(), strict=True)
-        if is_atoms == (world == "atoms")
-    ]
+    """Levels of this world that were ever taught: those with reference energies (atoms), those with a state of a field; all
+    where none was."""
+    atoms = net.atom_head.reference.ne(0).any(1)
+    fields = net.field_head.weight.detach().ne(0).flatten(1).any(1) & ~atoms
+    taught = (atoms if world == "atoms" else fields).tolist()
+    rows = [name for name, is_taught in zip(net.config.levels, taught, strict=True) if is_taught]
     return rows or list(net.config.levels)
 
 
-def closest_level(net: AtomFieldNet, task: Task, graphs: Sequence[Graph], statistics: Statistics) -> str:
-    """The level whose row predicts the new data best before any training: by forces, by one step of a field, or (without
-    either) by how many of the elements it knows."""
+def closest_level(net: AtomFieldNet, task: Task, graphs: Sequence[Graph]) -> str:
+    """The level whose row predicts the new data best before any training: by forces, by one step of a field (of the levels that
+    were taught most of its targets), or (without either) by how many of the elements it knows."""
     choices = level_choices(net, task.world)
+    if task.world == "field":
+        taught = {name: len({*stepped(net, name)} & {*task.names}) for name in choices}
+        choices = [name for name in choices if taught[name] == max(taught.values())]
     if len(choices) == 1 or task.steady:
         return choices[0]
     if task.world == "atoms" and "forces" not in task.names:
         elements = sorted({int(z) for g in graphs for z in g.species.unique()})
         known = net.atom_head.reference.ne(0)[:, elements].sum(1)
         return max(choices, key=lambda name: int(known[net.config.levels.index(name)]))
-    from dataclasses import replace
-
-    picked = [graphs[i] for i in np.linspace(0, len(graphs) - 1, min(TRIAL_RECORDS, len(graphs))).astype(int)]
-    errors = {}
-    for name in choices:
-        trial = extended(net, task, name, (), name)
-        renamed = [replace(g, level=name) for g in picked]
-        if task.world == "field":
-            local = Statistics()
-            local.add(renamed)
-            apply_field_scales(trial, local)
-            renamed = [g.pair(0) for g in renamed]
-        trial.eval()
-        total = 0.0
-        for g in renamed:
-            batch = graphs_to_batch(trial.config, [g])
-            with torch.no_grad():
-                out = trial(batch)
-            wanted = batch.next_quantities if task.world == "field" else batch.quantities
-            for key in task.names if task.world == "field" else ("forces",):
-                if key in wanted and key in out:
-                    total += float((out[key] - wanted[key]).square().mean().clamp(max=1e6))
-        errors[name] = total
+    errors = {name: trial_error(net, task, graphs, name) for name in choices}
     return min(errors, key=lambda k: errors[k] if np.isfinite(errors[k]) else float("inf"))
+
+
+@torch.no_grad()
+def trial_error(net: AtomFieldNet, task: Task, graphs: Sequence[Graph], level: str) -> float:
+    """Squared error of the forces, or of one step from the first state, of some of ``graphs`` as records of ``level``, summed."""
+    picked = [graphs[i] for i in np.linspace(0, len(graphs) - 1, min(TRIAL_RECORDS, len(graphs))).astype(int)]
+    trial = extended(net, task, level, (), level)
+    renamed = [replace(g, level=level) for g in picked]
+    if task.world == "field":
+        local = Statistics()
+        local.add(renamed)
+        apply_field_scales(trial, local)
+        renamed = [g.pair(0) for g in renamed]
+    trial.eval()
+    total = 0.0
+    for g in renamed:
+        batch = graphs_to_batch(trial.config, [g])
+        out = trial(batch)
+        wanted = batch.next_quantities if task.world == "field" else batch.quantities
+        for key in task.names if task.world == "field" else ("forces",):
+            if key in wanted and key in out:
+                total += float((out[key] - wanted[key]).square().mean().clamp(max=1e6))
+    return total
 
 
 def fit_scales(

@@ -23,6 +23,8 @@ logger = logging.getLogger("atomfield")
 
 NEW_LEVEL = "finetuned"
 """The level of records that name none."""
+USUAL_SHARE, MOST_SHARE, ENOUGH = 0.1, 0.2, 10
+"""Validation records where none are given: a tenth of all, or so many, but no more than a fifth."""
 SMALLEST_SERIES = 8
 """Times of the shortest single trajectory that is cut into training and validation blocks."""
 
@@ -95,7 +97,7 @@ def read_parts(config: FinetuneConfig, console: Console) -> Parts:
     if not train_part:
         raise InputError("no record could be read", ", ".join(config.train))
     if not valid_part and len(train_part) == 1 and train_part[0].num_times >= SMALLEST_SERIES:
-        train_part, valid_part = split_in_time(train_part[0], config.valid_fraction)
+        train_part, valid_part = split_in_time(train_part[0], held_share(config, train_part))
         console.print(
             "one trajectory: its last part is held out for validation, after a gap of the same length"
         )
@@ -115,7 +117,7 @@ def hold_out(graphs: list[Graph], config: FinetuneConfig) -> tuple[list[Graph], 
     """(training, validation) records, by groups. With energies, what has the only atoms of an element stays in training, without
     which the element has no reference energy, and so do single atoms, whose energies are the references."""
     groups = [g.group or str(g.provenance) for g in graphs]
-    kept, held = split_groups(groups, config.valid_fraction, config.seed)
+    kept, held = split_groups(groups, held_share(config, graphs), config.seed)
     if "energy" in config.target:
         back = {*with_unseen_elements(graphs, kept, held), *(i for i in held if graphs[i].num_nodes == 1)}
         parted = {groups[i] for i in kept}  # on both sides, where the split is by record
@@ -128,6 +130,16 @@ def hold_out(graphs: list[Graph], config: FinetuneConfig) -> tuple[list[Graph], 
             )
             kept, held = sorted({*range(len(graphs))} - {*left}), left
     return [graphs[i] for i in kept], [graphs[i] for i in held]
+
+
+def held_share(config: FinetuneConfig, graphs: Sequence[Graph]) -> float:
+    """The share of the records that is held out. A 90 % interval takes at least nine validation records, and fewer choose the
+    best weights by chance."""
+    if config.valid_fraction is not None:
+        return config.valid_fraction
+    return (
+        USUAL_SHARE if graphs[0].world == "field" else max(USUAL_SHARE, min(MOST_SHARE, ENOUGH / len(graphs)))
+    )
 
 
 def with_unseen_elements(graphs: Sequence[Graph], known: Sequence[int], asked: Sequence[int]) -> list[int]:

@@ -42,6 +42,7 @@ from .lora import merge
 from .mistakes import check_records, is_answered
 from .parts import Parts, check_overlap, level_of, read_parts
 from .replay import forgotten, remembered, replay_streams, replayed
+from .states import adopt_states
 from .strategy import RATES, apply_strategy, choose, groups_of, relative_rates
 from .tasks import Task, task_of
 from .train import VALIDATION_BATCHES, Schedule, score, train
@@ -206,7 +207,10 @@ def prepare_network(
         net = fresh(size, task, level, fits, config.seed)
     else:
         torch.manual_seed(config.seed)
-        source = level if level in start.config.levels else closest_level(start, task, graphs, statistics)
+        known = level in start.config.levels
+        if not known:
+            notes += adopt_states(start, task, graphs)
+        source = level if known else closest_level(start, task, graphs)
         labels, levels = replayed(config)
         net = extended(start, task, level, fits, source, terms.contains, labels)
         notes.append(

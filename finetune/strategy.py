@@ -23,11 +23,8 @@ LEVEL_ROWS = tuple(
 )
 """Weights of the atom head with a row per level, of which only the row in use gets gradients; direct forces are no task of
 finetuning, and references are fitted."""
-RATES: dict[str, float] = {"full": 2e-3, "heads": 1e-2, "lora": 4e-3, "scratch": 4e-3}
-"""Learning rates where none is given."""
-FEW_FOR_PROPERTIES = 200
-"""Records of a property up to which ``auto`` takes adapters: never the worst and on average the best from 20 to 142 records
-(``benchmarks/results/strategies.md``)."""
+RATES: dict[str, float] = {"full": 4e-3, "heads": 1e-2, "lora": 4e-3, "scratch": 4e-3}
+"""Learning rates where none is given (``benchmarks/results/defaults.md``)."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +52,6 @@ def choose(config: FinetuneConfig, task: Task, num_train: int) -> Choice:
         raise InputError(f"strategy {asked!r} {kept}, so there is nothing to replay; leave out --replay")
     if asked != "auto":
         return Choice(asked, "as asked")
-    if task.properties and num_train <= FEW_FOR_PROPERTIES:
-        return Choice(
-            "lora",
-            f"{num_train} training records of {', '.join(task.properties)}, at most {FEW_FOR_PROPERTIES}: low-rank adapters hold "
-            "what so few cannot teach",
-        )
     return Choice("full", f"{num_train} training records of {', '.join(task.names)}: all weights")
 
 

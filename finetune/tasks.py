@@ -50,6 +50,12 @@ def task_of(target: tuple[str, ...], graphs: Sequence[Graph]) -> Task:
                 f"target {name!r} is nothing that atoms are trained on, expected one of {', '.join(ATOM_TERMS)}, another "
                 "quantity of atoms or a property under a name of its own"
             )
+    if moving := next((g for g in graphs if is_field and g.next_quantities), None):
+        raise InputError(
+            "the points of this record move (particles, or a mesh that does), and a step of such points is not learnt yet; give "
+            "fields at points that stand still, or resample them onto a grid",
+            moving.provenance,
+        )
     steady = is_field and is_steady(target, graphs)
     if is_field and not steady and all(g.num_times < 2 for g in graphs):
         raise InputError(

@@ -15,7 +15,7 @@ from atomfield.finetune.config import FinetuneConfig
 from atomfield.finetune.folds import testable as without_untestable
 from atomfield.finetune.learning_curve import part_of
 from atomfield.finetune.parts import Parts, hold_out, level_of, read_records
-from tests.small import morse_clusters
+from tests.small import morse_clusters, waves
 
 
 def settings(**options):
@@ -119,3 +119,14 @@ def test_what_is_said_about_bad_records_is_not_taken_for_markup(tmp_path):
     config = settings(target=("y",), on_bad="skip", max_bad=0.5)
     assert len(read_records(config, (str(file),), console)) == 9
     assert "'[/red]' does not parse" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(("count", "expected"), [(20, 4), (50, 10), (80, 10), (300, 30)])
+def test_few_records_hold_out_ten_but_no_more_than_a_fifth(count, expected):
+    train, valid = hold_out(morse_clusters(count), settings())
+    assert (len(train), len(valid)) == (count - expected, expected)
+    assert len(hold_out(morse_clusters(count), settings(valid_fraction=0.1))[1]) == count // 10
+
+
+def test_trajectories_are_held_out_by_a_tenth():
+    assert len(hold_out(waves(10), settings(target=("concentration",)))[1]) == 1

@@ -167,7 +167,7 @@ def test_the_choice_says_why(tmp_path):
     config = settings(tmp_path)
     assert choose(config, SURFACE, 30).strategy == "full"
     few = choose(config, SCORE, 30)
-    assert few.strategy == "lora" and "30 training records of score, at most 200" in few.reason
+    assert few.strategy == "full" and few.reason == "30 training records of score: all weights"
     assert choose(config, SCORE, 5000).strategy == "full"
     assert choose(settings(tmp_path, **{"from": "scratch"}), SURFACE, 30).strategy == "scratch"
     with pytest.raises(InputError, match="'lora' starts from a checkpoint, found --from scratch"):

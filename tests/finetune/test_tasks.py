@@ -17,7 +17,7 @@ from atomfield.models.network import graphs_to_batch
 from atomfield.models.sizes import NetworkSize
 from atomfield.pretrain.normalize import Statistics
 from atomfield.pretrain.property_fits import fit_property
-from tests.small import morse_clusters
+from tests.small import morse_clusters, waves
 
 
 def rotations() -> list[Graph]:
@@ -60,3 +60,11 @@ def test_a_network_without_pseudoscalars_is_refused():
     fits = [fit_property("rotation", graphs, "auto", "auto", "odd")]
     with pytest.raises(InputError, match=r"'rotation' changes sign in a mirror.*size s"):
         fresh(NetworkSize.model_validate("xs"), task_of(("rotation",), graphs), "morse", fits, 0)
+
+
+def test_points_that_move_are_refused():
+    """Else a velocity beside another field would pass for a steady problem."""
+    pairs = [g.pair(0) for g in waves(3)]
+    with pytest.raises(InputError, match="the points of this record move"):
+        task_of(("velocity",), pairs)
+    assert task_of(("concentration",), waves(3)).targets.objective == "next_step"

@@ -1,0 +1,77 @@
+"""A state that a checkpoint was never taught starts as the taught one that it evolves like."""
+
+import torch
+
+from atomfield.finetune.extend import closest_level, level_choices
+from atomfield.finetune.states import adopt_states
+from atomfield.finetune.tasks import Task
+from tests.small import small_network, waves
+
+TEMPERATURE = Task(("temperature",), "field", ())
+
+
+def renamed(graphs, name="temperature"):
+    return [
+        g.changed(quantities={name if k == "concentration" else k: v for k, v in g.quantities.items()})
+        for g in graphs
+    ]
+
+
+def taught(*names):
+    """A network whose field level knows ``names`` alone."""
+    net = small_network(levels=("morse", "still", "wave"))
+    with torch.no_grad():
+        net.atom_head.reference[0, [1, 6]] = 1.0
+        for k, state in enumerate(net.config.field_states):
+            net.field_head.weight[1:, k] *= float(state in names)
+    return net
+
+
+def test_rows_are_copied_from_the_state_that_predicts_best():
+    net = taught("concentration", "velocity", "pressure")
+    states, inputs = net.config.field_states, net.config.field_inputs
+    k, c, p = (states.index(n) for n in ("temperature", "concentration", "pressure"))
+    with torch.no_grad():
+        net.field_head.weight[:, p] *= 100.0  # wild
+        net.field_head.weight[1, c] *= 100.0
+    (line,) = adopt_states(net, TEMPERATURE, renamed(waves(3)))
+    assert (
+        line
+        == "temperature: the checkpoint was never taught it, starts as a copy of concentration at level 'wave'"
+    )
+    assert torch.equal(net.field_head.weight[2, k], net.field_head.weight[2, c])
+    assert not net.field_head.weight[1, k].any()
+    value = net.backbone.embedding.value
+    assert torch.equal(value[inputs.index("temperature")], value[inputs.index("concentration")])
+    assert closest_level(net, TEMPERATURE, renamed(waves(3))) == "wave"
+
+
+def test_taught_states_and_those_without_a_like_stay():
+    net = taught("concentration", "velocity")
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    graphs = waves(3)
+    assert adopt_states(net, Task(("concentration",), "field", ()), graphs) == []
+    assert adopt_states(net, Task(("concentration",), "field", (), steady=True), graphs) == []
+    swirl = [
+        g.changed(
+            quantities={
+                "magnetic_field": g.quantities["velocity"][None] * torch.ones(5, 1, 1),
+                **g.quantities,
+            }
+        )
+        for g in graphs
+    ]
+    assert adopt_states(net, Task(("magnetic_field",), "field", ()), swirl) == [], "no taught state is axial"
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+def test_a_level_that_was_taught_the_state_comes_before_one_that_was_not():
+    """An untaught level predicts that nothing changes, which may be nearer than what a taught one says of other data."""
+    net = taught("concentration", "velocity")
+    c = net.config.field_states.index("concentration")
+    with torch.no_grad():
+        net.field_head.weight[1, c] = 0.0
+        net.field_head.weight[2, c] *= 50.0
+    task = Task(("concentration",), "field", ())
+    assert closest_level(net, task, waves(3)) == "wave"
+    assert level_choices(net, "field") == ["still", "wave"] and level_choices(net, "atoms") == ["morse"]
