@@ -102,11 +102,11 @@ def test_a_curve_has_nested_parts_and_its_control(start, tmp_path):
         start, tmp_path, test=(str(tmp_path / "test"),), learning_curve=(12, "all"), control=True, steps=4
     )
     metrics = study(config, quiet())
-    assert {"score_mae_at_12", "score_mae_at_36", "scratch_score_mae_at_12", "score_mae"} <= set(metrics)
-    assert metrics["score_mae"] == metrics["score_mae_at_36"] < metrics["baseline_score_mae"]
+    assert {"score_mae_at_12", "score_mae_at_32", "scratch_score_mae_at_12", "score_mae"} <= set(metrics)
+    assert metrics["score_mae"] == metrics["score_mae_at_32"] < metrics["baseline_score_mae"]
     assert (tmp_path / "run" / "learning_curve.png").stat().st_size > 5000
     assert checkpoint.read_config(tmp_path / "run" / "train_12" / "scratch").channels == 8
-    with pytest.raises(InputError, match="found 36 training records, expected at least 500"):
+    with pytest.raises(InputError, match="found 32 training records, expected at least 500"):
         study(config.model_copy(update={"learning_curve": (500,), "out": tmp_path / "b"}), quiet())
 
 
@@ -219,8 +219,8 @@ def test_a_curve_searches_at_each_number_of_records(start, tmp_path, monkeypatch
         search=2,
     )
     metrics = study(config, quiet())
-    assert sizes == [(12, True), (12, True), (36, True), (36, True)]
-    assert {"score_mae_at_12", "score_mae_at_36"} <= set(metrics)
+    assert sizes == [(12, True), (12, True), (32, True), (32, True)]
+    assert {"score_mae_at_12", "score_mae_at_32"} <= set(metrics)
 
 
 def test_a_search_without_optuna_says_what_to_install(start, tmp_path, monkeypatch):
