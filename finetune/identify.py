@@ -245,7 +245,11 @@ def _discovery(config: IdentifyConfig, u: Tensor, x: Tensor, t: Tensor) -> Ident
     equation = "u_t = " + " ".join(f"{'-' if r.value < 0 else '+'} {abs(r.value):.5g} {r.name}" for r in rows)
     figure = identify_plots.discovery(u, x, t, names, found.fit.share[:, 0], kept, config.terms.threshold)
     missed = [name for name in known if name not in {r.name for r in rows}]
-    notes = (equation.replace("= + ", "= "), *(f"Not found: {name}" for name in missed))
+    left = (
+        f"{100 * error:.2g} % of du/dt is left; terms with a share below {100 * config.terms.threshold:g} % were dropped "
+        "(terms.threshold)."
+    )
+    notes = (equation.replace("= + ", "= "), left, *(f"Not found: {name}" for name in missed))
     return Identified(rows, figure, {"weak_residual_relative": error, "terms": float(len(rows))}, notes)
 
 

@@ -41,9 +41,9 @@ def solve(
     corners: tuple[Tensor, Tensor],
     constants: Tensor,
     *,
-    num_points: int = 3000,
-    rounds: int = 8,
-    steps: int = 30,
+    num_points: int = 4000,
+    rounds: int = 6,
+    steps: int = 20,
     weight: float = 0.01,
     width: int = 20,
     depth: int = 4,
@@ -52,7 +52,8 @@ def solve(
 ) -> NetworkSolution:
     """u in the box between ``corners`` (``[2]`` each: lowest and highest x and t) from ``values [D]`` at ``points [D, 2]``.
 
-    steps: of a round. weight: of the equation beside the values. progress(round, RMS of the residual at fresh points) after each.
+    num_points: of the last round; the rounds before have fewer, in equal steps, since they only have to come near. steps: of a
+    round. weight: of the equation beside the values. progress(round, RMS of the residual at fresh points) after each.
     """
     low, high = (corner.double() for corner in corners)
     sobol, generator = SobolEngine(2, scramble=True, seed=seed), torch.Generator().manual_seed(seed)
@@ -60,7 +61,8 @@ def solve(
     def fresh(count: int) -> Tensor:
         return low + (high - low) * sobol.draw(count, dtype=torch.float64)
 
-    chosen, weights, residuals = fresh(num_points), None, []
+    counts = [max(1, num_points * (number + 1) // rounds) for number in range(rounds)]
+    chosen, weights, residuals = fresh(counts[0]), None, []
     for number in range(rounds):
         estimate = fit_network(
             law, points, values, torch.cat([chosen, low[None], high[None]]), constants, known=True, weight=weight,
@@ -71,7 +73,8 @@ def solve(
         size = estimate.residual(law, candidates).abs()
         residuals.append(float(size.square().mean().sqrt()))
         progress(number + 1, residuals[-1])
-        drawn = torch.multinomial(1 + size / size.mean(), num_points, generator=generator)
-        chosen = candidates[drawn]
+        if number + 1 < rounds:
+            drawn = torch.multinomial(1 + size / size.mean(), counts[number + 1], generator=generator)
+            chosen = candidates[drawn]
     misfit = float((estimate.field(points) - values).square().mean().sqrt())
     return NetworkSolution(estimate, tuple(residuals), misfit)
