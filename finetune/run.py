@@ -39,6 +39,7 @@ from .extend import check_elements, closest_level, extended, fit_scales, forget_
 from .frozen import solve
 from .ignored import ignored
 from .lora import merge
+from .mirror import drift
 from .mistakes import check_records, is_answered
 from .parts import Parts, check_overlap, level_of, read_parts
 from .replay import forgotten, remembered, replay_streams, replayed
@@ -151,6 +152,7 @@ def trained(config: FinetuneConfig, parts: Parts, console: Console) -> Trained:
     check_elements(net, [*parts.valid, *parts.test], task.names)
     notes.insert(0, f"strategy {choice.strategy}: {choice.reason}")
     notes += ignored(config, task, choice.strategy)
+    notes += drift(task, parts.train)
     for note in notes:
         console.print(note, highlight=False, markup=False)
     config.out.mkdir(parents=True, exist_ok=True)
