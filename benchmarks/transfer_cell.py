@@ -13,10 +13,12 @@ SETTINGS: dict[tuple[str, str], str] = {
     ("pretrained", "surface"): "learning_rate=4e-3",
     ("pretrained", "property"): "strategy=full,learning_rate=4e-3",
     ("pretrained", "evolution"): "learning_rate=4e-3",
+    ("pretrained", "steady"): "learning_rate=2e-3",
     ("scratch", "property"): "learning_rate=8e-3",
     ("scratch", "evolution"): "learning_rate=8e-3",
 }
-"""(``scratch`` or ``pretrained``, kind of task) -> what the table ``transfer_settings`` chose; others are the defaults."""
+"""(``scratch`` or ``pretrained``, kind of task) -> what the table ``transfer_settings`` chose, and for steady
+fields the default of the time; others are the defaults."""
 
 
 def chosen(start: str, task: TransferTask) -> str:
