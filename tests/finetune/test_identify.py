@@ -14,7 +14,7 @@ import yaml
 from atomfield.cli import main
 from atomfield.config import load_config, shipped_configs
 from atomfield.finetune.identify_config import IdentifyConfig
-from atomfield.physics_priors import lotka_volterra
+from atomfield.physics_priors import lorenz, lotka_volterra
 from atomfield.physics_priors.burgers import Burgers1D
 from atomfield.physics_priors.ode import solve
 
@@ -80,6 +80,28 @@ def test_rates_from_a_table(tmp_path, counts, capsys):
         assert abs(found[f"constant_{name}"] - want) < 4 * found[f"constant_{name}_sd"]
         assert found[f"constant_{name}_sd"] < 0.05 * want
     assert "alpha" in capsys.readouterr().out
+
+
+def test_lorenz_from_a_table_with_noise(tmp_path):
+    truth = torch.tensor([10.0, 28.0, 8 / 3], dtype=torch.float64)
+    times = torch.linspace(0, 0.4, 17, dtype=torch.float64)
+    start = torch.tensor([-8.0, 8.0, 27.0], dtype=torch.float64)
+    path = solve(lambda _, z: lorenz.rate(z, truth), start, times)
+    path = path + 0.05 * torch.randn(
+        path.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
+    )
+    rows = torch.cat([times[:, None], path], dim=1).tolist()
+    file = tmp_path / "run.csv"
+    file.write_text("s,a,b,c\n" + "\n".join(",".join(f"{v:.8f}" for v in row) for row in rows) + "\n")
+    config = configured(
+        tmp_path, law="lorenz", substeps=2, error_start=0.02,
+        data={"file": str(file), "time": "s", "columns": {"z": "c", "x": "a", "y": "b"}},
+        constants={"sigma": {"start": 9.0}, "rho": {"start": 27.0}, "beta": {"start": 2.4}},
+    )  # fmt: skip
+    assert main(["identify", config]) == 0
+    found = result(tmp_path)
+    for name, want in zip(lorenz.CONSTANTS, truth.tolist(), strict=True):
+        assert abs(found[f"constant_{name}"] - want) < 4 * found[f"constant_{name}_sd"] < 0.1 * want
 
 
 def test_constants_of_a_field_with_and_without_noise(tmp_path, burgers, capsys):
