@@ -5,8 +5,8 @@
 Points that stay where they are let the network fit the equation at them and miss a shock in between. So each round draws its
 points from candidates with a probability in proportion to 1 + |residual| / mean |residual| (residual-based adaptive distribution:
 Wu, Zhu, Tan, Kartha and Lu, Comput. Methods Appl. Mech. Engrg. 403, 115671 (2023), with k = c = 1), and Levenberg-Marquardt goes
-on from the weights of the round before. The residual at points that no round has seen says how good the solution is, without a
-reference.
+on from the weights of the round before. The residual at points that no round has seen, and the misfit of the given values, say how good
+the solution is without a reference; one alone does not.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def solve(
     corners: tuple[Tensor, Tensor],
     constants: Tensor,
     *,
-    num_points: int = 4000,
-    rounds: int = 6,
+    num_points: int = 3000,
+    rounds: int = 8,
     steps: int = 20,
     weight: float = 0.01,
     width: int = 20,
@@ -52,8 +52,7 @@ def solve(
 ) -> NetworkSolution:
     """u in the box between ``corners`` (``[2]`` each: lowest and highest x and t) from ``values [D]`` at ``points [D, 2]``.
 
-    num_points: of the last round; the rounds before have fewer, in equal steps, since they only have to come near. steps: of a
-    round. weight: of the equation beside the values. progress(round, RMS of the residual at fresh points) after each.
+    num_points: where the equation is asked for; more than the network has weights. steps: of a round. weight: of the equation beside the values. progress(round, RMS of the residual at fresh points) after each.
     """
     low, high = (corner.double() for corner in corners)
     sobol, generator = SobolEngine(2, scramble=True, seed=seed), torch.Generator().manual_seed(seed)
@@ -61,8 +60,7 @@ def solve(
     def fresh(count: int) -> Tensor:
         return low + (high - low) * sobol.draw(count, dtype=torch.float64)
 
-    counts = [max(1, num_points * (number + 1) // rounds) for number in range(rounds)]
-    chosen, weights, residuals = fresh(counts[0]), None, []
+    chosen, weights, residuals = fresh(num_points), None, []
     for number in range(rounds):
         estimate = fit_network(
             law, points, values, torch.cat([chosen, low[None], high[None]]), constants, known=True, weight=weight,
@@ -73,8 +71,6 @@ def solve(
         size = estimate.residual(law, candidates).abs()
         residuals.append(float(size.square().mean().sqrt()))
         progress(number + 1, residuals[-1])
-        if number + 1 < rounds:
-            drawn = torch.multinomial(1 + size / size.mean(), counts[number + 1], generator=generator)
-            chosen = candidates[drawn]
+        chosen = candidates[torch.multinomial(1 + size / size.mean(), num_points, generator=generator)]
     misfit = float((estimate.field(points) - values).square().mean().sqrt())
     return NetworkSolution(estimate, tuple(residuals), misfit)

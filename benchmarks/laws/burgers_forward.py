@@ -70,10 +70,8 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument(
-        "--points", type=int, default=4000, help="where the equation is asked for in the last round"
-    )
-    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--points", type=int, default=3000, help="where the equation is asked for")
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20, help="of one round")
     parser.add_argument("--weight", type=float, default=0.01, help="of the equation beside the values")
     parser.add_argument("--log", type=Path, default=Path("benchmarks/results/laws/burgers_forward.jsonl"))
@@ -83,7 +81,9 @@ def main() -> None:
     log = arguments.log
     rows = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
     settings = {name: getattr(arguments, name) for name in ("points", "rounds", "steps", "weight")}
-    settings["growing"] = True  # the points of a round; lines of the log without it are of earlier versions
+    settings["growing"] = (
+        False  # the points, from round to round; lines of the log without it are of earlier versions
+    )
     same = [row for row in rows if settings.items() <= row.items()]
     for seed in sorted(set(range(arguments.draws)) - {row["seed"] for row in same}):
         same.append(draw(u, x, t, seed, settings))
