@@ -5,8 +5,8 @@
 Points that stay where they are let the network fit the equation at them and miss a shock in between. So each round draws its
 points from candidates with a probability in proportion to 1 + |residual| / mean |residual| (residual-based adaptive distribution:
 Wu, Zhu, Tan, Kartha and Lu, Comput. Methods Appl. Mech. Engrg. 403, 115671 (2023), with k = c = 1), and Levenberg-Marquardt goes
-on from the weights of the round before. The residual at points that no round has seen, and the misfit of the given values, say how good
-the solution is without a reference; one alone does not.
+on from the weights of the round before. The residual at points that no round has seen, and the misfit of the given values, say
+how good the solution is without a reference; one alone does not.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def solve(
 ) -> NetworkSolution:
     """u in the box between ``corners`` (``[2]`` each: lowest and highest x and t) from ``values [D]`` at ``points [D, 2]``.
 
-    num_points: where the equation is asked for; more than the network has weights. steps: of a round. weight: of the equation beside the values. progress(round, RMS of the residual at fresh points) after each.
+    num_points: where the equation is asked for; more than the network has weights. steps: of a round. weight: of the equation
+    beside the values. progress(round, RMS of the residual at fresh points) after each.
     """
     low, high = (corner.double() for corner in corners)
     sobol, generator = SobolEngine(2, scramble=True, seed=seed), torch.Generator().manual_seed(seed)
