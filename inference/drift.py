@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,44 +38,40 @@ def thinned(*traces: np.ndarray) -> list[np.ndarray]:
 
 
 def energy_figure(
-    time_fs: np.ndarray, total_energy: np.ndarray, potential: np.ndarray, num_atoms: int
+    time_fs: np.ndarray,
+    total_energy: np.ndarray,
+    potential: np.ndarray,
+    num_atoms: int,
+    temperature: np.ndarray | None = None,
 ) -> Figure:
-    """Total and potential energy per atom (meV, from the first sample) over time (ps), and the total alone beneath with its
-    fitted line, because its scale is hundreds of times finer."""
+    """Total and potential energy per atom (meV, from the first sample) over time (ps). Beneath, at constant energy the total
+    alone with its fitted line, because its scale is hundreds of times finer; with a ``temperature`` (K), where a thermostat
+    exchanges energy and a slope means nothing, that with its mean."""
     from matplotlib.figure import Figure
 
     slope = nve_drift(time_fs, total_energy, num_atoms) if len(time_fs) >= 3 else None
-    time_fs, total_energy, potential = thinned(time_fs, total_energy, potential)
+    mean = None if temperature is None else float(np.mean(temperature))
+    heat = total_energy if temperature is None else temperature
+    time_fs, total_energy, potential, heat = thinned(time_fs, total_energy, potential, heat)
     time_ps = np.asarray(time_fs) / 1000
     total = 1000 * (np.asarray(total_energy) - total_energy[0]) / num_atoms
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
-    above.plot(
-        time_ps,
-        1000 * (np.asarray(potential) - potential[0]) / num_atoms,
-        lw=0.8,
-        color="#8a8a8a",
-        label="potential",
-    )
+    grey = 1000 * (np.asarray(potential) - potential[0]) / num_atoms
+    above.plot(time_ps, grey, lw=0.8, color="#8a8a8a", label="potential")
     above.plot(time_ps, total, lw=1.2, color="#1f5fa8", label="total")
     above.set_ylabel("energy - start\n(meV/atom)")
     above.legend(frameon=False, ncols=2, loc="upper right")
-    below.plot(time_ps, total, lw=0.7, color="#1f5fa8")
-    if slope is not None:
+    below.plot(time_ps, total if mean is None else heat, lw=0.7, color="#1f5fa8")
+    if mean is not None:
+        below.axhline(mean, ls="--", lw=1.2, color="#b3261e", label=f"mean {mean:.1f} K")
+    elif slope is not None:
         below.plot(time_ps, total.mean() + slope * (time_ps - time_ps.mean()), "--", lw=1.2, color="#b3261e",
                    label=f"drift {slope:+.4f} meV/atom/ps")  # fmt: skip
+    if len(below.lines) > 1:
         below.legend(frameon=False, loc="upper right")
-    below.set_ylabel("total - start\n(meV/atom)")
+    below.set_ylabel("total - start\n(meV/atom)" if mean is None else "temperature\n(K)")
     below.set_xlabel("time (ps)")
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-def save_energy_figure(
-    time_fs: np.ndarray, total_energy: np.ndarray, potential: np.ndarray, num_atoms: int, path: Path
-) -> Path:
-    """Write :func:`energy_figure` as an image (PNG by suffix)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    energy_figure(time_fs, total_energy, potential, num_atoms).savefig(path, dpi=150)
-    return path

@@ -17,7 +17,7 @@ import numpy as np
 
 from atomfield.data.errors import InputError
 
-from .drift import nve_drift, save_energy_figure
+from .drift import energy_figure, nve_drift
 from .recorder import Output, Recorder
 from .restart import Checkpoint, Kind, State, stated_by
 from .run import Run, check_atoms, check_solid, finite, one_of, positive, run_of
@@ -238,7 +238,10 @@ def _dynamics(
     run.stopped = stopped
     if output.figure is not None:
         path = Path(output.figure)
-        save_energy_figure(run.columns["time_fs"], run.columns["etot"], run.columns["epot"], len(atoms), path)
+        heat = None if kind == "verlet" else run.columns["temperature"]
+        time, total, potential = (run.columns[name] for name in ("time_fs", "etot", "epot"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        energy_figure(time, total, potential, len(atoms), heat).savefig(path, dpi=150)
         run.files.append(path)
     return run
 

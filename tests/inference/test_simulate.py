@@ -169,6 +169,10 @@ def test_a_long_run_is_drawn_with_few_points() -> None:
     assert all(len(line.get_xdata()) <= 20_000 for line in lines)
     assert lines[-1].get_label() == "drift +1.0000 meV/atom/ps"
     assert lines[0].get_xdata()[-1] > 99.9
+    below = energy_figure(time, energy, energy, 2, 300 + 0 * time).axes[
+        1
+    ]  # with a thermostat a slope means nothing
+    assert [line.get_label() for line in below.lines[1:]] == ["mean 300.0 K"]
 
 
 def test_drift_is_the_slope() -> None:
