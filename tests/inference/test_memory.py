@@ -91,7 +91,7 @@ try:
     atoms.get_forces()
 except InputError as error:
     print(error, flush=True)
-    os._exit(0)  # vesin may free twice what it could not allocate, when the process ends in order
+    os._exit(0)  # vesin on its own, under such a limit, leaves a heap that is freed twice when the process ends
 """
 
 
