@@ -85,11 +85,15 @@ class Bunch:
 
     def energies_and_forces(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """``[G]`` eV and ``[N, 3]`` eV/angstrom, float64. Raises :class:`Collision`."""
-        batch = self._at(positions)
-        with explained(self.net, batch, False), flushed_denormals():
-            self._pass = kept_pass(self.net, batch, self._pass)
-            out = self.net(batch, properties=False, added=True, prepared=self._pass)
+        out = self.answers(positions, stress=False)
         return out["energy"].double(), out["forces"].double()
+
+    def answers(self, positions: Tensor, *, stress: bool) -> dict[str, Tensor]:
+        """What the network says of all systems, their properties left out. Raises :class:`Collision`."""
+        batch = self._at(positions)
+        with explained(self.net, batch, stress), flushed_denormals():
+            self._pass = kept_pass(self.net, batch, self._pass)
+            return self.net(batch, stress=stress, properties=False, added=True, prepared=self._pass)
 
     def total(self, values_N: Tensor) -> Tensor:
         """``[G]`` sums over the atoms of each system."""
