@@ -13,6 +13,7 @@ import torch
 
 from atomfield.data.graph import Graph
 from atomfield.finetune.config import FinetuneConfig
+from atomfield.finetune.strategy import RATES
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -206,7 +207,7 @@ def test_page_says_what_is_missing(tmp_path):
     assert "| 3BPA | 60 | 60 | not reached |  |" in text
     assert "| ethanol, 3BPA, silicon | scratch | `learning_rate=8e-3` | 3 on 3BPA |" in text
     assert (
-        "| ethanol, 3BPA, silicon | pretrained | defaults (strategy=full,learning_rate=0.002) | none |"
+        f"| ethanol, 3BPA, silicon | pretrained | defaults (strategy=full,learning_rate={RATES['full']:g}) | none |"
         in text
     )
     assert "python benchmarks/table.py transfer --checkpoints CKPTS --steps 400\n" in text
