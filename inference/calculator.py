@@ -85,10 +85,7 @@ class AtomFieldCalculator(Calculator):
             raise InputError(f"skin is {skin}, expected a number of at least 0 angstrom")
         if not allow_unseen:
             seen_elements(net, level)  # refuses a network without a level of atoms
-        from atomfield.models.checkpoint import cast, placed
-
-        own = placed(cast(copy.deepcopy(net), as_dtype(dtype)), device)
-        self.net = own.eval().requires_grad_(False)
+        self.net = own_copy(net, dtype, device)
         quiet = (
             silent(net, level) - SURFACE
         )  # charges and dipoles; energies are refused where they are asked for
@@ -251,6 +248,17 @@ def threads_for(num_edges: int) -> Iterator[None]:
 
 def _numpy(values: Tensor) -> np.ndarray:
     return values.double().cpu().numpy()
+
+
+def own_copy(
+    net: AtomFieldNet, dtype: torch.dtype | str | None, device: torch.device | str | None
+) -> AtomFieldNet:
+    """``net`` for answers alone, with weights in ``dtype`` on ``device`` (None: as they are); training the original later changes
+    nothing in it. Raises ``InputError`` for a precision that is not offered and for a missing device."""
+    from atomfield.models.checkpoint import cast, placed
+
+    own = placed(cast(copy.deepcopy(net), as_dtype(dtype)), device)
+    return own.eval().requires_grad_(False)
 
 
 def as_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:

@@ -6,7 +6,6 @@ kept within a skin (:mod:`.kept_pairs`) as long as cells stay as they are, and t
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 
+from .calculator import own_copy
 from .levels import with_level
 from .silent import refuse_silent
 from .together import Bunch
@@ -51,13 +51,8 @@ class TorchSimModel(ModelInterface):
         compute_stress: bool = True,
         skin: float = 0.5,
     ):
-        from atomfield.models.checkpoint import cast, placed
-
-        from .calculator import as_dtype
-
         super().__init__()
-        own = placed(cast(copy.deepcopy(net), as_dtype(dtype)), device)
-        self.net = own.eval().requires_grad_(False)
+        self.net = own_copy(net, dtype, device)
         self.level, self.skin = level, skin
         self._device, self._dtype = self.net.device, torch.float64
         self._compute_forces, self._compute_stress = True, compute_stress

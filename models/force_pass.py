@@ -115,7 +115,7 @@ class ForcePass:
         return self._recorded is not None and _same(self._recorded[0], _read(batch))
 
     def _walk(self, batch: GraphBatch, level_G: Tensor) -> Walk:
-        """The way there. A walk is recorded at the second batch in a row that differs in positions and cells alone."""
+        """Over ``batch``. A walk is recorded at the second batch in a row that differs in positions and cells alone."""
         if self._keep and _states(self._weights) != self._states:
             self._read_weights()
         read = _read(batch)
