@@ -69,6 +69,7 @@ class Model:
         skin: float = 0.5,
         allow_unseen: bool = False,
         uncertainty: bool = True,
+        compile: bool = False,
     ) -> AtomFieldCalculator:
         """An ASE calculator with a copy of the network: energy, free energy, forces, stress, charges, dipole. The arguments are
         those of :class:`atomfield.inference.calculator.AtomFieldCalculator`."""
@@ -82,6 +83,7 @@ class Model:
             skin=skin,
             allow_unseen=allow_unseen,
             uncertainty=uncertainty,
+            compile=compile,
         )
 
     def predict(

@@ -55,6 +55,8 @@ class GraphBatch:
     coarse: tuple[CoarseLevel, ...] = ()
     grid_shapes: Sequence[tuple[int, ...] | None] = ()
     earlier: tuple[GraphBatch, ...] = ()
+    derived: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What a network worked out about the edges, kept for its next pass over this very batch; copies start without."""
 
     def __post_init__(self) -> None:
         if self.bonds_known is None:
@@ -74,7 +76,8 @@ class GraphBatch:
 
     def nodes_per_graph(self) -> Tensor:
         """``[G]`` int64."""
-        return torch.bincount(self.graph_index, minlength=self.num_graphs)
+        zeros = torch.zeros(self.num_graphs, dtype=torch.int64, device=self.graph_index.device)
+        return zeros.index_add(0, self.graph_index, torch.ones_like(self.graph_index))
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> GraphBatch:
         """A copy on ``device`` with every floating tensor as ``dtype``; from page-locked memory it runs beside the program."""
@@ -95,6 +98,8 @@ class GraphBatch:
         """The batch with ``change`` applied to each tensor."""
         values = {}
         for name, value in vars(self).items():
+            if name == "derived":
+                continue
             if isinstance(value, dict):
                 value = {k: change(v) for k, v in value.items()}
             elif isinstance(value, Bonds):

@@ -20,6 +20,7 @@ from atomfield.data.graph import MIN_DISTANCE, Graph, GraphBatch, collate
 from atomfield.data.radius import radius_pairs
 from atomfield.models.denormals import flushed_denormals
 from atomfield.models.force_pass import ForcePass, kept_pass
+from atomfield.models.gpu import CapturedPass
 
 from .convert import without_labels
 from .kept_pairs import KeptPairs, TooClose
@@ -71,7 +72,7 @@ class Bunch:
         self.kept = KeptPairs(net.config.cutoff)
         self._seen: Tensor | None = None
         """Positions when pairs were last looked at from anew."""
-        self._pass: ForcePass | None = None
+        self._pass: ForcePass | CapturedPass | None = None
 
     @property
     def positions(self) -> Tensor:

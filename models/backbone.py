@@ -29,6 +29,7 @@ from .fused import (
     powers_available,
     prepare_order,
 )
+from .gpu import convolution_available, powers_on_gpu, products_available
 from .layers import BOUND_EPS, EquivariantLinear, EquivariantNorm, GatedUpdate
 from .long_range import LongRange, Space
 from .product import NodeProduct
@@ -145,10 +146,29 @@ class Layer(nn.Module):
             products = [product for product in self.products if isinstance(product, NodeProduct)]
             weights = [w for product in products for w in product.flat_weights()]
             return list(powers(a_NMK, torch.cat(weights), self.shape).unbind(0))
+        c, u = self.shape.channels, self.shape.unnatural
+        natural = PowerShape(self.shape.lmax, c - u, 0, self.shape.correlation)
+        if self.fused and c > u and products_available(a_NMK, natural):
+            return self._powers_on_gpu(a_NMK, natural)
         found = [a_NMK]
         for product in self.products:
             found.append(product(found[-1], a_NMK))
         return found[1:]
+
+    def _powers_on_gpu(self, a_NMK: Tensor, natural: PowerShape) -> list[Tensor]:
+        """The channels of one class by kernels, those of both by matrix products, whose kernels would take minutes to compile."""
+        c, u = self.shape.channels, self.shape.unnatural
+        products = [product for product in self.products if isinstance(product, NodeProduct)]
+        weights = torch.cat([product.flat_weights()[-1] for product in products])
+        inner = powers_on_gpu(a_NMK[..., u:c], weights, natural).unbind(0)
+        if not u:
+            return list(inner)
+        factors = torch.cat([a_NMK[..., :u], a_NMK[..., c:]], dim=2)
+        found, last = [], factors
+        for product, own in zip(products, inner, strict=True):
+            last = product.doubled_of(last, factors)
+            found.append(torch.cat([last[..., :u], own, last[..., u:]], dim=2))
+        return found
 
 
 class Backbone(nn.Module):
@@ -203,7 +223,7 @@ class Backbone(nn.Module):
         if config.symmetry == "none":
             basis = directed_basis(basis, direction)
         return EdgeGeometry(
-            edges=EdgeList(batch.edge_index[0], batch.edge_index[1], batch.num_nodes),
+            edges=EdgeList.of(batch),
             basis_EB=basis,
             envelope_E=envelope,
             direction_E3=direction,
@@ -219,7 +239,9 @@ class Backbone(nn.Module):
         x = self.embedding(batch, level_G, condition_NC)
         recompute = self.recompute and torch.is_grad_enabled()
         layers = [layer for layer in self.layers if isinstance(layer, Layer)]
-        if recompute and not all(layer.compiled(x, scalars_only=False) for layer in layers):
+        if recompute and not (
+            convolution_available(x) or all(layer.compiled(x, scalars_only=False) for layer in layers)
+        ):
             _ = (
                 geometry.frame_EMM
             )  # shared by the layers of eager mode, so made outside of what is computed again

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from .config import NetworkConfig
 from .fused import EdgeList, Radial, Shape, available, convolve
+from .gpu import convolution_available, convolved_on_gpu, rows_of
 from .rotation import FrameRotation, edge_frames
 
 
@@ -91,9 +92,12 @@ class EdgeConvolution(nn.Module):
             return self.convolve(features, sender_NH, receiver_NH, geometry, scalars_only=scalars_only)
         edges = geometry.edges
         hidden = F.linear(geometry.basis_EB, self.basis.weight)
-        hidden = hidden + sender_NH[edges.sender_E] + receiver_NH[edges.receiver_E]
+        hidden = hidden + rows_of(sender_NH, edges.sender_E, edges, senders=True)
+        hidden = hidden + rows_of(receiver_NH, edges.receiver_E, edges, senders=False)
         # the envelope comes after the last non-linearity, so a message and two derivatives vanish at the cutoff
         hidden = F.silu(hidden) * (geometry.envelope_E * self.norm).unsqueeze(1)
+        if self.fused and convolution_available(x_NMK):
+            return self._on_gpu(scalars if scalars_only else x_NMK, hidden, geometry, scalars_only)
         message = (
             self._from_scalars(scalars, hidden, geometry)
             if scalars_only
@@ -132,14 +136,24 @@ class EdgeConvolution(nn.Module):
         out = convolve(x, radial, geometry.direction_E3, geometry.edges, shape, fixed=scalars_only)
         return F.pad(out, (0, self.unnatural)) if scalars_only and self.unnatural else out
 
+    def _on_gpu(self, x: Tensor, hidden_EH: Tensor, geometry: EdgeGeometry, scalars_only: bool) -> Tensor:
+        """With the kernels for GPUs; ``x``: ``[N, C]`` with ``scalars_only``."""
+        weights = hidden_EH @ self._second_weights(scalars_only)
+        # in the first layer of atoms node features follow from weights alone
+        out = convolved_on_gpu(
+            x, weights, geometry.direction_E3, geometry.edges, self.shape(scalars_only), fixed=scalars_only
+        )
+        return F.pad(out, (0, self.unnatural)) if scalars_only and self.unnatural else out
+
     def radial_weights(self, scalars_only: bool) -> tuple[Tensor, Tensor]:
         """``[B, H]`` and ``[H, P]``, as the kernels take them: the second with the norm over neighbours."""
-        second = (
-            self._scalar_weight()
-            if scalars_only
-            else torch.cat([self.same.flatten(1), self.cross.flatten(1)], 1)
-        )
-        return self.basis.weight.T, second * self.norm
+        return self.basis.weight.T, self._second_weights(scalars_only) * self.norm
+
+    def _second_weights(self, scalars_only: bool) -> Tensor:
+        """``[H, P]``."""
+        if scalars_only:
+            return self._scalar_weight()
+        return torch.cat([self.same.flatten(1), self.cross.flatten(1)], 1)
 
     def _scalar_weight(self) -> Tensor:
         """``[H, (lmax + 1) C]``: the maps from degree 0 to every degree at m = 0."""

@@ -50,9 +50,11 @@ class ConditionEmbedding(nn.Module):
                     raw[:, column] = torch.where(torch.isnan(own), raw[:, column], own.to(raw))
         known = ~torch.isnan(raw)
         value = torch.where(known, raw, 1.0)
-        value = torch.where(
-            torch.tensor(self.signed, device=raw.device), torch.asinh(value), value.clamp_min(1e-12).log() / 4
-        )
+        columns = [
+            torch.asinh(column) if signed else column.clamp_min(1e-12).log() / 4
+            for signed, column in zip(self.signed, value.unbind(1), strict=True)
+        ]
+        value = torch.stack(columns, dim=1) if columns else value
         # of each condition its value, then whether it is known
         pairs = torch.stack([torch.where(known, value, 0.0), known.double()], dim=2).flatten(1)
         found = self.down(F.silu(self.up(pairs.to(self.up.weight.dtype)))) + self.level[level_G]

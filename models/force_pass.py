@@ -25,6 +25,7 @@ from atomfield.physics_priors.mechanics import per_volume
 
 from .backbone import Layer
 from .fused import forces_of, geometry_available, powers_available, readout_available
+from .gpu import CapturedPass
 from .heads import Answers, AtomHead, Readout, level_rows
 from .layer_pass import Adjoint, Computed, LayerPass, Sums, Turned, layer_weights
 from .walk import Edges, Walk
@@ -64,8 +65,12 @@ def serves(net: AtomFieldNet, batch: GraphBatch) -> bool:
     return geometry_available(features) and batch.num_edges > 0
 
 
-def kept_pass(net: AtomFieldNet, batch: GraphBatch, before: ForcePass | None) -> ForcePass | None:
+def kept_pass(
+    net: AtomFieldNet, batch: GraphBatch, before: ForcePass | CapturedPass | None
+) -> ForcePass | CapturedPass | None:
     """``before``, or where there is none yet a pass of ``net`` to be kept between calls; None where none serves ``batch``."""
+    if batch.positions.is_cuda:
+        return CapturedPass(net) if before is None else before
     return ForcePass(net, keep=True) if before is None and serves(net, batch) else before
 
 

@@ -21,7 +21,8 @@ from .config import NetworkConfig
 from .constraints import constrained
 from .electrostatics import conserved_charges, coulomb_energy
 from .force_pass import ForcePass, recorded_pass, serves
-from .fused import fixed_weights
+from .fused import EdgeList, fixed_weights
+from .gpu import CapturedPass, CompiledPass, rows_of
 from .heads import Answers, AtomHead, FieldHead, PropertyHead, sum_by_graph
 from .long_range import Space
 from .priors import Priors
@@ -56,8 +57,16 @@ class AtomFieldNet(nn.Module):
             self.priors = Priors(config) if config.priors else None
             self.uncertainty = Uncertainty(config, config.uncertainty) if config.uncertainty else None
             self.register_buffer("masses", _atomic_masses())
+        self.compiled: CompiledPass | None = None
+        """See :meth:`compile_passes`."""
 
     # ------------------------------------------------------------------ doors
+    def compile_passes(self, on: bool = True) -> AtomFieldNet:
+        """Let ``torch.compile`` fuse passes over atoms where this package's kernels for processors do not serve: on a GPU. Takes
+        a minute at the first pass of each kind, and pays where many follow. Returns the network itself."""
+        self.compiled = CompiledPass(self) if on else None
+        return self
+
     @property
     def dtype(self) -> torch.dtype:
         return self.backbone.embedding.species.dtype
@@ -96,7 +105,7 @@ class AtomFieldNet(nn.Module):
         features: bool = False,
         direct: bool = False,
         hidden: bool = False,
-        prepared: ForcePass | None = None,
+        prepared: ForcePass | CapturedPass | None = None,
     ) -> dict[str, Tensor]:
         """``added``: with the analytic terms that the labels of a level lack, see ``priors.py``; False: as the labels are.
         ``features``: with what the last layers read, as ``features/...`` (``uncertainty.py``).
@@ -134,12 +143,12 @@ class AtomFieldNet(nn.Module):
                     raise InputError("this checkpoint has no head for direct forces (auxiliary 'direct')")
                 found["forces"] = head
             return found
-
-        def energies(positions: Tensor, cell: Tensor) -> dict[str, Tensor]:
-            return self._atoms(batch, positions, cell, level_G, added=added, answers=answers)
-
         answers = Answers(denoise, properties, features)
         recorded = torch.is_grad_enabled()
+        if isinstance(prepared, CapturedPass):
+            if prepared.serves(batch):
+                return prepared(batch, level_G, stress=stress, answers=answers)
+            prepared = None
         if (not recorded and prepared is not None and prepared.follows(batch)) or serves(self, batch):
             if recorded:
                 found = recorded_pass(self, batch, level_G, stress=stress, answers=answers)
@@ -149,10 +158,30 @@ class AtomFieldNet(nn.Module):
                 found = taken(batch, level_G, stress=stress, answers=answers)
             found.pop("direct_forces", None)
             return found
-        with fixed_weights():
-            found = forces_and_stress(energies, batch.positions, batch.cell, batch.graph_index, stress=stress)
+        return self.conservative(batch, level_G, stress=stress, answers=answers, added=added)
+
+    def conservative(
+        self, batch: GraphBatch, level_G: Tensor, *, stress: bool, answers: Answers, added: bool = False
+    ) -> dict[str, Tensor]:
+        """What :meth:`forward` gives for atoms, with forces as autograd's derivative of the energy, compiled where asked for;
+        ``level_G``: of :meth:`level_index`."""
+        if self.compiled is not None and self.compiled.serves(batch):
+            found = self.compiled(batch, level_G, stress=stress, answers=answers)
+        else:
+            found = self.differentiated(batch, level_G, stress=stress, answers=answers, added=added)
         found.pop("direct_forces", None)
         return found
+
+    def differentiated(
+        self, batch: GraphBatch, level_G: Tensor, *, stress: bool, answers: Answers, added: bool = False
+    ) -> dict[str, Tensor]:
+        """:meth:`conservative` by autograd."""
+
+        def energies(positions: Tensor, cell: Tensor) -> dict[str, Tensor]:
+            return self._atoms(batch, positions, cell, level_G, added=added, answers=answers)
+
+        with fixed_weights():
+            return forces_and_stress(energies, batch.positions, batch.cell, batch.graph_index, stress=stress)
 
     def embed(self, batch: GraphBatch) -> dict[str, Tensor]:
         """Pooled features: ``invariant [G, C]`` and, for lmax > 0, ``vector [G, 3, C]`` (means over nodes)."""
@@ -176,8 +205,13 @@ class AtomFieldNet(nn.Module):
     @staticmethod
     def _edge_vectors(batch: GraphBatch, positions: Tensor, cell: Tensor) -> Tensor:
         sender, receiver = batch.edge_index
-        lattice = torch.einsum("es,esd->ed", batch.edge_shift, cell[batch.graph_index[receiver]])
-        return positions[sender] - positions[receiver] + lattice
+        edges = EdgeList.of(batch)
+        if cell.shape[0] == 1:
+            lattice = batch.edge_shift @ cell[0]
+        else:
+            lattice = torch.einsum("es,esd->ed", batch.edge_shift, cell[batch.graph_index[receiver]])
+        there = rows_of(positions, sender, edges, senders=True)
+        return there - rows_of(positions, receiver, edges, senders=False) + lattice
 
     def _field_vectors(self, batch: GraphBatch) -> Tensor:
         """Edge vectors of a field in model units: neighbouring points are ``field_spacing`` apart on average."""

@@ -70,6 +70,12 @@ class NodeProduct(nn.Module):
             parts.append(tail)
         return torch.cat(parts).permute(1, 2, 0)
 
+    def doubled_of(self, a_NMK: Tensor, b_NMK: Tensor) -> Tensor:
+        """Of the channels in both classes alone: factors and product are ``[N, M, 2 U]``, natural ones first."""
+        assert self.doubled is not None
+        a, b = (torch.cat(t.chunk(2, dim=2), dim=1).permute(2, 0, 1) for t in (a_NMK, b_NMK))
+        return torch.cat(self.doubled(a, b).permute(1, 2, 0).chunk(2, dim=1), dim=2)
+
     def flat_weights(self) -> list[Tensor]:
         """As the compiled kernels take them: of the channels in both classes, then of the others."""
         return [product.weight.flatten() for product in (self.doubled, self.natural) if product is not None]

@@ -50,7 +50,7 @@ class Edges:
     @staticmethod
     def of(net: AtomFieldNet, batch: GraphBatch) -> Edges:
         cutoff = net.config.cutoff
-        listed = EdgeList(batch.edge_index[0], batch.edge_index[1], batch.num_nodes)
+        listed = EdgeList.of(batch)
         listed.by_receiver  # noqa: B018 (checks that every edge names nodes that are there)
         known = vectors(
             batch.positions, batch.cell, batch.graph_index, listed, batch.edge_shift,

@@ -16,7 +16,8 @@ from torch import Tensor
 
 def per_volume(strain_slope: Tensor, cell: Tensor) -> Tensor:
     """Stress ``[G, 3, 3]`` (eV/angstrom^3) from dE/d(strain) (eV); zero where the cell has no volume."""
-    volume = torch.linalg.det(cell).abs()
+    a, b, c = cell.unbind(1)
+    volume = (torch.linalg.cross(a, b) * c).sum(1).abs()
     periodic = volume > 0
     safe = torch.where(periodic, volume, 1.0)
     return torch.where(periodic[:, None, None], strain_slope / safe[:, None, None], 0.0)
@@ -42,7 +43,8 @@ def forces_and_stress(
         if stress:
             strain = torch.zeros_like(cell).requires_grad_(True)
             symmetric = (strain + strain.transpose(1, 2)) / 2
-            moved = leaf + torch.einsum("nd,nde->ne", leaf, symmetric[graph_index])
+            own = symmetric.expand(leaf.shape[0], 3, 3) if cell.shape[0] == 1 else symmetric[graph_index]
+            moved = leaf + torch.einsum("nd,nde->ne", leaf, own)
             lattice = cell + cell @ symmetric
         out = energies(moved, lattice)
         inputs = [leaf] if strain is None else [leaf, strain]

@@ -72,6 +72,7 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
     net, fits, factors, properties, unlabelled = build(config, list(train_sets.values()), labelled)
     notes = [*without_labels(train_sets, unlabelled), nameless_levels(train_sets)]
     net.backbone.recompute = config.recompute
+    net.compile_passes(config.compile)
     streams = [
         stream_of(config, number, train_sets, net.config.cutoff, factors)
         for number in range(len(config.streams))

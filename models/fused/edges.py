@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from atomfield.data.graph_batch import GraphBatch
+
 from .library import compiled
 from .mode import weights_are_fixed
 from .order import grouped
@@ -40,7 +42,7 @@ def available(x: Tensor, shape: Shape) -> bool:
 
 
 @dataclass(frozen=True)
-class _Order:
+class Order:
     """Edges grouped by one end: ``order[start[n]:start[n + 1]]`` are those of node n; ``own`` and ``other [E]`` are that end of
     each and the far one."""
 
@@ -69,18 +71,27 @@ class EdgeList:
     receiver_E: Tensor
     num_nodes: int
 
+    @staticmethod
+    def of(batch: GraphBatch) -> EdgeList:
+        """Of ``batch``, which keeps it."""
+        found = batch.derived.get("edges")
+        if found is None:
+            found = EdgeList(batch.edge_index[0], batch.edge_index[1], batch.num_nodes)
+            batch.derived["edges"] = found
+        return found
+
     @cached_property
-    def by_receiver(self) -> _Order:
+    def by_receiver(self) -> Order:
         return _grouped(self.receiver_E, self.sender_E, self.num_nodes)
 
     @cached_property
-    def by_sender(self) -> _Order:
+    def by_sender(self) -> Order:
         return _grouped(self.sender_E, self.receiver_E, self.num_nodes)
 
 
-def _grouped(near: Tensor, far: Tensor, num_nodes: int) -> _Order:
+def _grouped(near: Tensor, far: Tensor, num_nodes: int) -> Order:
     start, order, bounds = grouped(near, far, num_nodes, max(1, min(_MOST_CHUNKS, num_nodes // 8)))
-    return _Order(start, order, near.contiguous(), far.contiguous(), bounds)
+    return Order(start, order, near.contiguous(), far.contiguous(), bounds)
 
 
 class Radial(NamedTuple):

@@ -67,6 +67,8 @@ def grouped(near: Tensor, far: Tensor, num_nodes: int, chunks: int) -> tuple[Ten
         if library.grouped(len(near), num_nodes, chunks, *places):
             raise missing
         return start, order, bounds
+    if near.is_cuda:
+        return _grouped_on_gpu(near, far, num_nodes, missing)
     ends = torch.stack([near, far])
     if near.numel() and (int(ends.min()) < 0 or int(ends.max()) >= num_nodes):
         raise missing
@@ -76,3 +78,16 @@ def grouped(near: Tensor, far: Tensor, num_nodes: int, chunks: int) -> tuple[Ten
     inner = torch.searchsorted(start, targets, right=True) - 1
     bounds = torch.cat([inner.new_zeros(1), inner, inner.new_full((1,), num_nodes)])
     return start, torch.argsort(near, stable=True), bounds
+
+
+def _grouped_on_gpu(
+    near: Tensor, far: Tensor, num_nodes: int, missing: IndexError
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As :func:`grouped` in one chunk, without waiting for the GPU where its work is being recorded."""
+    if near.numel() and not torch.cuda.is_current_stream_capturing():
+        lowest, highest = torch.stack([near, far]).aminmax()
+        if bool((lowest < 0) | (highest >= num_nodes)):
+            raise missing
+    ordered, order = torch.sort(near, stable=True)
+    start = torch.searchsorted(ordered, torch.arange(num_nodes + 1, device=near.device))
+    return start, order, torch.tensor([0, num_nodes])

@@ -1,0 +1,17 @@
+"""Edge convolutions and node products as Triton kernels, with first and second derivatives, for GPUs."""
+
+from .captured import CapturedPass
+from .convolution import convolution_available, convolved_on_gpu
+from .products import powers_on_gpu, products_available
+from .rows import rows_of
+from .traced import CompiledPass
+
+__all__ = [
+    "CapturedPass",
+    "CompiledPass",
+    "convolution_available",
+    "convolved_on_gpu",
+    "powers_on_gpu",
+    "products_available",
+    "rows_of",
+]

@@ -1,0 +1,71 @@
+"""The passes on GPUs, as far as a CPU can try them."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from atomfield.models.gpu.captured import padded
+from atomfield.models.gpu.traced import CompiledPass
+from atomfield.models.heads import Answers
+
+from .gpu_cases import a_batch, a_network, assert_alike, plain, trained
+
+
+def test_kernels_in_tritons_interpreter():
+    pytest.importorskip("triton", reason="needs triton (its interpreter; no GPU)")
+    file = Path(__file__).with_name("interpreted_kernels.py")
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        str(file),
+    ]
+    done = subprocess.run(
+        words, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert "11 passed" in done.stdout, done.stdout[-500:]
+
+
+def test_padding_changes_nothing():
+    net = a_network()
+    batch = a_batch(net.config, (3, 2))
+    filled, _ = padded(batch, net.level_index(batch), batch.num_edges + 50, net.config.cutoff)
+    assert filled.num_edges == batch.num_edges + 50
+    with torch.no_grad():
+        expected, found = net(batch, stress=True), net(filled, stress=True)
+    for name, value in expected.items():
+        assert torch.equal(found[name][: len(value)], value)
+        assert bool(found[name].isfinite().all())
+
+
+def test_one_traced_graph_serves_all_sizes():
+    net = a_network(correlation=2)
+    run = CompiledPass(plain(net), backend=None)
+    pass_of = lambda b: run(b, net.level_index(b), stress=True, answers=Answers())  # noqa: E731
+    batches = [
+        a_batch(net.config, sizes, seed, levels)
+        for seed, (sizes, levels) in enumerate([((2, 3), ()), ((4, 1, 3), ()), ((3,), ()), ((2,), ("b",))])
+    ]
+    for batch in batches:
+        assert run.serves(batch)
+        assert_alike(trained(net, pass_of, batch), trained(net, lambda b: net(b, stress=True), batch))
+    assert len(run._known) == 2, "a graph for each kind of call, not for each size"
+
+
+def test_tracing_leaves_forces_of_other_worlds_alone():
+    net = a_network()
+    batch = a_batch(net.config, (2,))
+    given = replace(batch, quantities={"spin_density": torch.zeros(2)})
+    assert not CompiledPass(net).serves(given)
