@@ -6,6 +6,7 @@ same network.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -87,11 +88,18 @@ def read(file: str, cutoff: float) -> tuple[int, int]:
 
 
 def inference_of(network: AtomFieldNet, how: str) -> Callable[[GraphBatch], dict[str, torch.Tensor]]:
-    """Energy and forces of a batch. ``how`` is what stands behind the ``+`` of a size: a further pass gets a case here."""
+    """Energy and forces of a batch, by a copy whose weights do not change. ``how`` is what stands behind the ``+`` of a size:
+    ``captured`` replays the kernels of an earlier pass (GPU alone); a further way gets a case here."""
+    fixed = copy.deepcopy(network).requires_grad_(False)
     match how:
         case "":
-            kept = ForcePass(network, keep=True)  # as in a calculator, whose weights do not change
-            return lambda batch: network(batch, prepared=kept)
+            kept = ForcePass(fixed, keep=True)  # as in a calculator
+            return lambda batch: fixed(batch, prepared=kept)
+        case "captured":
+            from atomfield.models.gpu import CapturedPass
+
+            captured = CapturedPass(fixed)
+            return lambda batch: fixed(batch, prepared=captured)
         case _:
             raise ValueError(f"no pass of the network is called {how!r}")
 
