@@ -20,10 +20,31 @@ _SHAPES = {
 
 
 def silicon(atoms: int = 216) -> list[Atoms]:
-    """One periodic cell of ``atoms`` silicon atoms, a number of :data:`LADDER`."""
-    structure = bulk("Si", "diamond", a=5.43, cubic=True) * _SHAPES[atoms]
+    """One periodic cell of ``atoms`` silicon atoms, 8 a b c of them, as near to a cube as whole numbers allow."""
+    shape = _SHAPES.get(atoms) or shape_of(atoms)
+    structure = bulk("Si", "diamond", a=5.43, cubic=True) * shape
     structure.rattle(0.05, seed=1)
     return [structure]
+
+
+def shape_of(atoms: int) -> tuple[int, int, int]:
+    """a, b, c with 8 a b c = ``atoms`` and the least surface."""
+    cells = atoms // 8
+    found = [
+        (a, b, cells // (a * b))
+        for a in divisors(cells)
+        for b in divisors(cells // a)
+        if a <= b <= cells // (a * b)
+    ]
+    if atoms % 8 or not found:
+        raise SystemExit(
+            f"si{atoms} is no block of 8-atom cells, expected si216, si1000 or another multiple of 8"
+        )
+    return min(found, key=lambda abc: abc[0] * abc[1] + abc[1] * abc[2] + abc[0] * abc[2])
+
+
+def divisors(number: int) -> list[int]:
+    return [n for n in range(1, number + 1) if number % n == 0]
 
 
 def ethanol(count: int = 32) -> list[Atoms]:
@@ -62,6 +83,6 @@ def named(name: str) -> list[Atoms]:
 
 
 def write(structures: list[Atoms], path: Path) -> None:
-    """As extended XYZ, which every package's environment reads."""
+    """As extended XYZ, which every package's environment reads, or as ASE's binary format where the suffix is ``.traj``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    ase.io.write(path, structures, format="extxyz")
+    ase.io.write(path, structures, format="traj" if path.suffix == ".traj" else "extxyz")

@@ -1,12 +1,19 @@
-"""Our network as a timed worker; ``benchmarks/speed.py`` starts it with the Python that runs itself."""
+"""Our network as a timed worker; ``benchmarks/speed.py`` starts it with the Python that runs itself.
+
+A size is one of :data:`SIZES` or ``xs``, ``s``, ``m``, ``l``; what stands behind a ``+`` names another way through the
+same network.
+"""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import ase.io
 import torch
-from worker import Subject, serve
+from worker import DEVICE, Subject, serve
 
 from atomfield.data.graph import Graph, GraphBatch
 from atomfield.models.config import NetworkConfig
@@ -68,17 +75,46 @@ def loss_of(out: dict[str, torch.Tensor], batch: GraphBatch) -> torch.Tensor:
     return per_atom.square().mean() + out["forces"].square().mean()
 
 
-def load(size: str, file: str, cutoff: float) -> Subject:
+@lru_cache(maxsize=1)
+def found(file: str, cutoff: float) -> tuple[list[Graph], GraphBatch]:
+    """The structures of ``file``, and with their neighbours."""
     structures = graphs(file)
-    probe = graphs_to_batch(config_of(size, cutoff, 16.0), structures)
-    config = config_of(size, cutoff, probe.num_edges / probe.num_nodes)
-    network = network_of(config)
-    batch = graphs_to_batch(config, structures)
-    kept = ForcePass(network, keep=True)  # as in a calculator, whose weights do not change
+    return structures, graphs_to_batch(config_of("default", cutoff, 16.0), structures)
+
+
+def read(file: str, cutoff: float) -> tuple[int, int]:
+    _, batch = found(file, cutoff)
+    return batch.num_nodes, batch.num_edges
+
+
+def inference_of(network: AtomFieldNet, how: str) -> Callable[[GraphBatch], dict[str, torch.Tensor]]:
+    """Energy and forces of a batch, by a copy whose weights do not change. ``how`` is what stands behind the ``+`` of a size:
+    ``captured`` replays the kernels of an earlier pass (GPU alone); a further way gets a case here."""
+    fixed = copy.deepcopy(network).requires_grad_(False)
+    match how:
+        case "":
+            kept = ForcePass(fixed, keep=True)  # as in a calculator
+            return lambda batch: fixed(batch, prepared=kept)
+        case "captured":
+            from atomfield.models.gpu import CapturedPass
+
+            captured = CapturedPass(fixed)
+            return lambda batch: fixed(batch, prepared=captured)
+        case _:
+            raise ValueError(f"no pass of the network is called {how!r}")
+
+
+def load(size: str, file: str, cutoff: float) -> Subject:
+    base, _, how = size.partition("+")
+    structures, on_cpu = found(file, cutoff)
+    config = config_of(base, cutoff, on_cpu.num_edges / on_cpu.num_nodes)
+    network = network_of(config).to(DEVICE)
+    batch = on_cpu.to(DEVICE)
+    forward = inference_of(network, how)
 
     def infer() -> dict[str, torch.Tensor]:
         with torch.no_grad():
-            return network(batch, prepared=kept)
+            return forward(batch)
 
     def train() -> None:
         network.zero_grad()
@@ -104,4 +140,4 @@ def versions() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    serve("atomfield", versions, load)
+    serve("atomfield", versions, load, read)

@@ -1,0 +1,135 @@
+"""The tables of ``gpu_speed.py``: on the screen, and as ``results/gpu_speed.md``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from page_text import table, wrapped
+
+JOBS = {"energy_forces": "energy+forces", "training_step": "training step"}
+
+
+def fastest_peer(content: dict[str, Any], structure: str, job: str) -> float | None:
+    """The smallest median of a peer, milliseconds."""
+    found = [
+        row[job]["median_ms"]
+        for row in content["rows"]
+        if row["structure"] == structure and row["package"] != "atomfield" and "median_ms" in row.get(job, {})
+    ]
+    return min(found, default=None)
+
+
+def rate(value: float) -> str:
+    """Atoms per second, three digits."""
+    return f"{value / 1e6:.3g} M" if value >= 1e6 else f"{value / 1e3:.3g} k"
+
+
+def job_cells(row: dict[str, Any], content: dict[str, Any], job: str) -> list[str]:
+    found = row.get(job, {})
+    if "median_ms" not in found:
+        return ["", "", ""]
+    text = f"{found['median_ms']:.2f}"
+    peer = fastest_peer(content, row["structure"], job)
+    if row["package"] == "atomfield" and peer:
+        text += f" ({peer / found['median_ms']:.2f}x)"
+    memory = f"{found['peak_mb'] / 1024:.2f}" if found.get("peak_mb") else ""
+    return [text, rate(found["atoms_per_second"]), memory]
+
+
+def remark(row: dict[str, Any]) -> str:
+    """What failed, and where."""
+    words = [
+        row.get("error", ""),
+        *(f"{JOBS[j]}: {row[j]['error']}" for j in JOBS if "error" in row.get(j, {})),
+    ]
+    words.append(row.get("notes", ""))
+    return "; ".join(short(w) for w in words if w)
+
+
+def short(text: str) -> str:
+    text = text.replace("|", "/")
+    return "out of memory" if "out of memory" in text.lower() and "training" not in text else text[:110]
+
+
+def speed_table(content: dict[str, Any]) -> list[str]:
+    header = ["structure", "package", "size", "parameters"]
+    for name in JOBS.values():
+        header += [f"{name}, ms", "atoms/s", "GB"]
+    rows = []
+    for row in content["rows"]:
+        cells = [c for job in JOBS for c in job_cells(row, content, job)]
+        parameters = f"{row['parameters']:,}" if "parameters" in row else ""
+        rows.append([row["structure"], row["package"], row["size"], parameters, *cells, remark(row)])
+    return table([*header, ""], rows)
+
+
+def largest_table(content: dict[str, Any]) -> list[str]:
+    """The last cell that fitted and the first that did not, of each network."""
+    header = [
+        "package",
+        "size",
+        "atoms that fit",
+        "edges",
+        "energy+forces, ms",
+        "atoms/s",
+        "GB",
+        "kB per atom",
+        "the next, twice as many",
+    ]
+    best: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in content["rows"]:
+        best.setdefault((row["package"], row["size"]), []).append(row)
+    rows = []
+    for (package, size), tried in best.items():
+        fits = [row for row in tried if "median_ms" in row.get("energy_forces", {})]
+        last = tried[-1]
+        end = remark(last) if "median_ms" not in last.get("energy_forces", {}) else "not tried"
+        if not fits:
+            rows.append([package, size, "none", "", "", "", "", "", end])
+            continue
+        row, job = fits[-1], fits[-1]["energy_forces"]
+        memory = job.get("peak_mb", 0.0)
+        rows.append([
+            package, size, f"{row['atoms']:,}", f"{row['edges']:,}", f"{job['median_ms']:.1f}", rate(job["atoms_per_second"]),
+            f"{memory / 1024:.1f}", f"{1024 * memory / row['atoms']:.1f}", end,
+        ])  # fmt: skip
+    return table(header, rows)
+
+
+def table_of(content: dict[str, Any]) -> str:
+    return "\n".join(largest_table(content) if content["what"] == "gpu_largest" else speed_table(content))
+
+
+def provenance(content: dict[str, Any]) -> str:
+    card, machine = content["card"], content["machine"]
+    versions = "; ".join(", ".join(f"{k} {v}" for k, v in x.items()) for x in content["versions"].values())
+    limits = "not measured"
+    if "copy_gb_s" in card:
+        limits = (
+            f"copies {card['copy_gb_s']:,.0f} GB/s (read and written), matrix products {card['float32_tflop_s']:.1f} TFLOP/s in "
+            f"float32 and {card['bfloat16_tflop_s']:.0f} in bfloat16"
+        )
+    memory = f", {card['memory_gb']:.0f} GiB" if "memory_gb" in card else ""
+    return (
+        f"{machine['date']}, {card.get('name', 'unknown card')}{memory}, driver {card.get('driver') or 'unknown'}, torch "
+        f"{card.get('torch', '')}, CUDA {card.get('cuda') or 'none'}: {limits}. Cutoff {content['cutoff']:g} angstrom, float32 "
+        f"without TF32. {versions}"
+    )
+
+
+def page(results: Path) -> str:
+    """Markdown of whichever of ``gpu_speed.json`` and ``gpu_largest.json`` are there."""
+    lines = ["# Speed on a GPU", "", "Made by `python benchmarks/gpu_speed.py --page`."]
+    for name, title, text, draw in (
+        ("gpu_speed", "## The same structures, in turns",
+         "Medians, neighbours not counted. In brackets: how many times the fastest peer's time ours is faster. GB: the most that "
+         "tensors took at once. `:cueq` is with NVIDIA's cuequivariance, `+compiled` the package's compiled form.", speed_table),
+        ("gpu_largest", "## The largest silicon cell that fits",
+         "Energy and forces; each cell has twice the atoms of the one before.", largest_table),
+    ):  # fmt: skip
+        if (results / f"{name}.json").exists():
+            content = json.loads((results / f"{name}.json").read_text())
+            lines += ["", title, "", provenance(content), "", text, "", *draw(content)]
+    return wrapped(lines) + "\n"
