@@ -5,7 +5,8 @@ An array is ``[K, T, *space, *components]``; ``K`` trajectories and ``T`` times 
 vector may have none and lies along x); a plane's vorticity or magnetic field may have none and lies along z. A scalar
 ``[*space, T]``, as MATLAB's users write it, is taken where it cannot be anything else.
 
-What a file lacks may be given as a number: ``--map dt=0.1,spacing=0.5+0.5,periodic=1,viscosity=0.01``.
+What a file lacks may be given as a number: ``--map dt=0.1,spacing=0.5+0.5,periodic=1,viscosity=0.01``, a vector of the whole
+record as one for each axis: ``gravity=0+-9.8``.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ Arrays = Mapping[str, Any]
 _ROUNDING = 1e-5
 """Imaginary parts below this, relative to the largest real part, are rounding of a Fourier transform."""
 TIME_KEYS = ("time", "times", "t", "t-coordinate")
+_WHOLE = tuple(n for n in FIELD_INPUTS if VOCABULARY[n].support == "graph")
+"""Vectors of the whole record."""
 _DERIVED = ("dt", "diffusion_number", "dt_over_spacing")
 
 
@@ -57,19 +60,24 @@ class FieldPlan:
 
 
 def with_numbers(arrays: Arrays, options: ReadOptions, path: Path) -> Arrays:
-    """``arrays`` and the numbers that ``map`` gives for what is no array, e.g. ``dt=0.1`` or ``spacing=0.5+0.5``."""
-    given = {}
-    for name in (*CONDITIONS, "spacing", "periodic"):
+    """``arrays`` and the numbers that ``map`` gives for what is no array: ``dt=0.1``, ``spacing=0.5+0.5``, ``gravity=1+0``."""
+    given: dict[str, Any] = {}
+    for name in (*CONDITIONS, "spacing", "periodic", *_WHOLE):
         text = options.map.get(name)
-        if text is None or text in arrays:
+        parts = [] if text is None else text.split("+")
+        if text is None or text in arrays or (name in _WHOLE and all(part in arrays for part in parts)):
             continue
         try:
-            given[text] = np.array([float(part) for part in text.split("+")])
+            numbers = np.array([float(part) for part in parts])
         except ValueError:
             raise InputError(
                 f"{text!r} (for {name}) is neither an array of the file nor a number; arrays: {', '.join(arrays)}",
                 str(path),
             ) from None
+        if name in _WHOLE:  # components apart, like u+v
+            given |= dict(zip(parts, numbers, strict=True))
+        else:
+            given[text] = numbers
     return {**arrays, **given} if given else arrays
 
 
@@ -210,7 +218,8 @@ def _layout(
     if q.support == "graph":
         if q.shape == () and len(shape) <= 1:
             return Layout(shape[0] if shape and shape[0] > 1 else 0, False, ())
-        return Layout(0, False, shape) if shape in (q.shape, (dims,), (2,)) else None
+        fits = shape in (q.shape, (dims,), (2,)) or (dims == 1 and shape == ())
+        return Layout(0, False, shape) if fits else None
     num_times = None if times is None else len(times)
     for components in _component_choices(q, dims):
         tail = (*space, *components)

@@ -87,6 +87,22 @@ def test_names_components_and_axes_by_map(tmp_path: Path) -> None:
     )
 
 
+def test_vectors_of_the_whole_record_as_numbers(tmp_path: Path) -> None:
+    options = ReadOptions(map={"gravity": "0.5+-9.8", "inflow": "1+0"})
+    (graph,) = graphs_of(tmp_path / "flow.npz", options)
+    assert graph.quantities["gravity"].tolist() == [0.5, -9.8, 0.0]
+    assert graph.quantities["inflow"].tolist() == [1.0, 0.0, 0.0]
+    np.savez(tmp_path / "line.npz", x=np.arange(8.0), time=np.arange(3.0), solution=np.ones((3, 8)))
+    (line,) = read(tmp_path / "line.npz", ReadOptions(map={"gravity": "1", "periodic": "1"}))
+    assert line.quantities["gravity"].tolist() == [1.0, 0.0, 0.0] and line.pbc.tolist()[0]
+    with pytest.raises(InputError, match="'1' has shape .*, expected .* for gravity"):
+        graphs_of(tmp_path / "flow.npz", ReadOptions(map={"gravity": "1"}))
+    with pytest.raises(
+        InputError, match="'1\\+down' .for gravity. is neither an array of the file nor a number"
+    ):
+        graphs_of(tmp_path / "flow.npz", ReadOptions(map={"gravity": "1+down"}))
+
+
 def test_line_and_static_problems(tmp_path: Path) -> None:
     np.savez(
         tmp_path / "burgers.npz",
