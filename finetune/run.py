@@ -13,10 +13,11 @@ from rich.console import Console
 from atomfield.data.checks import Overlap
 from atomfield.data.graph import Graph
 from atomfield.data.loader import Loader
-from atomfield.data.quantities import FIELD_STATES
+from atomfield.data.quantities import FIELD_INPUTS, FIELD_STATES
 from atomfield.data.steady import unsolved
+from atomfield.inference.inputs import refuse_incomplete
 from atomfield.models import checkpoint
-from atomfield.models.config import NetworkConfig
+from atomfield.models.config import ByLevel, NetworkConfig
 from atomfield.models.denormals import flushed_denormals
 from atomfield.models.network import AtomFieldNet
 from atomfield.models.priors import explain
@@ -150,6 +151,8 @@ def trained(config: FinetuneConfig, parts: Parts, console: Console) -> Trained:
     choice = choose(config, task, len(parts.train))
     net, notes = prepare_network(config, start, task, level, parts.train, choice.strategy)
     check_elements(net, [*parts.valid, *parts.test], task.names)
+    for graph in (*parts.valid, *parts.test):
+        refuse_incomplete(net, graph)
     notes.insert(0, f"strategy {choice.strategy}: {choice.reason}")
     notes += ignored(config, task, choice.strategy)
     notes += drift(task, parts.train)
@@ -253,7 +256,15 @@ def prepare_network(
     )
     if lines:
         notes.append("\n".join(lines))
+    if task.world == "field":
+        net.config = net.config.model_copy(update={"inputs": _inputs(net.config, task, level, graphs)})
     return checkpoint.cast(without_uncertainty(net), getattr(torch, config.dtype)), notes
+
+
+def _inputs(config: NetworkConfig, task: Task, level: str, graphs: Sequence[Graph]) -> ByLevel:
+    """The checkpoint's table with ``level``: what all of ``graphs`` have and the network does not find."""
+    always = tuple(n for n in FIELD_INPUTS if n not in task.names and all(n in g.quantities for g in graphs))
+    return tuple({**dict(config.inputs), level: always}.items())
 
 
 def adapt_network(

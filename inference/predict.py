@@ -19,6 +19,7 @@ from atomfield.data.steady import unsolved
 from atomfield.models.denormals import flushed_denormals
 
 from .convert import to_graphs
+from .inputs import refuse_incomplete
 from .intervals import base_of, support_of, with_intervals
 from .levels import with_level, with_level_for_features
 from .memory import explained
@@ -70,7 +71,7 @@ def predict_graphs(
     A checkpoint with an uncertainty gives more: ``NAME_std``, ``NAME_lower`` and ``NAME_upper`` of each of its targets, and
     ``ood_score`` (``intervals.py``).
 
-    Raises ``InputError`` for a field without a state that the network finds.
+    Raises ``InputError`` for a field without a state that the network finds, or without an input that training always had.
 
     added: with the analytic terms that the labels of a level lack (``models/priors.py``); False to compare with labels.
     coverage: of the intervals, one of ``models.uncertainty.COVERAGES``; None: no uncertainty at all.
@@ -79,6 +80,8 @@ def predict_graphs(
     if device is not None:
         net.to(device)
     graphs = [with_level(net, g, number) for number, g in enumerate(graphs)]
+    for graph in graphs:
+        refuse_incomplete(net, graph)
     sure = net.uncertainty if coverage is not None else None
     quiet = {level: silent(net, level) for level in {g.level for g in graphs if g.world != "field"}}
     states = {level: stepped(net, level) for level in {g.level for g in graphs if g.world == "field"}}

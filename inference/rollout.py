@@ -13,6 +13,7 @@ from atomfield.data.graph import Graph, collate, step_conditions
 from atomfield.data.neighbors import with_edges
 from atomfield.models.denormals import flushed_denormals
 
+from .inputs import refuse_incomplete
 from .predict import evaluating
 from .silent import stepped
 
@@ -32,7 +33,8 @@ def rollout(
     it has them.
 
     A rollout that diverges is returned as it is, with values that are not finite. Raises ``InputError`` for atoms, for a
-    graph without a state quantity that the network knows, and where the number of steps or dt is not given.
+    graph without a state quantity that the network knows or without an input that training always had, and where the number of
+    steps or dt is not given.
     """
     if not isinstance(graph, Graph):
         raise InputError(f"a rollout needs a field as a Graph, got {type(graph).__name__}")
@@ -40,6 +42,7 @@ def rollout(
         raise InputError(
             f"a rollout needs a field, got a {graph.world}; run dynamics of atoms instead", graph.provenance
         )
+    refuse_incomplete(net, graph)
     able = stepped(net, graph.level)
     names = [n for n in able if n in graph.quantities]
     if not names:

@@ -178,6 +178,8 @@ class NetworkConfig(BaseModel):
     field_inputs: tuple[str, ...] = FIELD_INPUTS
     field_states: tuple[str, ...] = FIELD_STATES
     conditions: tuple[str, ...] = tuple(CONDITIONS)
+    inputs: ByLevel = ()
+    """Level -> quantities of fields that all its training records had and that it does not find; others are not known."""
     steady: tuple[str, ...] = ()
     """Field states that are found from the other fields at once instead of stepped from the present (``data/steady.py``)."""
     properties: tuple[PropertyConfig, ...] = ()

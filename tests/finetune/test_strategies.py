@@ -19,6 +19,8 @@ from atomfield.finetune.parts import Parts
 from atomfield.finetune.run import finetune, prepare_network
 from atomfield.finetune.strategy import choose, depth, groups_of, relative_rates
 from atomfield.finetune.tasks import Task
+from atomfield.inference.predict import predict_graphs
+from atomfield.inference.rollout import rollout
 from atomfield.inference.silent import silent, stepped
 from atomfield.model import load
 from atomfield.models import checkpoint
@@ -408,6 +410,17 @@ def test_a_field_that_is_no_target_is_an_input_of_the_new_level(tmp_path):
     net = checkpoint.load(tmp_path / "run")
     assert stepped(net, "new") == ("concentration",)
     assert stepped(net, "wave") == net.config.field_states
+    assert dict(net.config.inputs) == {"new": ("velocity",)}
+    alone = waves(1, level="new")[0]
+    alone = alone.changed(quantities={"concentration": alone.quantities["concentration"]})
+    with pytest.raises(
+        InputError, match="expected velocity too: all records that level 'new' was trained on had it"
+    ):
+        rollout(net, alone)
+    with pytest.raises(InputError, match="expected velocity too"):
+        predict_graphs(net, [alone])
+    taught = alone.changed(level="wave")
+    assert rollout(net, taught)["concentration"].isfinite().all(), "nobody knows what this level was given"
 
 
 def test_a_known_level_keeps_what_its_weights_still_say(tmp_path):
