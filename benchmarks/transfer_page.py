@@ -10,7 +10,18 @@ from pathlib import Path
 
 from cells import Cell
 from page_text import table, wrapped
-from transfer_results import EVERY, OWN, ROWS, SHIPPED, Results, collect, median_ratio, summary, verdict
+from transfer_results import (
+    CURVES,
+    EVERY,
+    OWN,
+    ROWS,
+    SHIPPED,
+    Results,
+    collect,
+    median_ratio,
+    summary,
+    verdict,
+)
 from transfer_tasks import TASKS, WORLDS, TransferTask
 
 from atomfield.finetune.strategy import RATES
@@ -55,19 +66,20 @@ def steps_text(times: Sequence[float]) -> str:
     return text if not never or math.isinf(middle) else f"{text} ({never} of {len(times)} not)"
 
 
-def errors_table(results: Results, samples: str) -> list[str]:
+def errors_table(results: Results, samples: str, starts: Sequence[str] = ROWS) -> list[str]:
     rows = []
     for task in TASKS:
         trivial = [
             v["trivial"] for (_, t, n, _), v in results.values.items() if (t, n) == (task.name, samples)
         ]
         row = [f"{task.name}, {task.unit}", number(statistics.median(trivial)) if trivial else ""]
-        row += [spread(results.errors(r, task.name, samples)) for r in ROWS]
-        for start in ROWS[1:]:
+        row += [spread(results.errors(r, task.name, samples)) for r in starts]
+        for start in starts[1:]:
             ratio = median_ratio(results, start, task.name, samples)
             row.append("" if ratio is None else f"{ratio:.2f}")
         rows.append(row)
-    return table(("task", "trivial", *ROWS, "own / scratch", "all / scratch", "shipped / scratch"), rows)
+    ratios = [f"{start.split()[0]} / scratch" for start in starts[1:]]
+    return table(("task", "trivial", *starts, *ratios), rows)
 
 
 def times_table(results: Results, samples: str) -> list[str]:
@@ -222,7 +234,7 @@ def curve_section(results: Results, samples: Sequence[str]) -> list[str]:
         lines += picture(results, "Errors by the number of samples", "transfer_curves.png")
     for n in samples[1:]:
         if results.has(n):
-            lines += [f"### {n} samples", "", *errors_table(results, n), ""]
+            lines += [f"### {n} samples", "", *errors_table(results, n, CURVES), ""]
             lines += [f"The shipped model against scratch: {summary(results, SHIPPED, n)}.", ""]
     absent = [n for n in samples[1:] if not results.has(n)]
     return [*lines, f"Not run: the tasks with {' or '.join(absent)} samples.", ""] if absent else lines

@@ -85,7 +85,7 @@ def draw_ratios(results: Results, samples: str) -> Figure:
 
 def draw_curves(results: Results, samples: Sequence[str]) -> Figure:
     """A panel for each task: test error by the number of training samples; both axes logarithmic."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     figure = new_figure(9.6, 8.2)
     panels = figure.subplots(3, 3).ravel()
@@ -119,9 +119,12 @@ def draw_curves(results: Results, samples: Sequence[str]) -> Figure:
         axis.set_xlim(8, 1300)
         axis.set_xticks([10, 50, 200, 1000], ["10", "50", "200", "1000"])
         axis.xaxis.set_minor_locator(NullLocator())
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        low, high = axis.get_ylim()
+        axis.yaxis.set_major_locator(
+            LogLocator(subs=(1, 2, 5) if high > 8 * low else (1, 1.5, 2, 3, 4, 6, 8))
+        )
+        axis.yaxis.set_minor_locator(NullLocator())
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.yaxis.set_minor_formatter(NullFormatter())
         axis.set_title(f"{task.name}, {task.unit}", fontsize=10, loc="left")
     for axis in panels[-3:]:
         axis.set_xlabel("training samples", fontsize=9)
@@ -134,7 +137,7 @@ def draw_curves(results: Results, samples: Sequence[str]) -> Figure:
             list(handles.values()),
             list(handles),
             loc="outside upper left",
-            ncols=4,
+            ncols=3,
             fontsize=9,
             frameon=False,
         )

@@ -19,6 +19,8 @@ from transfer_tasks import TASKS
 
 SCRATCH, OWN, EVERY, SHIPPED = "scratch", "own world", "all worlds", "shipped"
 ROWS = (SCRATCH, OWN, EVERY, SHIPPED)
+CURVES = (SCRATCH, SHIPPED)
+"""Starts that are compared at other numbers of samples than the first."""
 Values = Mapping[str, Any]
 
 

@@ -4,10 +4,10 @@ from the shipped model.
     python benchmarks/transfer.py data --data DIR --cache runs/transfer/data
     python benchmarks/table.py transfer --checkpoints CKPTS [--cache runs/transfer/data] [--steps 400] [--samples 50,10,200,all]
 
-CKPTS holds checkpoints ``molecules``, ``crystals``, ``fields`` and ``all`` (folders with ``model/``), all of one size. Cells of
-the first number of samples come first, each with three seeds; the others have ``--curve-seeds``. Every cell is one thread. Tasks
-are in ``transfer_tasks.py``, their settings, which the table ``transfer_settings`` chose, in ``transfer_cell.py``. Writes
-``docs/transfer.md`` and its pictures.
+CKPTS holds checkpoints ``molecules``, ``crystals``, ``fields`` and ``all`` (folders with ``model/``), all of one size. Only cells
+of the first number of samples need them, which come first; the others start from scratch and from the shipped model. ``all``
+samples have one seed, the others ``--seeds``. Every cell is one thread. Tasks are in ``transfer_tasks.py``, their settings, which
+the table ``transfer_settings`` chose, in ``transfer_cell.py``. Writes ``docs/transfer.md`` and its pictures.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cells import Cell
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from transfer_cell import SETTINGS, chosen, finetuning
-from transfer_results import OWN, ROWS, SCRATCH, SHIPPED, trials
+from transfer_results import CURVES, OWN, ROWS, SCRATCH, SHIPPED, trials
 from transfer_tasks import ALL, TASKS, TransferTask
 
 HERE = Path(__file__).parents[1]
@@ -42,7 +42,6 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--samples", default="50,10,200,all")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--curve-seeds", type=int, default=1)
     parser.add_argument("--size", default="s")
     parser.add_argument("--docs", type=Path, default=HERE.parent / "docs")
 
@@ -60,9 +59,9 @@ def cells(options: argparse.Namespace) -> list[Cell]:
         for task in TASKS:
             if (task.name, samples) in TOO_FEW:
                 continue
-            for row in ROWS:
+            for row in ROWS if stage == 0 else CURVES:
                 start = start_of(row, task, options.checkpoints)
-                for seed in range(options.seeds if stage == 0 else options.curve_seeds):
+                for seed in range(1 if samples == ALL else options.seeds):
                     out.append(
                         finetuning(
                             row, f"{task.name}, {word}", seed, task=task.name, start=start, samples=samples,
