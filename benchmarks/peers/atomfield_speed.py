@@ -89,28 +89,36 @@ def read(file: str, cutoff: float) -> tuple[int, int]:
 
 def inference_of(network: AtomFieldNet, how: str) -> Callable[[GraphBatch], dict[str, torch.Tensor]]:
     """Energy and forces of a batch, by a copy whose weights do not change. ``how`` is what stands behind the ``+`` of a size:
-    ``captured`` replays the kernels of an earlier pass (GPU alone); a further way gets a case here."""
+    ``captured`` replays the kernels of an earlier pass, ``compiled`` those that torch.compile made (GPU alone)."""
     fixed = copy.deepcopy(network).requires_grad_(False)
     match how:
         case "":
             kept = ForcePass(fixed, keep=True)  # as in a calculator
             return lambda batch: fixed(batch, prepared=kept)
-        case "captured":
+        case "captured" | "compiled":
             from atomfield.models.gpu import CapturedPass
 
+            fixed.compile_passes(how == "compiled")
             captured = CapturedPass(fixed)
             return lambda batch: fixed(batch, prepared=captured)
         case _:
             raise ValueError(f"no pass of the network is called {how!r}")
 
 
+Forward = Callable[[GraphBatch], dict[str, torch.Tensor]]
+MADE: dict[tuple[NetworkConfig, str], tuple[AtomFieldNet, Forward]] = {}
+"""The network that is trained, and inference; made once, since compiling takes a minute."""
+
+
 def load(size: str, file: str, cutoff: float) -> Subject:
     base, _, how = size.partition("+")
     structures, on_cpu = found(file, cutoff)
     config = config_of(base, cutoff, on_cpu.num_edges / on_cpu.num_nodes)
-    network = network_of(config).to(DEVICE)
+    if (config, how) not in MADE:
+        network = network_of(config).to(DEVICE).compile_passes(how == "compiled")
+        MADE[config, how] = network, inference_of(network, how)
+    network, forward = MADE[config, how]
     batch = on_cpu.to(DEVICE)
-    forward = inference_of(network, how)
 
     def infer() -> dict[str, torch.Tensor]:
         with torch.no_grad():
@@ -121,6 +129,7 @@ def load(size: str, file: str, cutoff: float) -> Subject:
         loss_of(network(batch), batch).backward()
 
     assert bool(infer()["forces"].isfinite().all()), "forces are not finite"
+    notes = beside_plain(network, infer, train, batch) if how and batch.num_nodes <= CHECKED else ""
     return Subject(
         jobs={
             "energy_forces": infer,
@@ -130,7 +139,36 @@ def load(size: str, file: str, cutoff: float) -> Subject:
         atoms=batch.num_nodes,
         edges=batch.num_edges,
         parameters=sum(p.numel() for p in network.parameters()),
+        notes=notes,
     )
+
+
+CHECKED = 2000
+"""Atoms up to which ways of a pass are compared."""
+
+
+def beside_plain(
+    network: AtomFieldNet,
+    infer: Callable[[], dict[str, torch.Tensor]],
+    train: Callable[[], None],
+    batch: GraphBatch,
+) -> str:
+    """How far forces and the gradient of weights are from those of the plain pass, relative to the largest."""
+    for _ in range(3):  # a pass that is recorded is recorded at its second call
+        found = infer()["forces"]
+    train()
+    weights = [p for p in network.parameters() if p.grad is not None and p.numel()]
+    gradients = [p.grad.clone() for p in weights if p.grad is not None]
+    before, network.compiled = network.compiled, None
+    network.zero_grad()
+    out = network(batch)
+    loss_of(out, batch).backward()
+    network.compiled = before
+    forces = float((found - out["forces"].detach()).abs().max() / out["forces"].detach().abs().max())
+    largest = max(float(g.abs().max()) for g in gradients)
+    pairs = zip(weights, gradients, strict=True)
+    apart = max(float((g - (0 if p.grad is None else p.grad)).abs().max()) for p, g in pairs) / largest
+    return f"forces within {forces:.0e} and gradients of weights within {apart:.0e} of the plain pass"
 
 
 def versions() -> dict[str, str]:
