@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from scipy import stats
 
 from atomfield.data.graph import Graph
-from atomfield.inference.intervals import OOD_SCORE
+from atomfield.inference.intervals import OOD_SCORE, rollout_half_widths
 from atomfield.models.uncertainty import COVERAGES
 
 from .bootstrap import Measure, measure, resampling_units
+from .conformal import living
 from .metrics import GPA, Prediction, unit_key, unit_of
 
 if TYPE_CHECKING:
@@ -79,6 +81,9 @@ def judge_intervals(
         if one is not None:
             judged.append(one)
             measures += _measures(one)
+        rolled = _judge_rollouts(uncertainty, name, graphs, predictions, units)
+        if rolled is not None:
+            measures += _covered(rolled, 1.0)
     ood = np.array([float(np.max(p.get(OOD_SCORE, np.nan))) for p in predictions])
     known = np.isfinite(ood)
     if known.any():
@@ -111,6 +116,8 @@ def _judge(
         if is_step:
             truth = truth[np.asarray(prediction["step_index"]) + 1]
         error = np.asarray(predicted - truth, dtype=np.float64)
+        if is_step:
+            error = living(error)
         wide = np.broadcast_to(std.reshape(std.shape + (1,) * (error.ndim - std.ndim)), error.shape)
         factor = 1e3 / graph.num_nodes if name == "energy" else GPA if name == "stress" else 1.0
         errors.append(factor * error.ravel())
@@ -133,31 +140,49 @@ def _judge(
     )
 
 
-def _measures(one: Judged) -> list[Measure]:
-    name, out = one.name, []
-    half = float(one.quantiles[COVERAGES.index(HEADLINE)])
-    own = np.arange(int(one.units.max()) + 1)
-    if np.isfinite(half):
-        shares = one.coverage(half)
-        out.append(
-            measure(
-                f"{name}_{_DIGITS}_coverage",
-                f"{name} coverage of 90 % intervals",
-                "",
-                lambda w: (w @ shares) / w.sum(),
-                own,
-                larger=True,
-            )
+def _judge_rollouts(
+    uncertainty: Uncertainty,
+    name: str,
+    graphs: Sequence[Graph],
+    predictions: Sequence[Prediction],
+    units: np.ndarray,
+) -> Judged | None:
+    """The errors of all states of rollouts, with the half widths of their 90 % intervals as standard deviations."""
+    errors, widths, owners = [], [], []
+    for i, (graph, prediction) in enumerate(zip(graphs, predictions, strict=True)):
+        if f"{name}_step" not in prediction or name not in graph.quantities:
+            continue
+        states = torch.from_numpy(np.asarray(prediction[name], dtype=np.float64))
+        width = rollout_half_widths(uncertainty, graph, {name: states}, HEADLINE).get(name)
+        if width is None:
+            continue
+        error = living((states - graph.quantities[name][: len(states)].double()).numpy()).reshape(
+            len(states), -1
         )
-        hits, total = drawn_hits(one, half)
-        binomial = stats.binomtest(hits, total, HEADLINE).pvalue
-        out.append(Measure(f"{name}_{_DIGITS}_binomial_p", f"{name} binomial test", "", float(binomial)))
-        both = beta_binomial_p(hits, total, one.calibration_units)
-        out.append(Measure(f"{name}_{_DIGITS}_beta_binomial_p", f"{name} beta-binomial test", "", both))
-        width = 2 * half * float(np.mean(one.stds))
-        tail = f"_{unit_key(one.unit)}" if unit_key(one.unit) else ""
-        shown = one.unit.replace("angstrom", "Å").replace("*", "·")
-        out.append(Measure(f"{name}_{_DIGITS}_width{tail}", f"{name} width of 90 % intervals", shown, width))
+        known = np.isfinite(width) & (np.arange(len(width)) > 0)
+        errors.append(error[known].ravel())
+        widths.append(np.repeat(width[known], error.shape[1]))
+        owners.append(np.full(errors[-1].size, i))
+    if not sum(map(len, errors)):
+        return None
+    records = np.concatenate(owners)
+    return Judged(
+        f"{name}_rollout",
+        unit_of(graphs, name),
+        np.concatenate(errors),
+        np.concatenate(widths),
+        np.unique(units[records], return_inverse=True)[1],
+        records,
+        np.ones(len(COVERAGES)),
+        uncertainty.about.rollout_units,
+    )
+
+
+def _measures(one: Judged) -> list[Measure]:
+    name, out = one.name, list[Measure]()
+    half = float(one.quantiles[COVERAGES.index(HEADLINE)])
+    if np.isfinite(half):
+        out += _covered(one, half)
     _, error, std = one.record_table()
     if len(error) >= 5 and np.ptp(std) > 0 and np.ptp(error) > 0:
         rank = float(stats.spearmanr(std, error).statistic)
@@ -170,6 +195,33 @@ def _measures(one: Judged) -> list[Measure]:
                 larger_is_better=True,
             )
         )
+    return out
+
+
+def _covered(one: Judged, half: float) -> list[Measure]:
+    """Coverage and width of intervals of ``half`` standard deviations to each side."""
+    name, out = one.name, []
+    own = np.arange(int(one.units.max()) + 1)
+    shares = one.coverage(half)
+    out.append(
+        measure(
+            f"{name}_{_DIGITS}_coverage",
+            f"{name} coverage of 90 % intervals",
+            "",
+            lambda w: (w @ shares) / w.sum(),
+            own,
+            larger=True,
+        )
+    )
+    hits, total = drawn_hits(one, half)
+    binomial = stats.binomtest(hits, total, HEADLINE).pvalue
+    out.append(Measure(f"{name}_{_DIGITS}_binomial_p", f"{name} binomial test", "", float(binomial)))
+    both = beta_binomial_p(hits, total, one.calibration_units)
+    out.append(Measure(f"{name}_{_DIGITS}_beta_binomial_p", f"{name} beta-binomial test", "", both))
+    width = 2 * half * float(np.mean(one.stds))
+    tail = f"_{unit_key(one.unit)}" if unit_key(one.unit) else ""
+    shown = one.unit.replace("angstrom", "Å").replace("*", "·")
+    out.append(Measure(f"{name}_{_DIGITS}_width{tail}", f"{name} width of 90 % intervals", shown, width))
     return out
 
 

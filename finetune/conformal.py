@@ -81,6 +81,15 @@ def quantile(scores: np.ndarray, units: np.ndarray, coverage: float) -> float:
     return float(scores[order[place]]) if place < len(scores) else math.inf
 
 
+def living(errors: np.ndarray) -> np.ndarray:
+    """``errors [..., N, 3]`` of a vector field without the components that have none at all: out of its plane a flow is zero by
+    symmetry, which is no merit. Of scalars, ``[..., N]``, everything."""
+    if errors.shape[-1] != 3:
+        return errors
+    alive = (errors != 0).reshape(-1, 3).any(0)
+    return errors[..., alive] if alive.any() else errors
+
+
 def unlucky_coverage(coverage: float, num_units: int, chance: float = 0.05) -> float:
     """What the true coverage stays above but for ``chance``: given the calibration set it is a draw of Beta(k, K + 1 - k) with
     k = ceil(p (K + 1)) (Vovk, Mach. Learn. 92, 349 (2013))."""

@@ -29,9 +29,10 @@ from atomfield.models.uncertainty import (
 
 from .assess import step_starts
 from .bootstrap import resampling_units
-from .conformal import Errors, calibrate, temperature, unlucky_coverage
+from .conformal import Errors, calibrate, living, temperature, unlucky_coverage
 from .metrics import is_class
 from .moments import Moments
+from .rollout_widths import fit_rollout_widths
 
 MAX_TRAINING_RECORDS = 2_000
 MAX_VALIDATION_RECORDS = 1_000
@@ -76,6 +77,7 @@ def fit_uncertainty(
     uncertainty.about = about
     net.config = net.config.model_copy(update={"uncertainty": about})
     net.uncertainty = uncertainty
+    fit_rollout_widths(net, valid)
     return [*_tempered(net, targets, found), *_said(uncertainty)]
 
 
@@ -178,6 +180,8 @@ class _Found:
             if label is None or name not in out:
                 continue
             error = (out[name].double() - label.double()).abs().reshape(len(label), -1).cpu().numpy()
+            if batch.world == "field":
+                error = living(error)
             known = np.isfinite(error).all(1)
             state = state_G[batch.graph_index.cpu().numpy()] if uncertainty.per_node(name) else state_G
             z, width = uncertainty.covariates(out, batch, name).cpu().numpy(), error.shape[1]

@@ -28,6 +28,7 @@ from atomfield.physics_priors.operators import Operators
 from atomfield.physics_priors.residual_metric import relative_residual
 from atomfield.physics_priors.spectral import PeriodicGrid
 
+from .intervals import rollout_half_widths
 from .rollout import rollout, step_sizes
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 class Forecast:
     """graph: the start, without times. times ``[S+1]``; states: name -> ``[S+1, N, ...]`` float64; truth: the record's own states
     at these times, where it has them. checks: name with what it is -> ``[S+1]``; residual ``[S-3]`` of the law, or None. scales:
-    what a change of a total is large beside: the total of its absolute values at the start."""
+    what a change of a total is large beside: the total of its absolute values at the start. widths: name -> ``[S+1]`` half widths
+    of 90 % intervals, where the checkpoint has some for so many steps of the record's own (``intervals.rollout_half_widths``)."""
 
     graph: Graph
     times: np.ndarray
@@ -48,6 +50,7 @@ class Forecast:
     residual: np.ndarray | None
     law: str
     scales: dict[str, float]
+    widths: dict[str, np.ndarray]
 
     def metrics(self) -> dict[str, float]:
         """Name -> number: totals at the start and the end, the largest divergence, the median residual, errors against truth."""
@@ -64,6 +67,11 @@ class Forecast:
             error = np.sqrt(((self.states[name] - true) ** 2).mean(axis=axes))
             scale = float(np.sqrt((true**2).mean())) or 1.0
             out[f"{name}_relative_error_end"] = float(error[-1]) / scale
+        for name, width in self.widths.items():
+            out[f"{name}_interval90_half_width_end"] = float(width[-1])
+            if name in self.truth:
+                error = np.abs(self.states[name] - self.truth[name]).reshape(len(width), -1)
+                out[f"{name}_interval90_share_inside_end"] = float((error[-1] <= width[-1]).mean())
         out["finite"] = float(all(np.isfinite(v).all() for v in self.states.values()))
         return out
 
@@ -92,8 +100,17 @@ def forecast(net: AtomFieldNet, graph: Graph, steps: int | None = None, dt: floa
     law, residual = law_residual(start, tensors, times)
     absolute = totals(start, {n: v[:1].abs() for n, v in tensors.items()})
     scales = {n: float(absolute[n][0]) for n in checks if n in absolute}
+    widths = rollout_half_widths(net.uncertainty, start, tensors) if dt is None else {}
     return Forecast(
-        start, times, {n: v.numpy() for n, v in tensors.items()}, truth, checks, residual, law, scales
+        start,
+        times,
+        {n: v.numpy() for n, v in tensors.items()},
+        truth,
+        checks,
+        residual,
+        law,
+        scales,
+        {n: w for n, w in widths.items() if np.isfinite(w).all()},
     )
 
 

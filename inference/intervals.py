@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from torch import Tensor
 
 from atomfield.data.errors import InputError
+from atomfield.data.graph import Graph
 from atomfield.data.quantities import VOCABULARY
 from atomfield.models.uncertainty import COVERAGES
 
@@ -40,6 +43,42 @@ def check_coverage(coverage: float | None, where: str | None = None) -> None:
     if coverage is not None and coverage not in COVERAGES:
         known = ", ".join(f"{c:g}" for c in COVERAGES)
         raise InputError(f"coverage is {coverage:g}, expected one of {known}", where)
+
+
+def start_size(state: Tensor) -> float:
+    """What half widths of rollouts are in units of: the RMS of a scalar ``[N]``, or of the norms of vectors ``[N, 3]``, at the
+    start."""
+    return float(state.double().reshape(len(state), -1).square().sum(1).mean().sqrt()) or 1.0
+
+
+def rollout_half_widths(
+    uncertainty: Uncertainty | None,
+    graph: Graph,
+    states: Mapping[str, Tensor],
+    coverage: float = 0.9,
+) -> dict[str, np.ndarray]:
+    """Name -> ``[S+1]`` half widths of the intervals of ``states [S+1, N, ...]``, a rollout from ``graph``: 0 at the start, NaN
+    after more steps than were calibrated. Empty for other levels than the calibrated one.
+
+    Each is about one component after one number of steps: that of a new trajectory lies inside with the probability
+    ``coverage``, not all of them at once.
+    """
+    check_coverage(coverage)
+    if uncertainty is None or not uncertainty.about.rollout_steps:
+        return {}
+    if (graph.level or uncertainty.config.default_level_field) != uncertainty.about.level:
+        return {}
+    out = {}
+    for number, name in enumerate(uncertainty.about.targets):
+        if name not in states:
+            continue
+        own = uncertainty.rollouts[number, :, COVERAGES.index(coverage)].cpu().numpy()
+        width = np.full(len(states[name]), np.nan)
+        width[0] = 0.0
+        steps = min(len(own), len(width) - 1)
+        width[1 : steps + 1] = np.where(np.isfinite(own[:steps]), own[:steps], np.nan)
+        out[name] = width * start_size(states[name][0])
+    return out
 
 
 def with_intervals(

@@ -110,6 +110,10 @@ class UncertaintyConfig(BaseModel):
     calibration_units: tuple[int, ...] = ()
     """Per target: independent validation units (records, or their groups) that its interval was calibrated on."""
     unit_kind: Literal["records", "groups", "times"] = "records"
+    rollout_steps: int = Field(0, ge=0)
+    """Steps of a rollout that have intervals of their own; 0: none."""
+    rollout_units: int = Field(0, ge=0)
+    """Independent trajectories that these were calibrated on."""
 
 
 def _pairs(value: object) -> object:

@@ -94,13 +94,15 @@ class FeatureSpace(nn.Module):
 
 class Uncertainty(nn.Module):
     """Buffers of the text above: ``coefficients [T, 4]`` (a, b, c, m), ``rms [T]``, ``quantiles [T, len(COVERAGES)]``
-    (infinite where too few validation records were there to say) and ``usual [spaces]``, the distance that 95 % of
-    validation records stay below."""
+    (infinite where too few validation records were there to say), ``usual [spaces]``, the distance that 95 % of validation
+    records stay below, and, where ``about`` has rollout steps, ``rollouts [T, steps, len(COVERAGES)]``, half widths of intervals
+    after so many steps over the size of the state that a rollout began at."""
 
     coefficients: Tensor
     rms: Tensor
     quantiles: Tensor
     usual: Tensor
+    rollouts: Tensor
 
     def __init__(self, config: NetworkConfig, about: UncertaintyConfig):
         super().__init__()
@@ -111,6 +113,9 @@ class Uncertainty(nn.Module):
             self.register_buffer("coefficients", torch.zeros(count, 4, dtype=torch.float64))
             self.register_buffer("rms", torch.ones(count, dtype=torch.float64))
             self.register_buffer("quantiles", torch.full((count, len(COVERAGES)), 1.0, dtype=torch.float64))
+            if about.rollout_steps:
+                shape = (count, about.rollout_steps, len(COVERAGES))
+                self.register_buffer("rollouts", torch.full(shape, torch.inf, dtype=torch.float64))
             self.register_buffer(
                 "usual",
                 torch.ones(sum(2 if s in NODE_SPACES else 1 for s in about.spaces), dtype=torch.float64),

@@ -92,8 +92,9 @@ def rollout(
     out.mkdir(parents=True, exist_ok=True)
     files = [out / "metrics.json", out / "checks.csv", out / "checks.png", out / "animation.gif"]
     files[0].write_text(json.dumps(found.metrics(), indent=1) + "\n")
-    columns = np.column_stack([found.times, *found.checks.values()])
-    np.savetxt(files[1], columns, "%.10g", ",", header=",".join(["time", *found.checks]), comments="")
+    checks = found.checks | {f"{n}_interval90_half_width": w for n, w in found.widths.items()}
+    columns = np.column_stack([found.times, *checks.values()])
+    np.savetxt(files[1], columns, "%.10g", ",", header=",".join(["time", *checks]), comments="")
     checks_figure(found).savefig(files[2], dpi=150)
     animate(found, files[3], quantity)
     files.append(_states(found, out))
