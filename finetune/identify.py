@@ -19,7 +19,7 @@ from atomfield.data.errors import InputError
 from atomfield.physics_priors import lorenz, lotka_volterra
 from atomfield.physics_priors.line_laws import LineLaw, line_law
 from atomfield.physics_priors.ode import solve
-from atomfield.physics_priors.physics_informed import EASE, STARTS, fit_network
+from atomfield.physics_priors.physics_informed import fit_network
 from atomfield.physics_priors.trajectory_fit import Prior, fit_trajectory
 from atomfield.physics_priors.weak_form import library
 from atomfield.physics_priors.weak_identification import discover, identify
@@ -285,7 +285,7 @@ def _bar(config: IdentifyConfig, console: Console):
             TimeElapsedColumn(),
             TextColumn("{task.fields[said]}"),
         )
-        total = STARTS * EASE + config.network.max_steps if config.method == "network" else None
+        total = config.network.max_steps if config.method == "network" else None
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task(f"identifying {config.law}", total=total, said="")
             yield lambda step, said: bar.update(task, completed=step, said=said)

@@ -1,11 +1,12 @@
 """Sums of squares by the Levenberg-Marquardt method, with the Jacobian by automatic differentiation in chunks.
 
-    minimise |r(theta)|^2 / 2,      (J^T J + d diag) v = -J^T r,      step = v
+    minimise |r(theta)|^2 / 2,      (J^T J + d) v = -J^T r,      (J^T J + d) a = -J^T r_vv,      step = v + a / 2
 
-    curved: step = v + a / 2,       (J^T J + d diag) a = -J^T r_vv
-
-r_vv is the second derivative of r along v: a step bends along a curved valley, where a straight one has to be short (geodesic
+r_vv is the second derivative of r along v: the step bends along a curved valley, where a straight one has to be short (geodesic
 acceleration: Transtrum and Sethna, arXiv:1201.5885 (2012)).
+d damps all unknowns alike (Levenberg), not in proportion to the diagonal of J^T J (Marquardt): that damps least what the residual
+hardly feels, and the weights of a saturated unit run away to where no gradient brings them back (the same paper's evaporation of
+parameters). So unknowns should be of order 1.
 d follows the ratio of actual to predicted decrease (Nielsen, IMM-REP-1999-05; Nocedal and Wright, *Numerical
 Optimization*, ch. 10). For a
 few thousand unknowns it reaches losses in tens of steps that first-order methods do not reach in tens of thousands.
@@ -47,13 +48,11 @@ def minimise(
     max_steps: int = 200,
     tolerance: float = 1e-10,
     chunk: int = 1024,
-    curved: bool = False,
     progress: Callable[[int, float, Tensor], None] = lambda step, loss, values: None,
 ) -> Fit:
     """From ``start [K]`` (float64); ``residuals`` are pairs of a function and its rows ``[R, c]``, weights included
     in the function.
 
-    curved: steps bend, for a tenth more time each; it pays where the loss falls slowly.
     Stops after ``max_steps`` or when a step lowers the loss by less than ``tolerance`` of itself five times in a row.
     ``ArithmeticError`` for a loss that is not finite at the start.
     """
@@ -63,18 +62,17 @@ def minimise(
         raise ArithmeticError("the residual is not finite at the start")
     history = [loss]
     for step in range(max_steps):
-        diagonal = normal.diagonal().clamp(min=1e-12 * float(normal.diagonal().max()))
-        factor, failed = torch.linalg.cholesky_ex(normal + torch.diag(damping * diagonal))
+        damped = damping * float(normal.diagonal().mean())
+        factor, failed = torch.linalg.cholesky_ex(
+            normal + damped * torch.eye(len(theta), dtype=torch.float64)
+        )
         trial_loss, gain = float("inf"), -1.0
         if not int(failed):
             change = -torch.cholesky_solve(slope[:, None], factor)[:, 0]
-            predicted = float(change @ (damping * diagonal * change - slope)) / 2
-            if curved:
-                bend = (
-                    -torch.cholesky_solve(_bend(residuals, theta, change, chunk)[:, None], factor)[:, 0] / 2
-                )
-                if float(diagonal @ bend.square()) <= LARGEST_BEND**2 * float(diagonal @ change.square()):
-                    change = change + bend
+            predicted = float(change @ (damped * change - slope)) / 2
+            bend = -torch.cholesky_solve(_bend(residuals, theta, change, chunk)[:, None], factor)[:, 0] / 2
+            if float(bend.norm()) <= LARGEST_BEND * float(change.norm()):
+                change = change + bend
             trial_loss = _loss(residuals, theta + change, chunk)
             gain = (loss - trial_loss) / max(predicted, 1e-300)
         if not (trial_loss < loss):

@@ -65,8 +65,7 @@ def solve(
     for number in range(rounds):
         estimate = fit_network(
             law, points, values, torch.cat([chosen, low[None], high[None]]), constants, known=True, weight=weight,
-            width=width, depth=depth, initial=weights, ease=0 if number else steps, starts=1, max_steps=steps,
-            tolerance=1e-3, seed=seed,
+            width=width, depth=depth, initial=weights, max_steps=steps if number else 2 * steps, tolerance=1e-3, seed=seed,
         )  # fmt: skip
         weights, candidates = estimate.weights, fresh(CANDIDATES * num_points)
         size = estimate.residual(law, candidates).abs()

@@ -6,8 +6,8 @@
 T is the time between the first and the last point, so that no unit matters; the network's output is shifted and scaled to the
 values' mean and standard deviation.
 
-Raissi, Perdikaris and Karniadakis, J. Comput. Phys. 378, 686 (2019). Departures: Levenberg-Marquardt with curved steps instead of
-L-BFGS, Taylor series instead of nested differentiation, several starts.
+Raissi, Perdikaris and Karniadakis, J. Comput. Phys. 378, 686 (2019). Departures: Levenberg-Marquardt instead of L-BFGS,
+Taylor series instead of nested differentiation.
 Uncertainty of the constants: the inverse Fisher information of all unknowns, with data and residual scaled to their
 own size at the
 minimum; it holds the noise of the data, not the error of a network that is too small.
@@ -24,9 +24,6 @@ from torch import Tensor
 from .gauss_newton import Fit, minimise
 from .line_laws import LineLaw
 from .tanh_network import TanhNetwork
-
-EASE, STARTS = 25, 2
-"""Steps with a hundredth of the law's weight, and networks that try them; both see :func:`fit_network`."""
 
 
 class SeriesOperators:
@@ -90,8 +87,6 @@ def fit_network(
     depth: int = 4,
     initial: Tensor | None = None,
     max_steps: int = 300,
-    ease: int = EASE,
-    starts: int = STARTS,
     tolerance: float = 1e-10,
     seed: int = 0,
     progress: Callable[[int, float, Tensor], None] = lambda step, loss, constants: None,
@@ -99,10 +94,8 @@ def fit_network(
     """Fit ``values [D]`` at ``points [D, 2]`` (x, t) with the law at ``collocation [C, 2]``.
 
     start: constants ``[K]``; fixed there if ``known``, else only where the search begins. initial: weights to go on from, of a
-    fit whose points have the same bounds. ease: steps before those with a hundredth of the weight, so that the network has the
-    shape of the data before the law shapes it. starts: so many initial weights take these steps, and the lowest loss goes on;
-    without either, some starts end in a poor minimum. tolerance: relative decrease of the loss per step at which it stops, see
-    ``minimise``. progress(step, loss, constants) after each step, of which there are at most ``starts * ease + max_steps``.
+    fit whose points have the same bounds. tolerance: relative decrease of the loss per step at which it stops, see ``minimise``.
+    progress(step, loss, constants) after each step.
     """
     everywhere = torch.cat([points, collocation])
     low, high = everywhere.min(0).values, everywhere.max(0).values
@@ -114,15 +107,13 @@ def fit_network(
     def constants_of(unknowns: Tensor) -> Tensor:
         return start if known else unit * unknowns[count:]
 
-    of_data, time = (len(points) ** 0.5) * size, float(high[1] - low[1])
+    of_data = len(points) ** 0.5 * size
+    of_law = (len(collocation) / weight) ** 0.5 * size / float(high[1] - low[1])
 
     def data(unknowns: Tensor, row: Tensor) -> Tensor:
         return (network.derivatives(unknowns[:count], row[:2], 0, 0)[0][0] - row[2]) / of_data
 
     def residual(unknowns: Tensor, row: Tensor) -> Tensor:
-        """``row``: x, t and the weight."""
-        of_law = (len(collocation) / row[2]) ** 0.5 * size / time
-        row = row[:2]
         along = [d[0] for d in network.derivatives(unknowns[:count], row, 0, law.law.order)]
         u_t = network.derivatives(unknowns[:count], row, 1, 1)[1][0]
         operators, constants = SeriesOperators(along), law.named(constants_of(unknowns))
@@ -130,24 +121,14 @@ def fit_network(
 
     rows = torch.cat([points, values[:, None]], dim=1)
 
-    def fitted(unknowns: Tensor, steps: int, share: float, before: int) -> Fit:
-        """With this share of the law's weight; ``before``: steps that are behind."""
-        law_rows = torch.cat([collocation, torch.full_like(collocation[:, :1], share * weight)], dim=1)
-        return minimise(
-            [(data, rows), (residual, law_rows)],
-            unknowns,
-            max_steps=steps,
-            curved=True,
-            tolerance=tolerance,
-            progress=lambda step, loss, now: progress(before + step, loss, constants_of(now)),
-        )
-
-    tries = [network.initial(starts * seed + k) for k in range(starts)] if initial is None else [initial]
-    begun = [torch.cat([weights] + ([] if known else [start / unit])) for weights in tries]
-    if ease:
-        eased = [fitted(unknowns, ease, 0.01, k * ease) for k, unknowns in enumerate(begun)]
-        begun = [min(eased, key=lambda fit: fit.loss).values]
-    fit = fitted(begun[0], max_steps, 1.0, len(tries) * ease)
+    begun = network.initial(seed) if initial is None else initial
+    fit = minimise(
+        [(data, rows), (residual, collocation)],
+        torch.cat([begun] + ([] if known else [start / unit])),
+        max_steps=max_steps,
+        tolerance=tolerance,
+        progress=lambda step, loss, now: progress(step, loss, constants_of(now)),
+    )
     found = constants_of(fit.values)
     deviations = torch.zeros_like(found)
     if not known:

@@ -43,8 +43,10 @@ def test_a_curve_and_its_constant_are_found():
     assert list(fit.history) == sorted(fit.history, reverse=True)
 
 
-def test_a_differential_equation_is_solved_by_a_network(network):
-    """du/dt = -u with u(x, 0) = cos(x), from the equation and the start alone."""
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_differential_equation_is_solved_by_a_network(network, seed):
+    """du/dt = -u with u(x, 0) = cos(x), from the equation and the start alone. With damping in proportion to the diagonal of
+    J^T J the weights of both starts run away to a norm of a thousand and end in a plateau."""
     points = torch.rand(150, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     points = points * torch.tensor([2.0, 0.5]) - torch.tensor([1.0, 0.0])
     start = points[:40] * torch.tensor([1.0, 0.0])
@@ -56,10 +58,11 @@ def test_a_differential_equation_is_solved_by_a_network(network):
     def initial(weights, point):
         return (network.derivatives(weights, point, 0, 0)[0][0] - torch.cos(point[0])) / 6
 
-    fit = minimise([(law, points), (initial, start)], network.initial(1), max_steps=150)
+    fit = minimise([(law, points), (initial, start)], network.initial(seed), max_steps=150)
     u = network.derivatives(fit.values, points, 0, 0)[0][:, 0]
     exact = torch.exp(-points[:, 1]) * torch.cos(points[:, 0])
-    assert float((u - exact).abs().max()) < 1e-4
+    assert float((u - exact).abs().max()) < 2e-5
+    assert float(fit.values.norm()) < 10
 
 
 def test_chunks_change_nothing():
@@ -68,7 +71,7 @@ def test_chunks_change_nothing():
     def law(t, row):
         return torch.tanh(t[0] * row[0] + t[1]) - row[1]
 
-    whole, parts = (minimise([(law, rows)], torch.zeros(2), chunk=c) for c in (100, 8))
+    whole, parts = (minimise([(law, rows)], torch.zeros(2), chunk=c, max_steps=6) for c in (100, 8))
     torch.testing.assert_close(whole.values, parts.values, rtol=1e-8, atol=1e-10)
     with pytest.raises(ArithmeticError, match="not finite"):
         minimise([(lambda t, row: t[0] / math.nan, rows)], torch.zeros(2))

@@ -112,7 +112,7 @@ def test_units_do_not_matter_to_a_network():
     points = torch.rand(80, 2, dtype=F64, generator=generator)
     values = torch.exp(-points[:, 1] * math.pi**2 * 0.1) * torch.sin(math.pi * points[:, 0])
     law = line_law("heat")
-    settings = {"width": 6, "depth": 2, "ease": 10, "starts": 2, "max_steps": 25}
+    settings = {"width": 6, "depth": 2, "max_steps": 25}
     plain = fit_network(law, points, values, points, torch.tensor([0.3], dtype=F64), **settings)
     units = torch.tensor([1e3, 1e-4], dtype=F64)
     start = torch.tensor([0.3 * 1e6 / 1e-4], dtype=F64)
