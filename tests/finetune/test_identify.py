@@ -129,7 +129,7 @@ def test_constants_by_a_network(tmp_path, burgers):
 
 
 def test_a_network_starts_from_the_weak_form(tmp_path, burgers):
-    """Without a start, and with easing on: a few steps are enough, where 1 is twenty times the viscosity."""
+    """Without a start: a few steps are enough, where 1 is twenty times the viscosity."""
     config = configured(
         tmp_path, law="burgers", method="network", data={"file": str(burgers)},
         network={"points": 200, "width": 6, "depth": 2, "max_steps": 60},
@@ -155,7 +155,7 @@ def plume(tmp_path) -> Path:
 def test_advection_and_diffusion_against_the_axis(method, tmp_path, plume):
     config = configured(
         tmp_path, law="advection_diffusion", method=method, data={"file": str(plume)},
-        network={"points": 150, "width": 6, "depth": 2, "max_steps": 60},
+        network={"points": 150, "width": 6, "depth": 2, "max_steps": 200},
         constants={"velocity": {"start": -1.0}, "diffusivity": {"start": 0.1}},
     )  # fmt: skip
     assert main(["identify", config]) == 0
