@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from atomfield.data.generate.fields import flow
+from atomfield.data.graph import Graph
 from atomfield.finetune.laws import laws_obeyed
 from atomfield.models.checkpoint import cast
 from tests.small import morse_clusters, small_network
@@ -28,6 +29,22 @@ def test_atoms(dtype, bound):
     assert dtype == torch.float32 or found["equivariance_error_rotation"] > 0
     assert abs(found["nve_drift_meV_per_atom_per_ps"]) < 50
     assert any(("double" if dtype == torch.float64 else "single") in note for note in report.notes)
+
+
+def test_a_perfect_crystal_has_no_forces_to_compare_with():
+    """Its forces are rounding, which turns with nothing; they count beside those of the other records."""
+    corners = 1.8 * torch.cartesian_prod(*[torch.arange(2.0, dtype=torch.float64)] * 3)
+    perfect = Graph(
+        corners,
+        torch.full((8,), 6),
+        "crystal",
+        level="morse",
+        cell=3.6 * torch.eye(3, dtype=torch.float64),
+        pbc=torch.ones(3, dtype=torch.bool),
+    )
+    net = cast(small_network(perturb=0.02), torch.float32).eval()
+    found = values(net, [morse_clusters(1)[0], perfect], ("forces",))
+    assert 0 < found["equivariance_error_rotation"] < 1e-4
 
 
 def test_the_control_without_the_symmetry_is_found_out():
