@@ -120,12 +120,16 @@ def provenance(content: dict[str, Any]) -> str:
 
 
 def page(results: Path) -> str:
-    """Markdown of whichever of ``gpu_speed.json`` and ``gpu_largest.json`` are there."""
+    """Markdown of whichever of the results are there."""
     lines = ["# Speed on a GPU", "", "Made by `python benchmarks/gpu_speed.py --page`."]
     for name, title, text, draw in (
         ("gpu_speed", "## The same structures, in turns",
          "Medians, neighbours not counted. In brackets: how many times the fastest peer's time ours is faster. GB: the most that "
          "tensors took at once. `:cueq` is with NVIDIA's cuequivariance, `+compiled` the package's compiled form.", speed_table),
+        ("gpu_compiled", "## Larger cells, our passes alone",
+         "`python benchmarks/gpu_speed.py --size atomfield=default+captured,default+compiled --structure "
+         "si216,si1728,si13824,si110592 --out benchmarks/results/gpu_compiled.json`. Cells beyond 300,000 edges are not captured.",
+         speed_table),
         ("gpu_largest", "## The largest silicon cell that fits",
          "Energy and forces; each cell has twice the atoms of the one before.", largest_table),
     ):  # fmt: skip
