@@ -128,7 +128,7 @@ def page(results: Path) -> str:
          "tensors took at once. `:cueq` is with NVIDIA's cuequivariance, `+compiled` the package's compiled form.", speed_table),
         ("gpu_compiled", "## Larger cells, our passes alone",
          "`python benchmarks/gpu_speed.py --size atomfield=default+captured,default+compiled --structure "
-         "si216,si1728,si13824,si110592 --out benchmarks/results/gpu_compiled.json`. Cells beyond 300,000 edges are not captured.",
+         "si216,si1728,si13824,si110592 --out benchmarks/results/gpu_compiled.json`. Not captured beyond 300,000 edges.",
          speed_table),
         ("gpu_largest", "## The largest silicon cell that fits",
          "Energy and forces; each cell has twice the atoms of the one before.", largest_table),
