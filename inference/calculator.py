@@ -56,8 +56,8 @@ class AtomFieldCalculator(Calculator):
     network's for molecules, and for periodic structures the one that knows them (:mod:`.levels`);
     ``answering_level`` says which it was. dtype: of the weights, ``"float32"`` or ``"float64"``; default: as they are. skin:
     angstrom, see :mod:`.pair_list`. allow_unseen: answer for elements that training never showed too. uncertainty: False leaves
-    it out where it could be given, for steps that nobody watches. compile: on a GPU, let ``torch.compile`` fuse the pass: 20 seconds
-    or more at the first call, and steps of small systems take about two thirds of the time. ``atoms.info["charge"]``
+    it out where it could be given, for steps that nobody watches. compile: on a GPU, let ``torch.compile`` fuse the pass:
+    20 seconds or more at the first call, and steps of small systems take about two thirds of the time. ``atoms.info["charge"]``
     and ``atoms.info["spin"]`` (unpaired electrons; or ``"multiplicity"``) are read at each call.
 
     Raises ``InputError`` for an unknown level, where several levels could answer for a crystal, for elements that the level has
