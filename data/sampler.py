@@ -72,6 +72,7 @@ class EpochSampler:
     nodes, edges: sizes of the items ``[I]``. parts ``[I]``: the data set of each item (numbers from 0), for ``mixture``.
     An epoch has as many items as there are. Of each data set it takes the share that ``mixture`` says, from the data
     set's own endless sequence of permutations, so that no item is seen twice before all others of its data set were seen once.
+    Threads may ask at once: one makes batches ahead while another asks for sizes.
     """
 
     def __init__(
@@ -92,17 +93,18 @@ class EpochSampler:
         sizes = np.bincount(parts, minlength=len(mixture) if isinstance(mixture, tuple) else 0)
         self._members = np.split(np.argsort(parts, kind="stable"), np.cumsum(sizes)[:-1])
         self.shares = shares_of([len(m) for m in self._members], mixture)
-        self._first: list[int] = [0]
+        self._first: tuple[int, ...] = (0,)
         self._epoch: tuple[int, Plan] | None = None
 
     def epoch(self, number: int) -> Plan:
         """The micro-batches of one epoch."""
-        if self._epoch is None or self._epoch[0] != number:
+        known = self._epoch
+        if known is None or known[0] != number:
             chosen = [self._drawn(part, number) for part in range(len(self._members))]
             order = np.concatenate(chosen)
             order = order[np.random.default_rng([self.seed, number]).permutation(len(order))]
-            self._epoch = (number, pack(order, self.nodes, self.edges, self.budget))
-        return self._epoch[1]
+            known = self._epoch = (number, pack(order, self.nodes, self.edges, self.budget))
+        return known[1]
 
     def _drawn(self, part: int, epoch: int) -> np.ndarray:
         """What the epoch takes of one data set: a window of its sequence of permutations."""
@@ -120,11 +122,12 @@ class EpochSampler:
 
     def batch(self, k: int) -> np.ndarray:
         """Item numbers of micro-batch ``k``."""
-        while self._first[-1] <= k:
-            number = len(self._first) - 1
-            self._first.append(self._first[-1] + len(self.epoch(number)))
-        number = int(np.searchsorted(self._first, k, side="right")) - 1
-        return self.epoch(number)[k - self._first[number]]
+        first = self._first
+        while first[-1] <= k:
+            first = (*first, first[-1] + len(self.epoch(len(first) - 1)))
+            self._first = first
+        number = int(np.searchsorted(first, k, side="right")) - 1
+        return self.epoch(number)[k - first[number]]
 
 
 def shares_of(sizes: Sequence[int], mixture: Mixture) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,7 +26,10 @@ from .guard import Guard
 NUM_VALIDATIONS = 25
 """Validations over a run; the best averaged weights seen there are kept."""
 TRAINING_PER_VALIDATION = 8
-"""At least so many seconds of training follow each second of validation."""
+"""At least so much work of training follows each validation. Work is estimated from sizes: clocks would choose other weights in
+each run."""
+VALIDATION_WORK = 0.3
+"""Of a pass over a batch beside a training step on it."""
 VALIDATION_BATCHES = 40
 
 
@@ -59,7 +63,8 @@ def train(
     progress = Progress(schedule.steps, schedule.max_time, clock=seconds_of(schedule.clock))
     history: list[dict[str, float]] = []
     best_score, best = float("inf"), {k: v.clone() for k, v in ema.average.items()}
-    step, running, next_validation, not_before = 0, None, 1 / NUM_VALIDATIONS, 0.0
+    step, running, next_validation, not_before = 0, None, 1 / NUM_VALIDATIONS, 0
+    spacing = steps_between(streams, valid)
 
     def draw() -> list[MicroBatch]:
         return [MicroBatch(next(batches).to(device), s.targets, s.weight, s.name) for s in streams]
@@ -88,10 +93,9 @@ def train(
             **tried,
         }
         after = progress.at(step)
-        if after >= 1.0 or (after >= next_validation and progress.seconds() >= not_before):
-            next_validation, began = after + 1 / NUM_VALIDATIONS, progress.seconds()
+        if after >= 1.0 or (after >= next_validation and step >= not_before):
+            next_validation, not_before = after + 1 / NUM_VALIDATIONS, step + spacing
             found = validate(net, ema, valid, device)
-            not_before = progress.seconds() + TRAINING_PER_VALIDATION * (progress.seconds() - began)
             row |= {f"valid/{k}": v for k, v in found.items()}
             row["valid_score"] = score(net, found)
             if row["valid_score"] <= best_score:
@@ -105,6 +109,18 @@ def train(
     _put(net, best)
     net.eval()
     return history
+
+
+def steps_between(streams: Sequence[Stream], valid: Stream) -> int:
+    """Steps that lie between validations at least."""
+    validation = VALIDATION_WORK * min(VALIDATION_BATCHES, valid.micro_batches_per_epoch) * _work(valid)
+    return math.ceil(TRAINING_PER_VALIDATION * validation / sum(map(_work, streams)))
+
+
+def _work(stream: Stream) -> float:
+    """Of a micro-batch on average, by the first ones of an epoch."""
+    count = min(VALIDATION_BATCHES, stream.micro_batches_per_epoch)
+    return sum(map(stream.cost, range(count))) / count
 
 
 @torch.no_grad()

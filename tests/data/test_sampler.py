@@ -1,5 +1,6 @@
 """Micro-batches: every item once, within every budget, the same for any number of ranks and after any resume; mixtures."""
 
+import threading
 import time
 import tracemalloc
 
@@ -72,6 +73,29 @@ def test_an_epoch_sees_every_item_once_and_batches_depend_on_the_number_alone():
 
 
 # ---------------------------------------------------------------------- mixtures
+def test_another_thread_may_ask_meanwhile(monkeypatch):
+    nodes = np.random.default_rng(0).integers(1, 30, 60)
+    alone = EpochSampler(nodes, 10 * nodes, Budget(nodes=64), seed=3)
+    expected = [alone.batch(k).tolist() for k in range(200)]
+    shared = EpochSampler(nodes, 10 * nodes, Budget(nodes=64), seed=3)
+    others = [
+        threading.Thread(target=shared.batch, args=(150,)),
+        threading.Thread(target=shared.epoch, args=(2,)),
+    ]
+
+    def interrupted(*sizes):
+        """While an epoch is planned, another thread asks for a later one and gets it."""
+        if others:
+            other = others.pop()
+            other.start()
+            other.join()
+        return pack(*sizes)
+
+    monkeypatch.setattr("atomfield.data.sampler.pack", interrupted)
+    assert [shared.batch(k).tolist() for k in range(200)] == expected
+    assert not others
+
+
 def test_shares_follow_the_rule_and_fill_the_epoch():
     sizes = [900, 90, 10]
     assert shares_of(sizes, "natural") == shares_of(sizes, 1.0) == sizes
