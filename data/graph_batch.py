@@ -94,12 +94,14 @@ class GraphBatch:
         """A copy in page-locked memory, from which a GPU reads faster. Needs CUDA."""
         return self.mapped(Tensor.pin_memory)
 
+    def parts(self) -> dict[str, Any]:
+        """What another batch like this one is made with."""
+        return {name: value for name, value in vars(self).items() if name != "derived"}
+
     def mapped(self, change: Callable[[Any], Any]) -> GraphBatch:
         """The batch with ``change`` applied to each tensor."""
         values = {}
-        for name, value in vars(self).items():
-            if name == "derived":
-                continue
+        for name, value in self.parts().items():
             if isinstance(value, dict):
                 value = {k: change(v) for k, v in value.items()}
             elif isinstance(value, Bonds):

@@ -191,7 +191,7 @@ def _serve(connection: Connection, make: Callable[[Any], GraphBatch]) -> None:
             return
         try:
             # as arrays, which travel as bytes: each tensor would take a file handle
-            answer: tuple[str, Any] = ("batch", vars(make(key).mapped(Tensor.numpy)))
+            answer: tuple[str, Any] = ("batch", make(key).mapped(Tensor.numpy).parts())
         except InputError as error:
             answer = ("input", (error.message, error.where))
         except Exception:
