@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
 import os
 import tempfile
 from collections.abc import Callable
 from functools import lru_cache
 from types import ModuleType
 
+import torch
 from torch import Tensor
 
 from atomfield.models.fused.expressions import Expressions
-from atomfield.models.fused.library import cache_folder
+from atomfield.models.fused.library import cache_folder, compiler
 
+logger = logging.getLogger("atomfield")
+
+_OLDEST = (7, 0)
+"""Compute capability that Triton starts at."""
 HEADER = "import triton\nimport triton.language as tl\n\n"
 
 
@@ -95,4 +101,19 @@ def runs_on(tensor: Tensor) -> bool:
     """Whether Triton is there for tensors like this one: on a GPU, or anywhere under its interpreter (TRITON_INTERPRET=1)."""
     if not _triton_is_there():
         return False
-    return tensor.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        return True
+    return tensor.is_cuda and _triton_can_build(tensor.device.index or 0)
+
+
+@lru_cache(maxsize=16)
+def _triton_can_build(device: int) -> bool:
+    """Whether kernels can be built for this GPU; said once where they cannot."""
+    if torch.cuda.get_device_capability(device) < _OLDEST:
+        why = f"Triton has no kernels for {torch.cuda.get_device_name(device)}"
+    elif compiler() is None:
+        why = "no C compiler found, which Triton starts its kernels with"
+    else:
+        return True
+    logger.warning("%s: the network runs in eager mode, which is slower", why)
+    return False

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from atomfield.models.gpu import text
 from atomfield.models.gpu.captured import padded
 from atomfield.models.gpu.traced import CompiledPass
 from atomfield.models.heads import Answers
@@ -69,3 +70,25 @@ def test_tracing_leaves_forces_of_other_worlds_alone():
     batch = a_batch(net.config, (2,))
     given = replace(batch, quantities={"spin_density": torch.zeros(2)})
     assert not CompiledPass(net).serves(given)
+
+
+@pytest.mark.parametrize(
+    ("capability", "compiler", "runs"), [((6, 1), "cc", False), ((9, 0), None, False), ((9, 0), "cc", True)]
+)
+def test_a_gpu_that_triton_cannot_build_for_runs_in_eager_mode(
+    monkeypatch, caplog, capability, compiler, runs
+):
+    class OnGpu:
+        is_cuda, device = True, torch.device("cuda", 0)
+
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(text, "_triton_is_there", lambda: True)
+    monkeypatch.setattr(text, "compiler", lambda: compiler)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "an old card")
+    text._triton_can_build.cache_clear()
+    try:
+        assert text.runs_on(OnGpu()) is runs
+    finally:
+        text._triton_can_build.cache_clear()
+    assert ("slower" in caplog.text) is not runs
