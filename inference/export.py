@@ -28,8 +28,8 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
 from atomfield.data.errors import InputError
-from atomfield.data.graph import GraphBatch
 from atomfield.data.quantities import PER_FRAGMENT
+from atomfield.models.gpu.traced import SymbolicBatch
 
 from .pair_list import WHERE, PairList, stated
 
@@ -41,22 +41,6 @@ VERSION = 1
 INPUTS = ("positions", "species", "cell", "pairs", "shifts", "charge", "spin")
 ABOUT = "model/extra/atomfield.json"
 """Within the file: cutoff, level, elements, precision."""
-
-
-class TracedBatch(GraphBatch):
-    """Sizes stay symbols while a graph is traced."""
-
-    @property
-    def num_nodes(self) -> int:
-        return self.positions.shape[0]
-
-    @property
-    def num_edges(self) -> int:
-        return self.edge_index.shape[1]
-
-    @property
-    def num_graphs(self) -> int:
-        return self.cell.shape[0]
 
 
 class EnergyForcesStress(torch.nn.Module):
@@ -77,7 +61,7 @@ class EnergyForcesStress(torch.nn.Module):
         spin: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         zero = torch.zeros_like(species)
-        batch = TracedBatch(
+        batch = SymbolicBatch(
             positions=positions,
             species=species,
             node_type=zero,

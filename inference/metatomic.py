@@ -21,9 +21,10 @@ from torch import Tensor
 from torch.fx.node import map_aggregate
 
 from atomfield.data.errors import InputError
+from atomfield.models.gpu.traced import SymbolicBatch
 from atomfield.models.heads import Answers
 
-from .export import TracedBatch, example, for_crystals, refuse_far, traced_by, without_kernels
+from .export import example, for_crystals, refuse_far, traced_by, without_kernels
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -43,7 +44,7 @@ class EnergyOfAtoms(torch.nn.Module):
 
     def forward(self, positions: Tensor, species: Tensor, pairs: Tensor, offsets: Tensor) -> Tensor:
         count, zero = species.shape[0], torch.zeros_like(species)
-        batch = TracedBatch(
+        batch = SymbolicBatch(
             positions=positions,
             species=species,
             node_type=zero,

@@ -17,8 +17,9 @@ from torch import Tensor
 from atomfield.models.fused.edges import EdgeList
 from atomfield.models.fused.mode import innermost
 from atomfield.models.fused.programs import Shape
+from atomfield.models.fused.source import KERNELS, Kernel
 
-from .convolution_source import KERNELS, Kernel, parts_of, source
+from .convolution_source import parts_of, source
 from .text import module_of, runs_on
 
 _TILE = 128

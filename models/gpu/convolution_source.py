@@ -11,29 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from atomfield.models.fused.programs import Channel, Shape, entry, rotation
+from atomfield.models.fused.source import KERNELS, Kernel
 
 from .text import HEADER, indented, kernel, statements
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """Around which node it sums, the order of the derivative, and what it writes."""
-
-    name: str
-    by_receiver: bool
-    second: bool
-    node_output: str
-    """``x``, ``g`` or nothing."""
-    edge_outputs: bool
-
-
-KERNELS = (
-    Kernel("forward", True, False, "g", False),
-    Kernel("first_by_receiver", True, False, "", True),
-    Kernel("first_by_sender", False, False, "x", False),
-    Kernel("second_by_receiver", True, True, "g", True),
-    Kernel("second_by_sender", False, True, "x", False),
-)
 
 
 @dataclass(frozen=True)
