@@ -9,6 +9,7 @@ Legend: ``N`` nodes, ``E`` edges, ``G`` graphs.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ import torch
 from torch import Tensor
 
 from atomfield.data.graph_batch import GraphBatch
+
+logger = logging.getLogger("atomfield")
 
 if TYPE_CHECKING:
     from atomfield.models.heads import Answers
@@ -40,6 +43,8 @@ class CapturedPass:
         self.net = net
         self._before: tuple[Any, ...] | None = None
         self._recorded: _Recorded | None = None
+        self._refused = False
+        """Whether recording failed once: it is not tried again."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return CapturedPass, (self.net,)
@@ -50,6 +55,7 @@ class CapturedPass:
         config = self.net.config
         return (
             batch.positions.is_cuda
+            and not self._refused
             and batch.world != "field"
             and not batch.quantities
             and config.long_range == "none"
@@ -79,7 +85,15 @@ class CapturedPass:
         if not again:
             return self.net.conservative(batch, level_G, stress=stress, answers=answers)
         self._recorded = None  # its memory goes first
-        self._recorded = _Recorded(self.net, key, batch, level_G, stress, answers)
+        try:
+            self._recorded = _Recorded(self.net, key, batch, level_G, stress, answers)
+        except RuntimeError as error:
+            self._refused = True
+            logger.warning(
+                "a pass could not be recorded, which takes longer for small systems (%s)",
+                str(error).splitlines()[0],
+            )
+            return self.net.conservative(batch, level_G, stress=stress, answers=answers)
         return self._recorded(batch, level_G)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from atomfield.models.gpu import text
-from atomfield.models.gpu.captured import padded
+from atomfield.models.gpu.captured import CapturedPass, padded
 from atomfield.models.gpu.traced import CompiledPass
 from atomfield.models.heads import Answers
 
@@ -92,3 +92,21 @@ def test_a_gpu_that_triton_cannot_build_for_runs_in_eager_mode(
     finally:
         text._triton_can_build.cache_clear()
     assert ("slower" in caplog.text) is not runs
+
+
+def test_a_pass_that_cannot_be_recorded_is_made_plainly(monkeypatch, caplog):
+    def fails(*_):
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr("atomfield.models.gpu.captured._Recorded", fails)
+    net = a_network()
+    batch = a_batch(net.config, (3, 2))
+    run = CapturedPass(net)
+    with torch.no_grad():
+        level_G = net.level_index(batch)
+        found = [run(batch, level_G, stress=True, answers=Answers()) for _ in range(3)]
+        expected = net(batch, stress=True)
+    for out in found:
+        assert_alike([out["energy"], out["forces"]], [expected["energy"], expected["forces"]])
+    assert caplog.text.count("could not be recorded") >= 1
+    assert run._refused
