@@ -92,8 +92,11 @@ class EdgeConvolution(nn.Module):
             return self.convolve(features, sender_NH, receiver_NH, geometry, scalars_only=scalars_only)
         edges = geometry.edges
         hidden = F.linear(geometry.basis_EB, self.basis.weight)
-        hidden = hidden + rows_of(sender_NH, edges.sender_E, edges, senders=True)
-        hidden = hidden + rows_of(receiver_NH, edges.receiver_E, edges, senders=False)
+        if self.fused:
+            hidden = hidden + rows_of(sender_NH, edges.sender_E, edges, senders=True)
+            hidden = hidden + rows_of(receiver_NH, edges.receiver_E, edges, senders=False)
+        else:
+            hidden = hidden + sender_NH[edges.sender_E] + receiver_NH[edges.receiver_E]
         # the envelope comes after the last non-linearity, so a message and two derivatives vanish at the cutoff
         hidden = F.silu(hidden) * (geometry.envelope_E * self.norm).unsqueeze(1)
         if self.fused and convolution_available(x_NMK):

@@ -57,6 +57,8 @@ class AtomFieldNet(nn.Module):
             self.priors = Priors(config) if config.priors else None
             self.uncertainty = Uncertainty(config, config.uncertainty) if config.uncertainty else None
             self.register_buffer("masses", _atomic_masses())
+        self.fused = True
+        """Use compiled kernels where there are any; False is the reference."""
         self.compiled: CompiledPass | None = None
         """See :meth:`compile_passes`."""
 
@@ -202,14 +204,16 @@ class AtomFieldNet(nn.Module):
         return self.backbone(batch, vector, self.level_index(batch), self._space(batch))
 
     # ------------------------------------------------------------------ parts
-    @staticmethod
-    def _edge_vectors(batch: GraphBatch, positions: Tensor, cell: Tensor) -> Tensor:
+    def _edge_vectors(self, batch: GraphBatch, positions: Tensor, cell: Tensor) -> Tensor:
+        """``[E, 3]`` from receivers to senders, in the unit of positions."""
         sender, receiver = batch.edge_index
-        edges = EdgeList.of(batch)
         if cell.shape[0] == 1:
             lattice = batch.edge_shift @ cell[0]
         else:
             lattice = torch.einsum("es,esd->ed", batch.edge_shift, cell[batch.graph_index[receiver]])
+        if not self.fused:
+            return positions[sender] - positions[receiver] + lattice
+        edges = EdgeList.of(batch)
         there = rows_of(positions, sender, edges, senders=True)
         return there - rows_of(positions, receiver, edges, senders=False) + lattice
 

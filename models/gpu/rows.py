@@ -31,14 +31,6 @@ def rows_of(x: Tensor, index_E: Tensor, edges: EdgeList, *, senders: bool) -> Te
     return _take(x.flatten(1).contiguous(), index_E, order.start, order.order).view(-1, *x.shape[1:])
 
 
-def sums_of(y: Tensor, index_E: Tensor, edges: EdgeList, *, senders: bool) -> Tensor:
-    """``[N, ...]``: the sum of ``y [E, ...]`` over the edges of each sender, or receiver."""
-    if not (runs_on(y) and y.dtype in (torch.float32, torch.float64)):
-        return y.new_zeros(edges.num_nodes, *y.shape[1:]).index_add(0, index_E, y)
-    order = edges.by_sender if senders else edges.by_receiver
-    return _sum(y.flatten(1).contiguous(), index_E, order.start, order.order).view(-1, *y.shape[1:])
-
-
 _ARGUMENTS = [
     "start",
     "order",

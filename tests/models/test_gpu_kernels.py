@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from atomfield.inference.export import traced
 from atomfield.models.gpu import text
 from atomfield.models.gpu.captured import CapturedPass, padded
 from atomfield.models.gpu.traced import CompiledPass
@@ -110,3 +111,11 @@ def test_a_pass_that_cannot_be_recorded_is_made_plainly(monkeypatch, caplog):
         assert_alike([out["energy"], out["forces"]], [expected["energy"], expected["forces"]])
     assert caplog.text.count("could not be recorded") >= 1
     assert run._refused
+
+
+def test_an_exported_pass_has_none_of_our_operations(monkeypatch):
+    """It runs where this package is not: on a GPU too nothing but torch's own operations is traced."""
+    for name in ("convolution.convolution_available", "backbone.products_available", "gpu.rows.runs_on"):
+        monkeypatch.setattr(f"atomfield.models.{name}", lambda *_: True)
+    graph, _ = traced(a_network(correlation=2), "")
+    assert not [n for n in graph.graph.nodes if "atomfield" in str(n.target)]
