@@ -4,6 +4,7 @@
     python benchmarks/table.py NAME --list                     what is done, open, failed or was measured on a busy machine
     python benchmarks/table.py NAME --page                     only the page
     python benchmarks/table.py NAME --only mace,ethanol        cells whose row or column holds each of these words
+    python benchmarks/table.py NAME --row all --seed 1         cells of exactly this row, of this seed
     python benchmarks/table.py NAME --most 10                  at most ten cells in this sitting
 
 NAME is a module in ``benchmarks/tables/`` with ``options(parser)``, ``cells(options)`` and ``METRICS``, a dictionary of a
@@ -160,6 +161,8 @@ def main() -> None:
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--page", action="store_true")
     parser.add_argument("--only", default="")
+    parser.add_argument("--row")
+    parser.add_argument("--seed", type=int)
     parser.add_argument("--rerun-busy", action="store_true")
     parser.add_argument("--rerun-failed", action="store_true")
     parser.add_argument("--most", type=int, default=1_000_000)
@@ -174,6 +177,10 @@ def main() -> None:
     cells = table.cells(options)
     words = [x for x in options.only.split(",") if x]
     chosen = [c for c in cells if all(w in c.row or w in c.column for w in words)]
+    chosen = [c for c in chosen if options.row in (None, c.row) and options.seed in (None, c.seed)]
+    if not chosen:
+        rows = ", ".join(dict.fromkeys(c.row for c in cells))
+        raise SystemExit(f"no cell is chosen; rows of {known.name}: {rows}")
     if options.list:
         for cell in in_order(chosen):
             print(f"{state(read(folder, cell)):7}{cell.row:24}{cell.column:24}seed {cell.seed}")

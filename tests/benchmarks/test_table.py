@@ -138,3 +138,10 @@ def test_records_hold_no_path_of_the_machine(tmp_path, monkeypatch):
     inside = str(TABLE.parent / "accuracy.py")
     words = shown((sys.executable, inside, "--data", str(tmp_path / "sets"), "--seed", "0"))
     assert words == ["python", "benchmarks/accuracy.py", "--data", ".../sets", "--seed", "0"]
+
+
+def test_a_row_and_a_seed_are_chosen_exactly(table):
+    call(table, "--row", "good", "--seed", "1")
+    assert started(table) == ["good.1"]
+    wrong = subprocess.run(command(table, "--row", "goo"), capture_output=True, text=True)
+    assert wrong.returncode == 1 and "rows of fake: good, bad" in wrong.stderr
