@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
+from typing import Any
 
 from cells import Cell, read, state
 from page_text import table
@@ -27,17 +28,39 @@ def page(name: str, command: str, cells: list[Cell], folder: Path, metrics: dict
     )
     rows = list(dict.fromkeys(cell.row for cell in cells))
     columns = list(dict.fromkeys(cell.column for cell in cells))
+    missing = []
     for metric, heading in metrics.items():
+        if finished and not any(has(read(folder, cell), metric) for cell in cells):
+            missing.append(heading)
+            continue
+        here = [row for row in rows if shown([c for c in cells if c.row == row], folder, metric)]
+        across = [
+            column for column in columns if shown([c for c in cells if c.column == column], folder, metric)
+        ]
         body = []
-        for row in rows:
-            here = [[c for c in cells if (c.row, c.column) == (row, column)] for column in columns]
-            body.append([row, *(entry(group, folder, metric) for group in here)])
-        lines += ["", f"## {heading}", "", *table(["", *columns], body)]
+        for row in here:
+            groups = [[c for c in cells if (c.row, c.column) == (row, column)] for column in across]
+            body.append([row, *(entry(group, folder, metric) for group in groups)])
+        lines += ["", f"## {heading}", "", *table(["", *across], body)]
+    if missing:
+        lines += ["", "No finished cell has: " + "; ".join(missing) + "."]
     return "\n".join(lines) + "\n"
 
 
+def has(record: dict[str, Any] | None, metric: str) -> bool:
+    """Whether a finished cell has that value."""
+    return state(record) in ("done", "busy") and metric in record["values"]
+
+
+def shown(cells: list[Cell], folder: Path, metric: str) -> bool:
+    """Whether a row or column of the metric's table says anything: one of its cells has the value, or none is finished."""
+    records = [read(folder, cell) for cell in cells]
+    return any(has(r, metric) for r in records) or not any(state(r) in ("done", "busy") for r in records)
+
+
 def entry(cells: list[Cell], folder: Path, metric: str) -> str:
-    """Mean of the finished seeds, with their spread and number where there are more or where some are missing."""
+    """Mean of the finished seeds, with their spread and number where there are more or where some are missing; blank where what
+    is finished has no such value."""
     if not cells:
         return ""
     records = [read(folder, cell) for cell in cells]
@@ -45,7 +68,7 @@ def entry(cells: list[Cell], folder: Path, metric: str) -> str:
     values = [r["values"][metric] for r in finished if metric in r["values"]]
     failed = sum(state(r) == "failed" for r in records)
     if not values:
-        return "failed" if failed else "not run"
+        return "" if finished else "failed" if failed else "not run"
     text = f"{statistics.mean(values):.4g}"
     if len(values) > 1:
         text += f" ± {statistics.stdev(values):.2g}"

@@ -167,7 +167,8 @@ def laws_of_fields(net: AtomFieldNet, graphs: Sequence[Graph]) -> list[Obeyed]:
 
 def _steps(batch: GraphBatch, out: dict[str, Tensor]) -> Iterator[tuple[LawName, float, float]]:
     """(law, figure of the forecast ``out``, figure of the labels) of a batch of one graph."""
-    names = [n for n in laws_of(batch) if not (n == "burgers" and "pressure" in batch.quantities)]
+    other = {"pressure", "depth"} & batch.quantities.keys()  # a velocity with either obeys another law
+    names = [n for n in laws_of(batch) if not (n == "burgers" and other)]
     for part in parts_of(batch):
         own, true = Step.of(part, batch, out), Step.of(part, batch, batch.next_quantities)
         for name in names:
@@ -183,6 +184,9 @@ LABELS = {
     "burgers": "Burgers: residual of momentum over its rate",
     "advection_diffusion": "advection-diffusion: residual over the rate",
     "heat": "heat equation: residual over the rate",
+    "acoustics": "linear sound: residual over the rate of the velocity",
+    "shallow_water": "shallow water: residual over the rate of the velocity",
+    "gray_scott": "Gray-Scott: residual of the first species over its rate",
     "conserved_concentration": "total amount: its rate over the rate at points",
     "conserved_momentum": "total momentum: its rate over the rate at points",
 }

@@ -9,9 +9,20 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
-from . import advection_diffusion, burgers, divergence_free, heat, navier_stokes
+from . import (
+    advection_diffusion,
+    burgers,
+    divergence_free,
+    heat,
+    navier_stokes,
+    poisson,
+    reaction_diffusion,
+    shallow_water,
+    wave,
+)
 from .law import Law, Values, rms
 from .operators import Operators, curl
 from .periodic_cell import PeriodicCell
@@ -24,6 +35,11 @@ FieldLawName = Literal[
     "burgers",
     "advection_diffusion",
     "heat",
+    "acoustics",
+    "shallow_water",
+    "gray_scott",
+    "wave",
+    "darcy",
     "conserved_concentration",
     "conserved_momentum",
 ]
@@ -95,10 +111,87 @@ def field_law(name: FieldLawName) -> Law[Operators]:
                 constants=("diffusivity",),
                 order=2,
             )
+        case "acoustics":  # linear sound; both equations in units of the rate of the velocity
+            return Law(
+                "acoustics",
+                _acoustics,
+                lambda ops, v, r: rms(r["velocity"]),
+                reads=("pressure", "velocity"),
+                explains=("pressure", "velocity"),
+                constants=("wave_speed",),
+            )
+        case "shallow_water":  # over a flat bottom; the gravity is wave_speed^2 / mean depth
+            return Law(
+                "shallow_water",
+                _shallow_water,
+                lambda ops, v, r: rms(r["velocity"]),
+                reads=("depth", "velocity"),
+                explains=("depth", "velocity"),
+                constants=("wave_speed", "viscosity"),
+                order=2,
+            )
+        case "gray_scott":  # of the substrate: records do not hold the diffusivity of the catalyst
+            return Law(
+                "gray_scott",
+                _gray_scott,
+                lambda ops, v, r: rms(r["concentration"]),
+                reads=("concentration", "second_concentration"),
+                explains=("concentration",),
+                constants=("diffusivity", "reaction_rate", "feed"),
+                order=2,
+            )
+        case "wave":  # of one field, of second order in time
+            return Law(
+                "wave",
+                lambda ops, v, r, c: wave.residual(ops, v["solution"], r["solution"], c["wave_speed"]),
+                lambda ops, v, r: rms(r["solution"]),
+                reads=("solution",),
+                explains=("solution",),
+                constants=("wave_speed",),
+                order=2,
+                time_order=2,
+            )
+        case "darcy":  # a steady flux with a uniform source
+            return Law(
+                "darcy",
+                lambda ops, v, _, c: poisson.residual(ops, v["solution"], c["source"], v["permeability"]),
+                lambda ops, v, _: rms(ops.divergence(v["permeability"] * ops.gradient(v["solution"]))),
+                reads=("solution", "permeability"),
+                constants=("source",),
+                order=2,
+                time_order=0,
+            )
         case "conserved_concentration":
             return _conserved("conserved_concentration", "concentration")
         case "conserved_momentum":
             return _conserved("conserved_momentum", "velocity")
+
+
+def _acoustics(ops: Operators, v: Values, r: Values, c: Values) -> Tensor:
+    """``[1 + d, *points]``: mass over the wave speed, then momentum."""
+    mass, momentum = wave.acoustic_residual(
+        ops, v["pressure"], v["velocity"], r["pressure"], r["velocity"], c["wave_speed"]
+    )
+    return torch.cat([(mass / c["wave_speed"].detach())[None], momentum])
+
+
+def _shallow_water(ops: Operators, v: Values, r: Values, c: Values) -> Tensor:
+    """``[1 + d, *points]``: mass over depth times the wave speed, then momentum."""
+    still = ops.mean(v["depth"])
+    mass, momentum = shallow_water.residual(
+        ops, v["depth"], v["velocity"], r["depth"], r["velocity"], c["wave_speed"] ** 2 / still
+    )
+    momentum = momentum - c["viscosity"] * ops.laplacian(v["velocity"])
+    return torch.cat([(mass * c["wave_speed"].detach() / still)[None], momentum])
+
+
+def _gray_scott(ops: Operators, v: Values, r: Values, c: Values) -> Tensor:
+    """``[*points]`` of the first species."""
+    own, other = v["concentration"], v["second_concentration"]
+    reaction = reaction_diffusion.gray_scott(c["feed"], 0.0)
+    return reaction_diffusion.residual(
+        ops, (own, other), (r["concentration"], torch.zeros_like(other)), (c["diffusivity"], 0.0), c["reaction_rate"], reaction
+    )[0]  # fmt: skip
 
 
 def _conserved(name: str, quantity: str) -> Law[Operators]:

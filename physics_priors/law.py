@@ -32,6 +32,7 @@ class Law(Generic[Domain]):
     reads: values that enter. explains: what the law gives, a rate of change of a field or a label of atoms; empty for a
     condition on the values themselves. constants: their names. size(domain, values, explained): the positive number that the
     residual is measured against; made of the same data, so that no unit enters. order: highest derivative in space.
+    time_order: derivative in time that is explained; 0 for a steady law.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Law(Generic[Domain]):
     constants: tuple[str, ...] = ()
     impose: Callable[[Domain, Values], dict[str, Tensor]] | None = None
     order: int = 1
+    time_order: int = 1
 
     def relative(self, domain: Domain, values: Values, explained: Values, constants: Values) -> Tensor:
         """``[]`` RMS of the residual over ``size``: 0 for a solution, 1 where nothing cancels."""

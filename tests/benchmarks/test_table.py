@@ -124,6 +124,31 @@ def test_a_command_that_takes_too_long_is_ended(table):
     assert record(table, "good__column__0")["failure"] == "ended after 0.5 s"
 
 
+def test_a_value_that_a_finished_cell_lacks_is_blank_and_no_row_or_column_is_empty(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(TABLE.parent))
+    from cells import Cell, write
+    from table_page import page
+
+    values = {
+        ("none", "atoms"): {"error": 1.0},
+        ("none", "flows"): {"error": 2.0, "divergence": 0.1},
+        ("zbl", "atoms"): {"error": 3.0},
+        ("equation", "flows"): {"error": 4.0},
+    }
+    places = [*values, ("equation", "waves"), ("zbl", "waves")]  # the last two are not finished
+    cells = [Cell(row, column, 0, (), 1, 1) for row, column in places]
+    for cell, found in zip(cells, values.values(), strict=False):
+        write(tmp_path, cell, {"values": found, "busy": False, "failure": ""})
+    write(tmp_path, cells[-1], {"values": {}, "busy": False, "failure": "no luck"})
+    text = page("fake", "", cells, tmp_path, {"error": "Error", "divergence": "Divergence", "force": "Force"})
+    everything, some = text.split("## Divergence")
+    assert "|  | atoms | flows | waves |" in everything
+    assert "| equation |  | 4 | not run |" in everything and "| zbl | 3 |  | failed |" in everything
+    assert "|  | flows | waves |" in some and "| none | 0.1 |  |" in some
+    assert "| zbl" not in some and "| equation" not in some  # measured, and without a divergence
+    assert "## Force" not in text and "No finished cell has: Force." in some
+
+
 def until(condition, seconds: float = 20.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
