@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from atomfield.data.basis import from_irreps
 from atomfield.data.graph import GraphBatch
-from atomfield.data.quantities import VOCABULARY
+from atomfield.data.quantities import PER_FRAGMENT, VOCABULARY
 from atomfield.data.references import NUM_SPECIES
 
 from .config import NetworkConfig
@@ -22,6 +22,8 @@ from .states import read_state
 
 HIDDEN = "hidden"
 """Name in ``batch.quantities`` of the mask ``[N]`` (1 where hidden): species of atoms, states of points."""
+ATOM_INPUTS = frozenset({HIDDEN, "given_forces", *PER_FRAGMENT.values()})
+"""Quantities of atoms that the network reads; all others are labels."""
 
 
 def is_hidden(batch: GraphBatch) -> Tensor | None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from atomfield.data.graph_batch import GraphBatch
+from atomfield.models.auxiliary import ATOM_INPUTS
 from atomfield.models.fused.edges import EdgeList, Order
 
 if TYPE_CHECKING:
@@ -64,34 +65,46 @@ class CompiledPass:
         return CompiledPass, (self.net, self.backend)
 
     def serves(self, batch: GraphBatch) -> bool:
-        """Whether a pass over ``batch`` can be traced: atoms with nothing given but what the kinds of atoms are, and a network
-        without terms of its own in positions."""
-        config = self.net.config
+        """Whether a pass over ``batch`` can be traced: atoms with nothing given but what the kinds of atoms are (labels are not
+        read), and a network without what :meth:`hindrance` names."""
         return (
             batch.world != "field"
-            and not batch.quantities
-            and config.long_range == "none"
-            and not config.electrostatics
-            and self.net.priors is None
-            and not config.properties
-            and not self.net.backbone.recompute
+            and not (ATOM_INPUTS & batch.quantities.keys())
+            and not self.hindrance()
             and batch.num_edges > 1
             and batch.num_nodes > 1
         )
+
+    def hindrance(self) -> str:
+        """What of the network keeps every pass from being traced; "" if nothing."""
+        config = self.net.config
+        found = {
+            "long_range": config.long_range != "none",
+            "electrostatics": config.electrostatics,
+            "priors": self.net.priors is not None,
+            "user properties": bool(config.properties),
+            "recompute": self.net.backbone.recompute,
+        }
+        return ", ".join(name for name, there in found.items() if there)
 
     def __call__(
         self, batch: GraphBatch, level_G: Tensor, *, stress: bool, answers: Answers
     ) -> dict[str, Tensor]:
         """What ``AtomFieldNet.differentiated`` gives, without terms that labels lack; differentiable with respect to weights."""
         training = torch.is_grad_enabled()
-        kind = Kind(stress, answers, batch.num_graphs == 1, len(set(batch.levels)) == 1, training)
+        # streams of a training differ in levels and in labels of stress, and each kind takes a minute to compile
+        one_level = len(set(batch.levels)) == 1 and not training
+        kind = Kind(stress or training, answers, batch.num_graphs == 1, one_level, training)
         if kind not in self._known:
             names, graph = traced(self.net, kind)
             made = graph if self.backend is None else torch.compile(graph, backend=self.backend, dynamic=True)
             self._known[kind] = names, made
         names, run = self._known[kind]
         found = run(*_tensors(self.net, batch, level_G), *_weights(self.net, training))
-        return dict(zip(names, found, strict=True))
+        out = dict(zip(names, found, strict=True))
+        if not stress:
+            out.pop("stress", None)
+        return out
 
 
 def _weights(net: AtomFieldNet, training: bool) -> list[Tensor]:

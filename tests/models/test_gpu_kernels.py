@@ -66,11 +66,38 @@ def test_one_traced_graph_serves_all_sizes():
     assert len(run._known) == 2, "a graph for each kind of call, not for each size"
 
 
-def test_tracing_leaves_forces_of_other_worlds_alone():
+def test_tracing_leaves_alone_what_it_would_not_see():
     net = a_network()
     batch = a_batch(net.config, (2,))
-    given = replace(batch, quantities={"spin_density": torch.zeros(2)})
-    assert not CompiledPass(net).serves(given)
+    for name in ("fragment_charge", "hidden", "given_forces"):
+        assert not CompiledPass(net).serves(replace(batch, quantities={name: torch.zeros(2)}))
+    net.backbone.recompute = True
+    assert CompiledPass(net).hindrance() == "recompute" and not CompiledPass(net).serves(batch)
+
+
+def test_batches_with_labels_are_traced():
+    """As those of a training are; whether a stress is wanted makes no graph of its own there."""
+    net = a_network(correlation=2)
+    run = CompiledPass(plain(net), backend=None)
+    bare = a_batch(net.config, (2, 3), levels=("a", "b"))
+    labels = {"energy": torch.zeros(2), "forces": torch.zeros(5, 3), "charges": torch.zeros(5)}
+    batch, level_G = replace(bare, quantities=labels), net.level_index(bare)
+    assert run.serves(batch)
+    for stress in (False, True):
+        found = run(batch, level_G, stress=stress, answers=Answers())
+        assert ("stress" in found) is stress
+    one = replace(batch, levels=["a", "a"])
+    run(one, net.level_index(one), stress=False, answers=Answers())
+    assert len(run._known) == 1
+
+
+def test_a_network_takes_its_compiled_pass_for_labelled_batches():
+    net = plain(a_network(correlation=2))
+    batch = replace(a_batch(net.config, (2, 3)), quantities={"energy": torch.zeros(2)})
+    expected = trained(net, lambda b: net(b, stress=True), batch)
+    net.compiled = CompiledPass(net, backend=None)
+    assert_alike(trained(net, lambda b: net(b, stress=True), batch), expected)
+    assert len(net.compiled._known) == 1
 
 
 @pytest.mark.parametrize(
