@@ -29,6 +29,8 @@ PLAIN = {
     "train_loss",
     "atoms_per_second",
     "points_per_second",
+    "flops_per_second",
+    "fraction_of_peak",
 }
 MOST_CURVES = 8
 
@@ -82,6 +84,9 @@ def table(rows: Rows, skipped: Rows) -> Table:
         values = [r[key] for r in train[1:] if r.get(key)]
         if values:
             lines.append((key.replace("_", " ") + ", median", f"{np.median(values):,.0f}"))
+    fractions = [r["fraction_of_peak"] for r in train[1:] if "fraction_of_peak" in r]
+    if fractions:
+        lines.append(("fraction of peak, median", f"{np.median(fractions):.1%}"))
     phases = [k for k in (train[-1] if train else {}) if k.startswith("time/")]
     if phases:
         shares = {k: float(np.mean([r[k] for r in train if k in r])) for k in phases}

@@ -8,7 +8,7 @@ gradient of its inputs, which is what forces take (forward alone where no input 
 operations / peak rate and of the memory it must move (inputs, outputs and weights once, twice with the gradient) / copy rate; the
 fraction is that over the measured time. Operations are those of the formulas: a product of matrices 2 m n k, any other operation
 one per element of its result, views none; of compiled kernels they are counted from their programs (``Layer._block``: what acts
-node by node) and from the shape of the convolution (``sizes.py``), of the rest in eager mode. The gradient counts as the forward
+node by node) and by the formulas of ``models/operations.py``, of the rest in eager mode. The gradient counts as the forward
 pass again for each input that wants one, twice at most. What is no such stage (the sum of energies, copies between kernels) is
 ``elsewhere``. Pieces that run alone find their inputs in caches, so a small stage can pass memory's limit.
 """
@@ -29,7 +29,6 @@ from typing import Any
 import structures
 import torch
 from machine import description
-from sizes import edge_flops, node_flops
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -37,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).parent / "peers"))  # the worker of our pa
 from atomfield_speed import config_of, graphs, network_of
 
 from atomfield.models.network import graphs_to_batch
+from atomfield.models.operations import edge_operations, product_operations
 
 STAGES = (
     "Backbone.geometry", "ConditionEmbedding", "NodeEmbedding", "EdgeConvolution.convolve", "Layer._block", "Layer.powers",
@@ -170,9 +170,9 @@ def arithmetic(
             values = program.needed([value for value, _ in arguments[0].outputs])
             return float(len(arguments[2]) * sum(per_node(program, v) for v in values))
         case "convolve":
-            return edge_flops(module, scalars_only=settings["scalars_only"]) * len(arguments[3].basis_EB)
+            return edge_operations(module.shape(settings["scalars_only"])) * len(arguments[3].basis_EB)
         case "powers":
-            return node_flops(module.config) * len(arguments[0])
+            return product_operations(module.shape) * len(arguments[0])
         case _:
             with Operations() as counter:
                 forward()

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import re
 import statistics
 import subprocess
 import sys
@@ -22,13 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from atomfield.data.graph import Graph, GraphBatch
 from atomfield.models.config import NetworkConfig
-from atomfield.models.convolution import EdgeConvolution
-from atomfield.models.fused.powers import PowerShape, paths
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
+from atomfield.models.operations import Operations, dense_operations, power_shape, product_operations
 from atomfield.models.sizes import SIZES, network_size
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,58 +69,17 @@ def perform(job: str, net: AtomFieldNet, batch: GraphBatch) -> None:
 
 
 # ---------------------------------------------------------------- operations
-def matmul_flops(net: AtomFieldNet, batch: GraphBatch) -> float:
-    """Floating-point operations of the dense products in one forward pass, without those at edges and nodes that kernels do."""
-    for layer in net.backbone.layers:
-        layer.fused = layer.convolution.fused = (
-            False  # eager: modules whose operations are left out by their names
-        )
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net(batch, forces=False)
-    total = float(counter.get_total_flops())
-    for name, found in counter.get_flop_counts().items():
-        if re.search(r"\.(convolution|products\.\d+)$", name):
-            total -= sum(found.values())
-    return total
-
-
-def edge_flops(convolution: EdgeConvolution, *, scalars_only: bool) -> float:
-    """Operations of the convolution per edge, two for each product: the radial network, two rotations (or one harmonic) and the
-    maps of every |m|. Its two maps of node scalars are left out (per atom, not per edge)."""
-    l, c, u = convolution.lmax, convolution.channels, convolution.unnatural
-    hidden, bases = convolution.basis.weight.shape
-    if scalars_only:
-        return 2.0 * (hidden * (bases + (l + 1) * c) + c * ((l + 1) ** 2 + (l + 1)))
-    sizes = [l + 1 - m for m in range(l + 1)]
-    num_weights = convolution.num_same * (c + u) + convolution.num_cross * 2 * u
-    blocks = sum((2 * k + 1) ** 2 for k in range(l + 1))
-    same = sizes[0] ** 2 + 2 * sum(n * n for n in sizes[1:])
-    cross = 2 * sum(n * n for n in sizes[1:])
-    return 2.0 * (hidden * (bases + num_weights) + (c + u) * (2 * blocks + same) + 2 * u * cross)
-
-
-def node_flops(config: NetworkConfig) -> float:
-    """Operations of one layer's products per atom: three for every nonzero Clebsch-Gordan entry and channel."""
-    shape = PowerShape(config.lmax, config.channels, config.channels_unnatural, config.correlation)
-    terms = [
-        (sum(len(p.terms) for p in paths(config.lmax, both)), stop - start)
-        for both, start, stop in shape.groups
-    ]
-    return 3.0 * (config.correlation - 1) * sum(count * channels for count, channels in terms)
-
-
 def operations(size: str) -> dict[str, float]:
     """Per atom, of one energy; the energy and its forces take about three times as many."""
     net = build(size)
-    batch = silicon(net.config, 216)
+    batch, config = silicon(net.config, 216), net.config
     neighbors = batch.num_edges / batch.num_nodes
-    convolutions = [layer.convolution for layer in net.backbone.layers]
-    edges = sum(edge_flops(c, scalars_only=number == 0) for number, c in enumerate(convolutions))
+    one = Operations.of(config)
     return {
         "parameters": sum(p.numel() for p in net.parameters()),
-        "matmul_mflop": matmul_flops(net, batch) / batch.num_nodes / 1e6,
-        "edge_mflop": edges * neighbors / 1e6,
-        "product_mflop": net.config.layers * node_flops(net.config) / 1e6,
+        "matmul_mflop": (config.layers * dense_operations(config) + one.head) / 1e6,
+        "edge_mflop": neighbors * (one.first_edge + (config.layers - 1) * one.edge) / 1e6,
+        "product_mflop": config.layers * product_operations(power_shape(config)) / 1e6,
     }
 
 
@@ -207,9 +163,9 @@ Parameters are those of one level; each further one adds a row to every head.
 |---|---|---|---|---|---|
 {costs}
 
-Operations are those of one energy without derivatives: dense products are counted by `torch.utils.flop_counter`, what
-kernels do at edges and nodes by formula (two for each product in the radial network, with a rotation or a radial weight,
-three for each nonzero Clebsch-Gordan entry). Memory is the peak above that of the loaded program and network.
+Operations are those of one energy without derivatives, by the formulas in `models/operations.py` (two for each product
+with a weight, in the radial network or with a rotation, three for each nonzero Clebsch-Gordan entry).
+Memory is the peak above that of the loaded program and network.
 Times are {time_of} time per atom, the median of {record["repeats"]} repeats. The control,
 `network: {{size: s, symmetry: none}}`, has the widths of its size with degree 0.
 """

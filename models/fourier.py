@@ -54,7 +54,12 @@ class Grid:
 
     @property
     def padded(self) -> tuple[int, ...]:
-        return tuple(n if p else _smooth(n) for n, p in zip(self.shape, self.periodic, strict=True))
+        return tuple(padded_size(n, p) for n, p in zip(self.shape, self.periodic, strict=True))
+
+
+def padded_size(n: int, periodic: bool) -> int:
+    """Points along an axis that are transformed."""
+    return n if periodic else _smooth(n)
 
 
 def _smooth(n: int) -> int:

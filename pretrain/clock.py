@@ -79,27 +79,31 @@ class Clock:
 
 
 class Throughput:
-    """Nodes and seconds of the steps since the last reading, skipped ones left out."""
+    """Nodes, operations and seconds of the steps since the last reading, skipped ones left out. ``peak``: operations per second
+    of all ranks."""
 
-    def __init__(self) -> None:
+    def __init__(self, peak: float) -> None:
+        self.peak = peak
+        self._forget()
+
+    def _forget(self) -> None:
         self.atoms = self.points = 0
-        self.seconds = 0.0
+        self.work = self.seconds = 0.0
 
-    def add(self, atoms: int, points: int, seconds: float) -> None:
+    def add(self, atoms: int, points: int, work: float, seconds: float) -> None:
         """One step, over all ranks."""
-        self.atoms, self.points, self.seconds = (
-            self.atoms + atoms,
-            self.points + points,
-            self.seconds + seconds,
-        )
+        self.atoms, self.points = self.atoms + atoms, self.points + points
+        self.work, self.seconds = self.work + work, self.seconds + seconds
 
     def read(self, clock: Clock) -> dict[str, float]:
-        """``atoms_per_second``, ``points_per_second``, and ``time/PHASE``: fractions of what this rank measured."""
+        """``atoms_per_second``, ``points_per_second``, ``flops_per_second``, ``fraction_of_peak``, and ``time/PHASE``: fractions
+        of what this rank measured."""
         phases = clock.read()
         seconds = max(self.seconds, 1e-9)
         measured = max(sum(phases.values()), 1e-9)
         whole = measured if clock.on_gpu else max(seconds, measured)
         out = {"atoms_per_second": self.atoms / seconds, "points_per_second": self.points / seconds}
+        out |= {"flops_per_second": self.work / seconds, "fraction_of_peak": self.work / seconds / self.peak}
         out |= {f"time/{name}": value / whole for name, value in phases.items()}
-        self.atoms, self.points, self.seconds = 0, 0, 0.0
+        self._forget()
         return out

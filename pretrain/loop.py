@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from atomfield.data.errors import RunError
 from atomfield.data.graph import GraphBatch
 from atomfield.data.loader import Loader
 from atomfield.models.network import AtomFieldNet
+from atomfield.models.operations import Operations
 
 from . import checkpoint
 from .clock import Clock, Throughput
@@ -30,6 +32,7 @@ from .step import MicroBatch, StepReport, Term, described, guarded_step
 from .stopping import StopRequest
 from .streams import Batches, Stream
 from .validate import Stopped, validate
+from .work import work_of
 
 Ending = Literal["done", "stopped", "back", "trial"]
 """The schedule's end; a request to stop, after saving; repeated spikes, so that the run must go back to its last checkpoint; a
@@ -70,6 +73,8 @@ class Run:
     clock: Clock
     guard: Guard
     request: StopRequest
+    peak: float
+    """Floating-point operations per second that all ranks together can make, see ``work.py``."""
     here: Position = field(default_factory=Position)
     saved: int = 0
     """The step of the newest checkpoint."""
@@ -77,6 +82,11 @@ class Run:
     known_terms: list[Term] = field(default_factory=list)
     dealt: dict[int, list[Key]] = field(default_factory=dict)
     """This rank's micro-batches of the steps that the loader has begun, by step of the data."""
+
+    @cached_property
+    def operations(self) -> Operations:
+        """Of a forward pass."""
+        return Operations.of(self.net.config)
 
     @property
     def items(self) -> dict[str, int]:
@@ -110,12 +120,15 @@ def micro_batches_of(run: Run, batches: Iterator[GraphBatch]) -> list[MicroBatch
     """The next step's micro-batches of this rank, in the order of :func:`keys_from`."""
     first = next(batches)  # once it is here, its step has been dealt
     keys = run.dealt.pop(run.here.step + run.here.data_ahead)
-    found = [first.to(run.device), *(next(batches).to(run.device) for _ in keys[1:])]
+    found = [first, *(next(batches) for _ in keys[1:])]
     streams = [run.streams[which] for which, _ in keys]
     return [
-        MicroBatch(batch, stream.targets, stream.weight, stream.name, number)
+        MicroBatch(
+            batch.to(run.device), stream.targets, stream.weight, stream.name, number,
+            work_of(run.operations, batch, stream.targets),
+        )
         for batch, stream, (_, number) in zip(found, streams, keys, strict=True)
-    ]
+    ]  # fmt: skip
 
 
 def loader_of(run: Run) -> Loader[Key]:
@@ -136,7 +149,7 @@ def train(run: Run, record: Record, batches: Iterator[GraphBatch]) -> Ending:
     config, here, loss = run.config, run.here, run.loss
     may_try = bool(run.validation) and config.zero_stage < 3
     progress = Progress(config.steps, config.max_time, here.seconds, seconds_of(config.clock))
-    throughput = Throughput()
+    throughput, note = Throughput(run.peak), ""
     stop = False
     while True:
         fraction = progress.at(here.step)
@@ -176,8 +189,10 @@ def train(run: Run, record: Record, batches: Iterator[GraphBatch]) -> Ending:
             continue
         with run.clock.phase("optimizer"):
             run.ema.update()
-        throughput.add(report.atoms, report.points, time.perf_counter() - began)
+        throughput.add(report.atoms, report.points, report.work, time.perf_counter() - began)
         if logged:
+            speed = throughput.read(run.clock)
+            note = f", {speed['fraction_of_peak']:.1%} of peak"
             record.write(
                 {
                     "step": here.step,
@@ -186,7 +201,7 @@ def train(run: Run, record: Record, batches: Iterator[GraphBatch]) -> Ending:
                     "gradient_norm": report.gradient_norm,
                     "train_loss": report.loss,
                     **report.terms,
-                    **throughput.read(run.clock),
+                    **speed,
                 }
             )
         total = (
@@ -194,7 +209,7 @@ def train(run: Run, record: Record, batches: Iterator[GraphBatch]) -> Ending:
             if config.max_time is None
             else max(here.step, round(here.step / max(fraction, 1e-6)))
         )
-        record.advance(here.step, f"loss {report.loss:.4f}", total)
+        record.advance(here.step, f"loss {report.loss:.4f}{note}", total)
 
 
 def validated(run: Run, record: Record) -> bool:

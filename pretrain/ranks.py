@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from atomfield.data.errors import RunError
 
 Thing = TypeVar("Thing")
 
@@ -60,6 +64,22 @@ def gathered(thing: Thing) -> list[Thing]:
 def barrier() -> None:
     if distributed():
         all_sum(torch.zeros(1))
+
+
+def first_on_node(work: Callable[[], None]) -> None:
+    """``work`` on the first rank of each node, while the others wait; collective. Where it fails, its error is raised there and
+    ``RunError`` everywhere else, so that nobody waits for ever."""
+    error: Exception | None = None
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        try:
+            work()
+        except Exception as found:  # of any kind: the others must be told
+            error = found
+    failed = any_rank(error is not None)
+    if error is not None:
+        raise error
+    if failed:
+        raise RunError("the first rank of a node could not make its first passes; its own output says why")
 
 
 def lost_contact(error: RuntimeError) -> bool:

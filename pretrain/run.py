@@ -32,16 +32,17 @@ from . import checkpoint
 from .alone import alone_in
 from .balance import balance_lines
 from .clock import Clock
-from .config import JUDGED, PretrainConfig
+from .config import JUDGED, LossWeights, PretrainConfig
 from .dealing import check_micro_batches
 from .ema import Ema
 from .engine import DeepSpeedEngine, prepare_environment
 from .loop import Ending, Run, loader_of, train
+from .losses import loss_sums
 from .normalize import reference_table
 from .numerics import Guard
 from .penalties import check_penalties
 from .plan import show
-from .ranks import barrier, lost_contact
+from .ranks import barrier, distributed, first_on_node, lost_contact
 from .record import Record
 from .resume import resume, roll_back
 from .sources import nameless_levels, no_validation, opened, select, stream_of, without_labels
@@ -50,6 +51,7 @@ from .state import whole_weights
 from .stopping import StopRequest
 from .streams import NoItems, Stream
 from .trials import tried, why_none
+from .work import machine_of
 
 
 def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
@@ -70,9 +72,11 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
         if not len(graphs):
             raise InputError(f"all {len(sources[name])} records are held out, none is left to train on", name)
     net, fits, factors, properties, unlabelled = build(config, list(train_sets.values()), labelled)
-    notes = [*without_labels(train_sets, unlabelled), nameless_levels(train_sets)]
     net.backbone.recompute = config.recompute
     net.compile_passes(config.compile)
+    notes = [
+        *without_labels(train_sets, unlabelled), nameless_levels(train_sets), compile_note(config, net, device)
+    ]  # fmt: skip
     streams = [
         stream_of(config, number, train_sets, net.config.cutoff, factors)
         for number in range(len(config.streams))
@@ -117,6 +121,8 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
                     public.save(bare, config.out / "model", card(config, bare, run.here.step))
                 console.print(f"Saved {config.out / 'model'} after {run.here.step} steps")
             barrier()
+        except torch.OutOfMemoryError as error:
+            raise RunError(_memory_full(config, device, error)) from error
         except RuntimeError as error:
             if isinstance(error, RunError) or not lost_contact(error):
                 raise
@@ -143,9 +149,7 @@ def _start(
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     start_processes(device, config.timeout)
     net.to(device)
-    if rank == 0:
-        net.backbone.prepare()
-    barrier()  # the others find the kernels compiled
+    first_on_node(lambda: compiled(net, streams, config.loss, device))  # the others find the kernels compiled
     clock = Clock(device)
     bare = copy.deepcopy(net) if config.zero_stage == 3 else net  # ZeRO 3 takes the network apart
     engine = DeepSpeedEngine(
@@ -167,7 +171,33 @@ def _start(
         bare, config.optimizer.ema_decay, (lambda: whole_weights(engine)) if config.zero_stage == 3 else None
     )
     guard = Guard(config.numerics)
-    return Run(config, net, engine, ema, streams, validation, rank, world_size, device, clock, guard, request)
+    machine = machine_of(device, net.dtype, world_size)
+    if rank == 0:
+        (config.out / "machine.json").write_text(json.dumps(machine, indent=2) + "\n")
+    peak = machine["peak_flops"]
+    return Run(
+        config, net, engine, ema, streams, validation, rank, world_size, device, clock, guard, request, peak
+    )
+
+
+def compiled(net: AtomFieldNet, streams: list[Stream], weights: LossWeights, device: str) -> None:
+    """Fill the caches of this node with the kernels of ``net``. Those for GPUs are compiled by their first call; a single process
+    leaves that to its first step."""
+    net.backbone.prepare()
+    if device.startswith("cuda") and distributed():
+        first_passes(net, streams, weights, device)
+
+
+def first_passes(net: AtomFieldNet, streams: list[Stream], weights: LossWeights, device: str) -> None:
+    """One pass there and back over a micro-batch of each stream, which changes nothing."""
+    parameters = list(net.parameters())
+    with torch.random.fork_rng():  # of all GPUs too
+        for stream in streams:
+            batch = stream.batch(0).to(device)
+            terms = loss_sums(net, net, batch, stream.targets, weights)
+            if terms:
+                loss = sum(terms.values(), torch.zeros((), dtype=torch.float64, device=device))
+                torch.autograd.grad(loss.to(net.dtype), parameters, allow_unused=True)
 
 
 @flushed_denormals()
@@ -208,6 +238,15 @@ def _contact_lost(config: PretrainConfig, rank: int) -> str:
     )
 
 
+def _memory_full(config: PretrainConfig, device: str, error: Exception) -> str:
+    most = max(s.max_edges for s in config.streams)
+    saving = "" if config.recompute else ", or set recompute: true (more time, less memory)"
+    return (
+        f"the memory of {device} is full ({str(error).splitlines()[0]}): lower streams[].max_edges (the largest is {most})"
+        f"{saving}. {_left(config)}; the same command goes on from there"
+    )
+
+
 def _file_trouble(config: PretrainConfig, error: Exception) -> str:
     full = getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error)
     what = "the disk is full" if full else "a file could not be read or written"
@@ -233,12 +272,34 @@ def start_processes(device: str, timeout: float = 1800.0) -> None:
 
 
 def pick_device(wanted: str) -> str:
-    """``cpu`` or ``cuda:LOCAL_RANK``."""
+    """``cpu`` or ``cuda:LOCAL_RANK``, which becomes this process's current device."""
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return "cpu"
     if not torch.cuda.is_available():
         raise InputError("device 'cuda' was asked for, but torch finds no GPU; use --device cpu")
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    rank, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if rank >= found:
+        raise InputError(
+            f"process {rank} of this node has no GPU of its own, torch finds {found}; start at most {found} processes per node"
+        )
+    torch.cuda.set_device(rank)  # messages and kernels go to the current one
+    return f"cuda:{rank}"
+
+
+def compile_note(config: PretrainConfig, net: AtomFieldNet, device: str) -> str:
+    """A sentence where ``compile: true`` changes nothing."""
+    if net.compiled is None:
+        return ""
+    derived = config.forces == "conservative" and any(s.objective == "supervised" for s in config.streams)
+    if device == "cpu":
+        why = "processors have kernels of their own"
+    elif not derived:
+        why = "it serves conservative forces, and no stream trains on them"
+    elif hindrance := net.compiled.hindrance():
+        why = f"it does not serve a network with {hindrance}"
+    else:
+        return ""
+    return f"compile: true changes nothing: {why}"
 
 
 def last_metrics(out: Path) -> dict[str, Any]:

@@ -41,6 +41,8 @@ class MicroBatch:
     stream: str = ""
     number: int | None = None
     """Which of its stream's micro-batches it is, counted from the start of training."""
+    work: float = 0.0
+    """Floating-point operations of its passes, see ``work.py``; 0 where nobody asks."""
 
 
 @dataclass
@@ -54,6 +56,8 @@ class StepReport:
     """Before clipping."""
     atoms: int
     points: int
+    work: float
+    """Floating-point operations of all passes."""
     asked_to_stop: bool
     verdict: Verdict = ""
     suspects: list[dict[str, Any]] = field(default_factory=list)
@@ -125,7 +129,7 @@ def guarded_step(
         numbers = torch.stack([*report.values(), bad, engine.gradient_square().double().to(device)])
         said = torch.tensor([*sizes, float(stop)], dtype=torch.float64, device=device)
         summed = all_sum(torch.cat([numbers, said])).tolist()
-    *means, bad_losses, square, atoms, points, stops = summed
+    *means, bad_losses, square, atoms, points, work, stops = summed
     norm = math.sqrt(square) if square >= 0 else math.nan
     named = {(f"{s}/{n}" if s else n): v for (s, n), v in zip(keys, means, strict=True)}
     loss_now = math.fsum(means) if all(map(math.isfinite, means)) else math.nan
@@ -139,7 +143,7 @@ def guarded_step(
     if verdict:
         again = lambda micro: _terms(net, net, micro, weights, count_of)  # noqa: E731
         suspects = _suspects(net, micro_batches, losses, verdict, again)
-    return StepReport(named, loss_now, norm, int(atoms), int(points), stops > 0, verdict, suspects)
+    return StepReport(named, loss_now, norm, int(atoms), int(points), work, stops > 0, verdict, suspects)
 
 
 def _terms(
@@ -160,10 +164,11 @@ def finite(loss: float, gradient_norm: float, bad_losses: int) -> Verdict:
     return "" if math.isfinite(gradient_norm) else "gradient"
 
 
-def _sizes(micro_batches: list[MicroBatch]) -> tuple[float, float]:
-    """(atoms, points of fields)."""
+def _sizes(micro_batches: list[MicroBatch]) -> tuple[float, float, float]:
+    """(atoms, points of fields, floating-point operations)."""
     atoms = sum(m.batch.num_nodes for m in micro_batches if m.batch.world != "field")
-    return float(atoms), float(sum(m.batch.num_nodes for m in micro_batches) - atoms)
+    points = sum(m.batch.num_nodes for m in micro_batches) - atoms
+    return float(atoms), float(points), sum(m.work for m in micro_batches)
 
 
 def _counts(

@@ -14,6 +14,7 @@ def run(tmp_path):
     rows = [
         {"step": n, "seconds": 2.0 * n, "learning_rate": 1e-3, "gradient_norm": 3.0 / n, "train_loss": 8.0 / n,
          "molecules/energy": 5.0 / n, "flows/field/velocity": 3.0 / n, "atoms_per_second": 1000.0, "points_per_second": 0.0,
+         "flops_per_second": 2e9, "fraction_of_peak": 0.125,
          "time/loader": 0.1, "time/forward": 0.3, "time/backward": 0.6}
         for n in range(1, 30)
     ]  # fmt: skip
@@ -42,6 +43,7 @@ def test_inspect_draws_the_page_beside_the_run_and_a_picture_on_request(run, cap
     assert main(["inspect", str(run)]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "1 loss, 1 rollback" in said and "best 0.2 at step 10" in said and "backward 60%" in said
+    assert "fraction of peak, median │ 12.5%" in said
     page = (run / "training.html").read_text()
     assert "data:image/png;base64," in page and "mine.xyz 4" in page and "back to step 5" in page
     assert main(["inspect", str(run), "--picture", str(run / "curves.png")]) == 0

@@ -213,8 +213,12 @@ def test_every_objective_follows_one_process_at_stages_two_and_three(runs, run):
 def test_the_run_folder_says_what_was_done(runs):
     settings = json.loads((runs / "zero2" / "deepspeed.json").read_text())
     assert settings["gradient_clipping"] == 10.0 and settings["zero_optimization"]["stage"] == 2
-    assert {"config.yaml", "metrics.jsonl", "model", "checkpoints"} <= {
+    assert {"config.yaml", "machine.json", "metrics.jsonl", "model", "checkpoints"} <= {
         p.name for p in (runs / "zero2").iterdir()
     }
     (row, *_) = rows(runs / "zero2")
     assert {"gradient_norm", "atoms_per_second", "points_per_second", "time/communication"} <= row.keys()
+    machine = json.loads((runs / "zero2" / "machine.json").read_text())
+    assert machine["ranks"] == 2 and machine["dtype"] == "float32"
+    assert 0 < row["fraction_of_peak"] < 1
+    assert row["flops_per_second"] == pytest.approx(row["fraction_of_peak"] * machine["peak_flops"])
