@@ -58,8 +58,9 @@ def turned_batch(batch: GraphBatch, q: Tensor) -> GraphBatch:
     )
 
 
-def equivariance_error(net: AtomFieldNet, batch: GraphBatch, seed: int = 0) -> float:
+def equivariance_error(net: AtomFieldNet, batch: GraphBatch, seed: int = 0, *, direct: bool = False) -> float:
     """Largest over quantities of |f(Q x) - Q f(x)| / |Q f(x)|, Frobenius norms, for one random rotation with a reflection.
+    ``direct``: with the forces of the vector head.
 
     Rounding gives 1e-7 to 1e-6 in float32. A network without the symmetry gives tenths.
     """
@@ -67,7 +68,7 @@ def equivariance_error(net: AtomFieldNet, batch: GraphBatch, seed: int = 0) -> f
     q, _ = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
     q = (-q if torch.linalg.det(q) > 0 else q).to(batch.positions.device)
     with torch.no_grad():
-        found, plain = net(turned_batch(batch, q)), net(batch)
+        found, plain = net(turned_batch(batch, q), direct=direct), net(batch, direct=direct)
     worst = 0.0
     for name, value in plain.items():
         if name not in VOCABULARY:

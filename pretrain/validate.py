@@ -38,7 +38,8 @@ def validate(
         with ema.applied():
             found = errors_of(net, streams, device, stop)
             for stream in streams:
-                found[f"{stream.name}/{EQUIVARIANCE}"] = equivariance_error(net, stream.batch(0).to(device))
+                batch, direct = stream.batch(0).to(device), stream.targets.direct
+                found[f"{stream.name}/{EQUIVARIANCE}"] = equivariance_error(net, batch, direct=direct)
             out = {f"valid/{k}": v for k, v in found.items()}
     finally:
         net.train(was_training)

@@ -20,7 +20,7 @@ from atomfield.models.fused.programs import Shape
 from atomfield.models.fused.source import KERNELS, Kernel
 
 from .convolution_source import parts_of, source
-from .text import module_of, runs_on
+from .text import module_of, on_device_of, runs_on
 
 _TILE = 128
 """Edges times channels of a tile."""
@@ -75,9 +75,13 @@ def _run(shape: Shape, name: str, order: Sequence[Tensor], **given: Tensor) -> N
         if kernel.edge_outputs:
             tensors["out_d"] = given["out_d"][number]
         named = ("x", "g", "w", "d", "ax", "aw", "ad", "out_node", "out_w", "out_d")
-        getattr(module, f"{name}_{part.name}")[(count,)](
-            *order, *(tensors.get(n, unused) for n in named), BLOCK=max(1, _TILE // part.lanes), num_warps=4
-        )
+        with on_device_of(unused):
+            getattr(module, f"{name}_{part.name}")[(count,)](
+                *order,
+                *(tensors.get(n, unused) for n in named),
+                BLOCK=max(1, _TILE // part.lanes),
+                num_warps=4,
+            )
 
 
 def _out(x: Tensor, starts: Tensor, shape: Shape) -> Tensor:

@@ -16,7 +16,7 @@ from atomfield.models.fused.mode import innermost
 from atomfield.models.fused.powers import PowerShape, paths
 
 from .products_source import lanes_of, source
-from .text import module_of, runs_on
+from .text import module_of, on_device_of, runs_on
 
 _TILE = 128
 """Nodes times channels of a tile."""
@@ -59,9 +59,10 @@ def _run(numbers: list[int], name: str, a: Tensor, w: Tensor, **given: Tensor) -
     module, block = _module(shape), _tile(shape)
     tensors = [given.get(n, a) for n in ("g", "t", "out_a", "out_g", "out_w")]
     for group in range(len(shape.groups)):
-        getattr(module, f"{name}_{group}")[(-(-count // block),)](
-            a, w, *tensors, count, BLOCK=block, num_warps=4
-        )
+        with on_device_of(a):
+            getattr(module, f"{name}_{group}")[(-(-count // block),)](
+                a, w, *tensors, count, BLOCK=block, num_warps=4
+            )
 
 
 def _rows(a: Tensor, shape: PowerShape) -> Tensor:

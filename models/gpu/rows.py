@@ -17,7 +17,7 @@ from torch import Tensor
 
 from atomfield.models.fused.edges import EdgeList
 
-from .text import HEADER, kernel, module_of, runs_on
+from .text import HEADER, kernel, module_of, on_device_of, runs_on
 
 _TILE = 128
 _MOST_LANES = 64
@@ -76,9 +76,10 @@ def _sum(y: Tensor, index: Tensor, start: Tensor, order: Tensor) -> Tensor:
     lanes = min(_MOST_LANES, 1 << (columns - 1).bit_length())
     if count:
         grid = (count, -(-columns // lanes))
-        _module().sum_rows[grid](
-            start, order, y, out, COLUMNS=columns, LANES=lanes, BLOCK=_TILE // lanes, num_warps=4
-        )
+        with on_device_of(y):
+            _module().sum_rows[grid](
+                start, order, y, out, COLUMNS=columns, LANES=lanes, BLOCK=_TILE // lanes, num_warps=4
+            )
     return out
 
 

@@ -7,6 +7,7 @@ import torch
 
 from atomfield.finetune.train import score
 from atomfield.models.network import graphs_to_batch
+from atomfield.pretrain.equivariance import equivariance_error
 from atomfield.pretrain.losses import Targets
 from atomfield.pretrain.streams import Stream
 from atomfield.pretrain.validate import errors
@@ -46,3 +47,13 @@ def test_a_stress_that_is_no_target_costs_nothing():
     }
     solid = replace(crystal(), level="morse", quantities={"stress": torch.eye(3, dtype=torch.float64)})
     assert errors(net, stream_of([solid]), "cpu") == {}
+
+
+def test_the_symmetry_of_a_direct_stage_is_that_of_its_head(monkeypatch):
+    net = small_network(auxiliary=("direct",))
+    seen = []
+    real = type(net).forward
+    monkeypatch.setattr(type(net), "forward", lambda *a, **k: seen.append(k.get("direct")) or real(*a, **k))
+    batch = graphs_to_batch(net.config, morse_clusters(2))
+    assert equivariance_error(net, batch, direct=True) < 1e-5
+    assert seen == [True, True]
