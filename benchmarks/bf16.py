@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from atomfield.data.source import open_source
 from atomfield.models import checkpoint
 from atomfield.models.backbone import Layer
 from atomfield.models.config import NetworkConfig
+from atomfield.models.convolution import EdgeConvolution
 from atomfield.models.layers import EquivariantLinear
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
 from atomfield.models.sizes import network_size
@@ -43,24 +44,25 @@ def fresh(size: str) -> AtomFieldNet:
 @contextmanager
 def mixing_in_bf16(net: AtomFieldNet) -> Iterator[None]:
     """Products with weights in bfloat16, one module at a time, everything between them in float32."""
-    changed = [m for m in net.modules() if isinstance(m, (EquivariantLinear, nn.Linear))]
+    changed: list[tuple[nn.Module, str]] = [
+        (m, "forward") for m in net.modules() if isinstance(m, (EquivariantLinear, nn.Linear))
+    ]
+    changed += [(m, "edge_weights") for m in net.modules() if isinstance(m, EdgeConvolution)]
 
-    def wrapped(module: nn.Module):
-        original = module.forward
-
-        def forward(x: torch.Tensor) -> torch.Tensor:
+    def wrapped(original: Callable[..., torch.Tensor]):
+        def call(x: torch.Tensor, *options: bool) -> torch.Tensor:
             with torch.autocast(x.device.type, dtype=torch.bfloat16):
-                return original(x).to(x.dtype)
+                return original(x, *options).to(x.dtype)
 
-        return forward
+        return call
 
-    for module in changed:
-        module.forward = wrapped(module)
+    for module, name in changed:
+        setattr(module, name, wrapped(getattr(module, name)))
     try:
         yield
     finally:
-        for module in changed:
-            del module.forward
+        for module, name in changed:
+            delattr(module, name)
 
 
 @torch.no_grad()

@@ -141,12 +141,20 @@ class EdgeConvolution(nn.Module):
 
     def _on_gpu(self, x: Tensor, hidden_EH: Tensor, geometry: EdgeGeometry, scalars_only: bool) -> Tensor:
         """With the kernels for GPUs; ``x``: ``[N, C]`` with ``scalars_only``."""
-        weights = hidden_EH @ self._second_weights(scalars_only)
         # in the first layer of atoms node features follow from weights alone
         out = convolved_on_gpu(
-            x, weights, geometry.direction_E3, geometry.edges, self.shape(scalars_only), fixed=scalars_only
+            x,
+            self.edge_weights(hidden_EH, scalars_only),
+            geometry.direction_E3,
+            geometry.edges,
+            self.shape(scalars_only),
+            fixed=scalars_only,
         )
         return F.pad(out, (0, self.unnatural)) if scalars_only and self.unnatural else out
+
+    def edge_weights(self, hidden_EH: Tensor, scalars_only: bool) -> Tensor:
+        """``[E, P]``."""
+        return hidden_EH @ self._second_weights(scalars_only)
 
     def radial_weights(self, scalars_only: bool) -> tuple[Tensor, Tensor]:
         """``[B, H]`` and ``[H, P]``, as the kernels take them: the second with the norm over neighbours."""
