@@ -496,8 +496,8 @@ def page(found: dict[str, Any]) -> str:
         f"{found['commit']}. Product of float32 matrices without TF32: {peak:.1f} TFLOP/s. Real runs of `atomfield pretrain` on "
         f"parts of the starter corpus, and of metals of {ATOMS} atoms by its generator: one micro-batch in a step, three with "
         "three worlds. Medians over the steps after the tenth; shares of time are those of the logged steps. Operations are "
-        "counted by `pretrain/work.py`; in brackets the fraction of the card's bfloat16 product. *Ready*: seconds from the libraries' "
-        "being loaded to the end of the first step, kernels compiled, while others started beside it.\n",
+        "counted by `pretrain/work.py`; in brackets the fraction of the card's bfloat16 product. *Ready*: seconds from the "
+        "libraries' being loaded to the end of the first step, kernels compiled, while others started beside it.\n",
         *table(
             ("case", "edges", "atoms and points/s", "TFLOP/s", "of peak", "GB", *phases, "ready, s"), speed
         ),
