@@ -52,8 +52,8 @@ Key = tuple[str, str]
 class Crew:
     """A process for each package and size, so that none takes another along where it fails, and the clock over all."""
 
-    def __init__(self, options: argparse.Namespace, packages: list[str]):
-        self.options, self.end = options, time.monotonic() + options.limit
+    def __init__(self, options: argparse.Namespace, packages: list[str], kind: str = "speed"):
+        self.options, self.kind, self.end = options, kind, time.monotonic() + options.limit
         self.pythons = {name: python_of(name, options.peers) for name in packages}
         keys = [(package, size) for package in packages for size in options.sizes[package]]
         self.workers = {key: self._start(key) for key in keys}  # they come up side by side
@@ -65,7 +65,7 @@ class Crew:
     def _start(self, key: Key) -> Worker:
         options = self.options
         memory = options.memory if options.device == "cpu" else 0.0
-        return Worker(key[0], self.pythons[key[0]], options.threads, memory, device=options.device)
+        return Worker(key[0], self.pythons[key[0]], options.threads, memory, self.kind, options.device)
 
     def over(self) -> bool:
         return time.monotonic() >= self.end

@@ -96,7 +96,7 @@ class AtomFieldCalculator(Calculator):
         self.level = level
         self.answering_level = level
         """The level of theory of the last answer; "" before the first where none was named."""
-        self.pairs = PairList(net.config.cutoff, skin)
+        self.pairs = PairList(net.config.cutoff, skin, self.net.device)
         self.results: dict[str, Any] = {}
         self.user_properties: dict[str, float | np.ndarray] = {}
         self.uncertainty = uncertainty
@@ -207,7 +207,7 @@ class AtomFieldCalculator(Calculator):
 
     def _batch(self, atoms: Atoms) -> GraphBatch:
         try:
-            batch = self.pairs.batch(atoms, self.answering_level)
+            return self.pairs.batch(atoms, self.answering_level)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -215,7 +215,6 @@ class AtomFieldCalculator(Calculator):
                 f"out of memory: the pairs of {len(atoms)} atoms do not fit; take a smaller structure or more memory",
                 WHERE,
             ) from error
-        return batch if self.net.device.type == "cpu" else batch.to(self.net.device)
 
     def _choose_level(self, atoms: Atoms) -> None:
         """Set ``answering_level`` and refuse elements that it has not seen, anew only where elements or periodicity changed."""

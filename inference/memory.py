@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -44,6 +45,7 @@ def explained(
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
+        traceback.clear_frames(error.__traceback__)  # what the pass held until then is free again
         free = available_bytes(batch.positions.device)
         raise _error(batch, kept_bytes(net, batch, stress) * PEAK, free, where) from error
 
@@ -54,6 +56,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     return (
         isinstance(error, (torch.OutOfMemoryError, MemoryError))
         or "not enough memory" in text
+        or "out of memory" in text  # CUDA's own calls
+        or "ALLOC_FAILED" in text  # of its libraries
         or "allocate memory" in text
         or "bad_alloc" in text  # of the standard library, within one of torch's operations
     )
@@ -95,8 +99,12 @@ def kept_bytes(net: AtomFieldNet, batch: GraphBatch, stress: bool) -> float:
         return value
 
     weights = {p.untyped_storage().data_ptr() for p in (*net.parameters(), *net.buffers())}
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value), torch.no_grad():
-        net(piece, stress=stress)
+    compiled, net.compiled = net.compiled, None  # a compiled pass keeps as much and shows nothing
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value), torch.no_grad():
+            net(piece, stress=stress)
+    finally:
+        net.compiled = compiled
     own = sum(size for pointer, size in sizes.items() if pointer not in weights)
     return own * batch.num_nodes / count
 

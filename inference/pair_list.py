@@ -18,7 +18,7 @@ from ase import Atoms
 
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import MIN_DISTANCE, Graph, GraphBatch, collate
-from atomfield.data.neighbors import radius_edges
+from atomfield.data.neighbors import radius_edges, with_radius_edges
 from atomfield.data.quantities import PER_FRAGMENT
 
 from .convert import STATED, graph_from_atoms, without_labels
@@ -30,16 +30,20 @@ WHERE = Provenance(file="<atoms>")
 SMALL = 100
 """Atoms up to which a skin twice as wide is tried first: where few pairs are in it, it saves most searches, since most of what
 atoms do is to swing about a place."""
+MANY = 2000
+"""Atoms from which a GPU looks for pairs itself: below, starting its kernels takes longer than the search on a processor."""
 
 
 class PairList:
     """The batch of one structure, whose pairs are searched anew only when they may be incomplete.
 
-    cutoff, skin: angstrom.
+    cutoff, skin: angstrom. device: where batches are; on a GPU only positions and cells go there at each call, and it looks for
+    the pairs of ``MANY`` atoms and more itself.
     """
 
-    def __init__(self, cutoff: float, skin: float):
-        self.skin, self.kept = skin, KeptPairs(cutoff)
+    def __init__(self, cutoff: float, skin: float, device: torch.device | str = "cpu"):
+        self.skin, self.kept, self.device = skin, KeptPairs(cutoff), torch.device(device)
+        self.searches_there = self.device.type != "cpu"
         self._atoms: Atoms | None = None
         self._stated: tuple[Any, ...] = ()
 
@@ -49,7 +53,7 @@ class PairList:
         return self.kept.searches
 
     def batch(self, atoms: Atoms, level: str) -> GraphBatch:
-        """Float64 batch on the CPU with the pairs closer than the cutoff, see :class:`.kept_pairs.KeptPairs`."""
+        """Float64 batch with the pairs closer than the cutoff, see :class:`.kept_pairs.KeptPairs`."""
         another = self._is_another(atoms) or self.kept.batch.levels != [level]
         closer = float("inf") if another else self._closer(atoms)
         moved = not closer < self.kept.skin
@@ -57,10 +61,10 @@ class PairList:
             self._search(atoms, level, same=not another)
         if moved:
             self._atoms = atoms.copy()
-        positions = torch.from_numpy(np.array(atoms.positions, dtype=np.float64))
+        positions = torch.from_numpy(np.array(atoms.positions, dtype=np.float64)).to(self.device)
         cell = self.kept.batch.cell
         if atoms.pbc.all():  # elsewhere a changed cell is a new search
-            cell = torch.from_numpy(np.array(atoms.cell.array, dtype=np.float64))[None]
+            cell = torch.from_numpy(np.array(atoms.cell.array, dtype=np.float64))[None].to(self.device)
         try:
             return self.kept.at(positions, cell, closer)
         except TooClose as error:
@@ -81,8 +85,12 @@ class PairList:
         self._stated = stated(atoms)
 
     def _found(self, graph: Graph, skin: float) -> GraphBatch:
-        edges = radius_edges(graph.positions, graph.cell, graph.pbc, self.kept.cutoff + skin)
-        return collate([replace(graph, edges={"radius": edges})])
+        reach = self.kept.cutoff + skin
+        if self.searches_there and graph.num_nodes >= MANY:
+            return with_radius_edges(collate([graph]).to(self.device), reach)
+        edges = radius_edges(graph.positions, graph.cell, graph.pbc, reach)
+        batch = collate([replace(graph, edges={"radius": edges})])
+        return batch if self.device.type == "cpu" else batch.to(self.device)
 
     def _is_another(self, atoms: Atoms) -> bool:
         """Whether more than positions, or the lattice of a crystal, is new."""

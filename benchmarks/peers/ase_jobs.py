@@ -13,8 +13,13 @@ from ase.optimize import FIRE
 RELAX_STEPS = 10
 
 
+def md_steps(atoms: int) -> int:
+    """Steps in one call of ``md`` and ``model``."""
+    return 10 if atoms < 20_000 else 3
+
+
 def jobs_of(structures: list[Atoms], calculator: Any) -> dict[str, Callable[[], Any]]:
-    """``md``: ten steps of velocity Verlet of the first structure at 50 K and 0.1 fs (weights are random, and must not explode).
+    """``md``: steps of velocity Verlet of the first structure at 50 K and 0.1 fs (weights are random, and must not explode).
     Where there are several: ``relax``: FIRE of each for ten steps, one after the other; ``screen``: energy and forces of each."""
     first = structures[0].copy()
     first.calc = calculator
@@ -22,7 +27,7 @@ def jobs_of(structures: list[Atoms], calculator: Any) -> dict[str, Callable[[], 
 
     MaxwellBoltzmannDistribution(first, temperature_K=50, rng=np.random.default_rng(0))
     dynamics = VelocityVerlet(first, 0.1 * units.fs)
-    jobs: dict[str, Callable[[], Any]] = {"md": lambda: dynamics.run(10)}
+    jobs: dict[str, Callable[[], Any]] = {"md": lambda: dynamics.run(md_steps(len(first)))}
     if len(structures) == 1:
         return jobs
 

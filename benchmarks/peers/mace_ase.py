@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ase.io
 import torch
-from ase.neighborlist import neighbor_list
 from ase_jobs import jobs_of
 from mace.calculators import MACECalculator
+from mace.data.neighborhood import get_neighborhood
 from mace_speed import model_of, versions
-from worker import Subject, serve
+from worker import DEVICE, Subject, serve
 
 
 def load(size: str, file: str, cutoff: float) -> Subject:
@@ -16,9 +16,10 @@ def load(size: str, file: str, cutoff: float) -> Subject:
     torch.manual_seed(0)
     structures = ase.io.read(file, index=":")
     numbers = sorted({int(z) for atoms in structures for z in atoms.numbers})
-    edges = len(neighbor_list("i", structures[0], cutoff))
+    first = structures[0]
+    edges = get_neighborhood(first.positions, cutoff, tuple(first.pbc), first.cell.array)[0].shape[1]
     model = model_of(size, numbers, cutoff, edges / len(structures[0]))
-    calculator = MACECalculator(models=[model], device="cpu", default_dtype="float32")
+    calculator = MACECalculator(models=[model], device=DEVICE, default_dtype="float32")
     return Subject(
         jobs=jobs_of(structures, calculator), atoms=len(structures[0]), edges=edges,
         parameters=sum(p.numel() for p in model.parameters()),

@@ -24,9 +24,10 @@ from worker import DEVICE, Subject, serve
 Data = dict[str, torch.Tensor]
 
 
-def batch_of(structures: list[ase.Atoms], cutoff: float) -> Data:
-    """With the neighbours, on the CPU."""
-    transforms = [ChemicalSpeciesToAtomTypeMapper(elements(structures)), NeighborListTransform(r_max=cutoff)]
+def batch_of(structures: list[ase.Atoms], cutoff: float, symbols: list[str] | None = None) -> Data:
+    """With the neighbours, on the CPU; ``symbols``: the elements that the network knows, where they are more."""
+    known = symbols or elements(structures)
+    transforms = [ChemicalSpeciesToAtomTypeMapper(known), NeighborListTransform(r_max=cutoff)]
     frames = []
     for atoms in structures:
         frame = from_ase(atoms)

@@ -194,14 +194,19 @@ def main() -> None:
     )
     (options.work / "nequip.yaml").write_text(yaml.safe_dump(configuration(options, symbols)))
     begun = time.monotonic()
+    # what the command nequip-train runs, without asking where it was installed
     command = [
-        str(Path(sys.executable).parent / "nequip-train"),
+        sys.executable,
+        "-c",
+        "from nequip.scripts.train import main; main()",
         "-cp",
         str(options.work),
         "-cn",
         "nequip.yaml",
     ]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}  # where schedule.py lies
+    here = str(Path(__file__).parent)  # where schedule.py lies
+    known = os.environ.get("PYTHONPATH")
+    environment = {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{known}" if known else here}
     subprocess.run([*command, f"hydra.run.dir={options.work}/hydra"], check=True, env=environment)
     took = time.monotonic() - begun
     best, last = (options.work / "checkpoints" / f"{x}.ckpt" for x in ("best", "last"))

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 MOST_EDGES = 300_000
 """Beyond, kernels run longer than starting them takes, and a recorded pass would hold memory for nothing."""
-_SPARE = 1.1
-"""Room for edges over those of the batch that was recorded with."""
+_SPARE, _STEP = 1.1, 64
+"""Room for edges over those of the batch that was recorded with, and what it is a multiple of."""
 _PAIRS = 32
 """Of atoms that padding edges join."""
 
@@ -83,7 +83,7 @@ class CapturedPass:
             return known(batch, level_G)
         again, self._before = self._before == key, key
         if not again:
-            return self.net.conservative(batch, level_G, stress=stress, answers=answers)
+            return self._once(batch, level_G, stress, answers)
         self._recorded = None  # its memory goes first
         try:
             self._recorded = _Recorded(self.net, key, batch, level_G, stress, answers)
@@ -96,13 +96,23 @@ class CapturedPass:
             return self.net.conservative(batch, level_G, stress=stress, answers=answers)
         return self._recorded(batch, level_G)
 
+    def _once(self, batch: GraphBatch, level_G: Tensor, stress: bool, answers: Answers) -> dict[str, Tensor]:
+        """Not recorded. A compiled pass is given the padded batch, so that recording it later compiles nothing again."""
+        compiled = self.net.compiled
+        if compiled is None or not compiled.serves(batch):
+            return self.net.conservative(batch, level_G, stress=stress, answers=answers)
+        capacity = room_for(batch.num_edges)
+        filled, rows = padded(batch, level_G, capacity, self.net.config.cutoff)
+        out = self.net.conservative(filled, rows, stress=stress, answers=answers)
+        return without_padding(out, batch.num_nodes, batch.num_graphs)
+
 
 class _Recorded:
     def __init__(
         self, net: AtomFieldNet, key: tuple[Any, ...], batch: GraphBatch, level_G: Tensor, stress: bool, answers: Answers
     ):  # fmt: skip
         self.key = key
-        self.capacity = -(-int(_SPARE * batch.num_edges) // 64) * 64
+        self.capacity = room_for(batch.num_edges)
         self._batch, self._level = padded(batch, level_G, self.capacity, net.config.cutoff)
         self._nodes, self._graphs = batch.num_nodes, batch.num_graphs
         self._idle = self._batch.edge_index.clone()
@@ -121,11 +131,12 @@ class _Recorded:
                 run()
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        # other threads of the program may go on using the GPU meanwhile
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._out = run()
 
     def fits(self, edges: int) -> bool:
-        return self.capacity / 2 < edges <= self.capacity
+        return fits(self.capacity, edges)
 
     def __call__(self, batch: GraphBatch, level_G: Tensor) -> dict[str, Tensor]:
         own, n, g, e = self._batch, self._nodes, self._graphs, batch.num_edges
@@ -142,8 +153,23 @@ class _Recorded:
             own.conditions[name][:g].copy_(value)
         self._level[:g].copy_(level_G)
         self._graph.replay()
-        sizes = {n + 2 * _PAIRS: n, g + 1: g}
-        return {name: value[: sizes[len(value)]].clone() for name, value in self._out.items()}
+        return {name: value.clone() for name, value in without_padding(self._out, n, g).items()}
+
+
+def without_padding(out: dict[str, Tensor], nodes: int, graphs: int) -> dict[str, Tensor]:
+    """The rows of the nodes and graphs that were asked for."""
+    sizes = {nodes + 2 * _PAIRS: nodes, graphs + 1: graphs}
+    return {name: value[: sizes[len(value)]] for name, value in out.items()}
+
+
+def room_for(edges: int) -> int:
+    """Edges that are recorded for a batch with ``edges``."""
+    return -(-int(_SPARE * edges) // _STEP) * _STEP
+
+
+def fits(capacity: int, edges: int) -> bool:
+    """Whether a batch runs as recorded; one that has lost half of its edges is worth another recording, but for the rounding."""
+    return capacity / 2 - _STEP < edges <= capacity
 
 
 def padded(batch: GraphBatch, level_G: Tensor, capacity: int, cutoff: float) -> tuple[GraphBatch, Tensor]:

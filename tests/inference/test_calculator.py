@@ -11,6 +11,7 @@ from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_s
 
 from atomfield.data.errors import InputError
 from atomfield.inference.calculator import AtomFieldCalculator
+from atomfield.inference.pair_list import PairList
 from atomfield.inference.predict import embed_graphs, predict_graphs
 from atomfield.inference.rollout import rollout
 from atomfield.inference.together import relax_many
@@ -78,6 +79,22 @@ def test_pairs_that_stay_the_same_keep_their_tensors(net: AtomFieldNet, solid: A
     other = pairs.batch(atoms, "")
     assert other.num_edges != first.num_edges
     assert pairs.searches == 1
+
+
+def test_pairs_that_a_gpu_looks_for_itself_are_the_same(
+    solid: Atoms, molecule: Atoms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atomfield.inference.pair_list.MANY", 1)
+    monkeypatch.setattr("atomfield.data.radius._on_cpu", lambda points: False)
+    for atoms in (solid * (3, 3, 3), molecule):
+        there, here = (PairList(4.0, 0.5) for _ in range(2))
+        there.searches_there = True
+        for _ in range(3):
+            one, other = there.batch(atoms, "x"), here.batch(atoms, "x")
+            assert torch.equal(one.edge_index, other.edge_index)
+            assert torch.equal(one.edge_shift, other.edge_shift)
+            assert one.levels == other.levels and one.world == other.world
+            atoms.positions += np.random.default_rng(1).normal(0, 0.2, atoms.positions.shape)
 
 
 def test_a_complete_list_of_pairs_follows_a_molecule_that_comes_apart(

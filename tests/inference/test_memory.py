@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from atomfield.data.errors import InputError
 from atomfield.inference import memory
 from atomfield.inference.calculator import AtomFieldCalculator
 from atomfield.inference.memory import available_bytes, explained, is_out_of_memory, kept_bytes
+from atomfield.models.gpu import CompiledPass
 from atomfield.models.network import AtomFieldNet
 from tests.small import small_network
 
@@ -112,3 +115,39 @@ def test_a_process_with_little_memory_says_so(first: str, megabytes: int, said: 
     assert done.returncode == 0, done.stderr
     assert "out of memory: " in done.stdout
     assert said in done.stdout
+
+
+class _Held:
+    """Memory that a failed pass still holds."""
+
+
+def test_what_a_failed_pass_held_counts_as_free(
+    network: AtomFieldNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: list[bool] = []
+    seen: list[weakref.ref[_Held]] = []
+
+    def fails() -> None:
+        held = _Held()
+        seen.append(weakref.ref(held))
+        raise RuntimeError("CUDA error: out of memory")
+
+    def available(device: torch.device) -> float:
+        alive.append(seen[0]() is not None)
+        return 1e6
+
+    batch = batch_of(network, 2)
+    monkeypatch.setattr(memory, "available_bytes", available)
+    with pytest.raises(InputError, match="would fit"), explained(network, batch, False):
+        fails()
+    assert alive == [False]
+
+
+def test_a_compiled_network_is_weighed_as_a_plain_one(network: AtomFieldNet) -> None:
+    net = copy.deepcopy(network)
+    net.fused = False
+    batch = batch_of(net, 2)
+    expected = kept_bytes(net, batch, True)
+    net.compiled = CompiledPass(net, backend=None)
+    assert kept_bytes(net, batch, True) == expected
+    assert net.compiled is not None and not net.compiled._known

@@ -11,7 +11,7 @@ import torch
 
 from atomfield.inference.export import traced
 from atomfield.models.gpu import text
-from atomfield.models.gpu.captured import CapturedPass, padded
+from atomfield.models.gpu.captured import CapturedPass, fits, padded, room_for
 from atomfield.models.gpu.traced import CompiledPass
 from atomfield.models.heads import Answers
 
@@ -50,6 +50,26 @@ def test_padding_changes_nothing():
     for name, value in expected.items():
         assert torch.equal(found[name][: len(value)], value)
         assert bool(found[name].isfinite().all())
+
+
+def test_what_was_recorded_serves_its_own_batch_and_hardly_fewer_edges():
+    """Recorded anew at each step it would cost more than it saves."""
+    for edges in range(1, 5000):
+        assert fits(room_for(edges), edges)
+        assert fits(room_for(edges), edges - edges // 4)
+    assert not fits(room_for(1000), 1.2 * 1000)
+    assert not fits(room_for(10_000), 4000)
+
+
+def test_a_compiled_pass_sees_one_kind_of_batch():
+    net = plain(a_network(correlation=2))
+    batch = a_batch(net.config, (3,))
+    with torch.no_grad():
+        expected = net(batch, stress=True)
+        net.compiled = CompiledPass(net, backend=None)
+        found = CapturedPass(net)(batch, net.level_index(batch), stress=True, answers=Answers())
+    assert_alike([found[n] for n in expected], list(expected.values()))
+    assert [kind.one_graph for kind in net.compiled._known] == [False], "as when it is recorded, padded"
 
 
 def test_one_traced_graph_serves_all_sizes():
