@@ -26,13 +26,14 @@ from ase import Atoms, units
 from ase.build import bulk
 from ase.build import molecule as molecule_named
 from ase.md.nptberendsen import NPTBerendsen
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+
 from ase.md.verlet import VelocityVerlet
 from ase.stress import full_3x3_to_voigt_6_stress
 
 import atomfield
 from atomfield.inference.calculator import AtomFieldCalculator
 from atomfield.inference.pair_list import PairList
+from atomfield.inference.velocities import thermalize
 from atomfield.models.network import AtomFieldNet
 
 RESULTS = Path(__file__).parent / "results"
@@ -46,7 +47,7 @@ def silicon(stretch: float = 1.0) -> Atoms:
 
 def warmed(atoms: Atoms, calculator: AtomFieldCalculator) -> Atoms:
     atoms.calc = calculator
-    MaxwellBoltzmannDistribution(atoms, temperature_K=300, rng=np.random.default_rng(0))
+    thermalize(atoms, 300.0, seed=0)
     return atoms
 
 

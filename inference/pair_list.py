@@ -44,6 +44,7 @@ class PairList:
     def __init__(self, cutoff: float, skin: float, device: torch.device | str = "cpu"):
         self.skin, self.kept, self.device = skin, KeptPairs(cutoff), torch.device(device)
         self.searches_there = self.device.type != "cpu"
+        """Whether it looks for the pairs of ``MANY`` atoms itself."""
         self._atoms: Atoms | None = None
         self._stated: tuple[Any, ...] = ()
 
