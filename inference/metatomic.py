@@ -66,7 +66,7 @@ class EnergyOfAtoms(torch.nn.Module):
         level = torch.full_like(species, self.row)
         answers = Answers(denoise=False, properties=False, features=False)
         with torch.no_grad():
-            return self.net._atoms(batch, positions, batch.cell, level, added=True, answers=answers)["energy"]
+            return self.net.read(batch, positions, batch.cell, level, added=True, answers=answers)["energy"]
 
 
 def export_metatomic(

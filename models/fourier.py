@@ -102,11 +102,10 @@ class WaveGeometry(nn.Module):
         """One entry per grid in the batch; graphs without one are left out."""
         if batch.world != "field":
             return []
-        found: dict[Grid, list[int]] = {}
         starts = [0, *batch.nodes_per_graph().cumsum(0).tolist()]
-        for graph, shape in enumerate(batch.grid_shapes):
-            if shape is not None and (grid := self._grid(batch, graph, starts[graph], shape)) is not None:
-                found.setdefault(grid, []).append(starts[graph])
+        found: dict[Grid, list[int]] = {}
+        for graph, grid in sorted(self._grids(batch, starts).items()):
+            found.setdefault(grid, []).append(starts[graph])
         device = batch.positions.device
         groups = []
         for grid, its_starts in found.items():
@@ -115,26 +114,45 @@ class WaveGeometry(nn.Module):
             groups.append(Waves(grid, nodes, first, *self._made(grid, len(first), dtype, device)))
         return groups
 
-    def _grid(self, batch: GraphBatch, graph: int, start: int, shape: Sequence[int]) -> Grid | None:
-        """None where the points are no regular grid (a curvilinear one, say)."""
-        points = batch.positions[start : start + math.prod(shape)].reshape(*shape, 3)
-        unit = self.field_spacing / float(batch.spacing[graph])
-        steps, expected = [], points[(0,) * len(shape)].expand_as(points)
-        for axis, n in enumerate(shape):
-            periodic = bool(batch.pbc[graph, axis])
-            step = batch.cell[graph, axis] / n if periodic else points.select(axis, 1).reshape(-1, 3)[0]
-            if not periodic:
-                step = step - points.reshape(-1, 3)[0]
-            view = [1] * len(shape) + [1]
-            view[axis] = n
-            expected = expected + torch.arange(n, device=points.device).view(view) * step
-            steps.append(step * unit)
-        scale = max(float(s.norm()) for s in steps) / unit
-        if float((points - expected).abs().max()) > 1e-4 * scale:
-            return None
-        rows = tuple(tuple(float(x) for x in s) for s in steps)
-        periodic_axes = tuple(bool(batch.pbc[graph, axis]) for axis in range(len(shape)))
-        return Grid(tuple(shape), periodic_axes, rows)  # type: ignore[arg-type]
+    def _grids(self, batch: GraphBatch, starts: Sequence[int]) -> dict[int, Grid]:
+        """The grid of each graph that has one; graphs whose points are no regular grid (a curvilinear one, say) are left out. All
+        graphs of a shape at once: on a GPU every number that is read waits for it."""
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for graph, shape in enumerate(batch.grid_shapes):
+            if shape is not None:
+                alike.setdefault(tuple(shape), []).append(graph)
+        found: dict[int, Grid] = {}
+        device = batch.positions.device
+        for shape, graphs in alike.items():
+            axes, which = len(shape), torch.tensor(graphs, device=device)
+            first = torch.tensor([starts[graph] for graph in graphs], device=device)
+            nodes = first[:, None] + torch.arange(math.prod(shape), device=device)
+            points = batch.positions[nodes].reshape(len(graphs), *shape, 3)
+            unit, periodic = (
+                self.field_spacing / batch.spacing[which].double(),
+                batch.pbc[which, :axes].bool(),
+            )
+            origin = points.reshape(len(graphs), -1, 3)[:, 0]
+            expected, rows = origin.view(-1, *[1] * axes, 3), []
+            for axis, n in enumerate(shape):
+                own = points.select(axis + 1, min(1, n - 1)).reshape(len(graphs), -1, 3)[:, 0] - origin
+                step = torch.where(periodic[:, axis, None], batch.cell[which, axis] / n, own)
+                view = [1] * (axes + 2)
+                view[axis + 1] = n
+                expected = expected + torch.arange(n, device=device).view(view) * step.view(
+                    -1, *[1] * axes, 3
+                )
+                rows.append(step * unit[:, None])
+            steps = torch.stack(rows, 1)
+            scale = steps.norm(dim=2).amax(1) / unit
+            regular = (points - expected).abs().flatten(1).amax(1) <= 1e-4 * scale
+            read = torch.cat([steps.flatten(1), periodic.to(steps), regular[:, None].to(steps)], 1).tolist()
+            for graph, numbers in zip(graphs, read, strict=True):
+                if numbers[-1]:
+                    own_rows = tuple(tuple(numbers[3 * axis : 3 * axis + 3]) for axis in range(axes))
+                    wraps = tuple(bool(x) for x in numbers[3 * axes : -1])
+                    found[graph] = Grid(shape, wraps, own_rows)
+        return found
 
     def _made(
         self, grid: Grid, graphs: int, dtype: torch.dtype, device: torch.device

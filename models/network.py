@@ -16,7 +16,7 @@ from atomfield.data.neighbors import batch_of
 from atomfield.physics_priors.mechanics import forces_and_stress
 
 from .auxiliary import ElementHead, StateHead
-from .backbone import Backbone
+from .backbone import Backbone, Layer
 from .config import NetworkConfig
 from .constraints import constrained
 from .electrostatics import conserved_charges, coulomb_energy
@@ -131,14 +131,7 @@ class AtomFieldNet(nn.Module):
             x = self.backbone(batch, vectors, level_G, self._space(batch))
             return {"elements": self.element_head(x)}
         if direct or not (forces or stress):
-            found = self._atoms(
-                batch,
-                batch.positions,
-                batch.cell,
-                level_G,
-                added=added,
-                answers=Answers(denoise, properties, features),
-            )
+            found = self._plain(batch, level_G, added=added, answers=Answers(denoise, properties, features))
             head = found.pop("direct_forces", None)
             if direct:
                 if head is None:
@@ -174,13 +167,23 @@ class AtomFieldNet(nn.Module):
         found.pop("direct_forces", None)
         return found
 
+    def _plain(
+        self, batch: GraphBatch, level_G: Tensor, *, added: bool, answers: Answers
+    ) -> dict[str, Tensor]:
+        """What the heads of atoms say, compiled where asked for and where there are no kernels for processors."""
+        if self.compiled is not None and self.compiled.serves(batch):
+            first, features = self.backbone.layers[0], self.backbone.embedding.species
+            if not (isinstance(first, Layer) and first.compiled(features, scalars_only=True)):
+                return self.compiled(batch, level_G, stress=False, answers=answers, derived=False)
+        return self.read(batch, batch.positions, batch.cell, level_G, added=added, answers=answers)
+
     def differentiated(
         self, batch: GraphBatch, level_G: Tensor, *, stress: bool, answers: Answers, added: bool = False
     ) -> dict[str, Tensor]:
         """:meth:`conservative` by autograd."""
 
         def energies(positions: Tensor, cell: Tensor) -> dict[str, Tensor]:
-            return self._atoms(batch, positions, cell, level_G, added=added, answers=answers)
+            return self.read(batch, positions, cell, level_G, added=added, answers=answers)
 
         with fixed_weights():
             return forces_and_stress(energies, batch.positions, batch.cell, batch.graph_index, stress=stress)
@@ -231,7 +234,7 @@ class AtomFieldNet(nn.Module):
             return Space.of_field(batch, self.config.field_spacing / batch.spacing)
         return Space(batch.positions, batch.cell)
 
-    def _atoms(
+    def read(
         self,
         batch: GraphBatch,
         positions: Tensor,
@@ -241,6 +244,7 @@ class AtomFieldNet(nn.Module):
         added: bool,
         answers: Answers,
     ) -> dict[str, Tensor]:
+        """What the heads of atoms say, with forces of the vector head as ``direct_forces``."""
         vector = self._edge_vectors(batch, positions, cell)
         x = self.backbone(batch, vector, level_G, Space(positions, cell))
         out = self.atom_head(x, batch, level_G, answers)

@@ -203,7 +203,8 @@ class PretrainConfig(_Frozen):
     recompute: bool = False
     """Activation checkpointing: layers are computed again in backward passes, for less memory and more time."""
     compile: bool = False
-    """On a GPU, let ``torch.compile`` fuse conservative passes over atoms: a minute or two at the start, faster steps after."""
+    """On a GPU, let ``torch.compile`` fuse passes over atoms (supervised, denoise): a minute or two at the start, faster steps
+    after."""
     workers: int = Field(0, ge=0)
     """Processes per rank that make batches ahead of the training step; 0: one thread. The batches are the same."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

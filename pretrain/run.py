@@ -74,13 +74,13 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
     net, fits, factors, properties, unlabelled = build(config, list(train_sets.values()), labelled)
     net.backbone.recompute = config.recompute
     net.compile_passes(config.compile)
-    notes = [
-        *without_labels(train_sets, unlabelled), nameless_levels(train_sets), compile_note(config, net, device)
-    ]  # fmt: skip
     streams = [
         stream_of(config, number, train_sets, net.config.cutoff, factors)
         for number in range(len(config.streams))
     ]
+    notes = [
+        *without_labels(train_sets, unlabelled), nameless_levels(train_sets), compile_note(net, streams, device)
+    ]  # fmt: skip
     check_penalties(net, streams, config.loss, "cpu")
     if rank == 0:
         held = [sum(len(valid_sets[name]) for name in s.sources) for s in config.streams]
@@ -286,15 +286,15 @@ def pick_device(wanted: str) -> str:
     return f"cuda:{rank}"
 
 
-def compile_note(config: PretrainConfig, net: AtomFieldNet, device: str) -> str:
+def compile_note(net: AtomFieldNet, streams: list[Stream], device: str) -> str:
     """A sentence where ``compile: true`` changes nothing."""
     if net.compiled is None:
         return ""
-    derived = config.forces == "conservative" and any(s.objective == "supervised" for s in config.streams)
+    served = ("supervised", "denoise")
     if device == "cpu":
         why = "processors have kernels of their own"
-    elif not derived:
-        why = "it serves conservative forces, and no stream trains on them"
+    elif not any(s.targets.objective in served and s.graphs[0].world != "field" for s in streams):
+        why = f"it serves the objectives {' and '.join(served)} on atoms, and no stream is of these"
     elif hindrance := net.compiled.hindrance():
         why = f"it does not serve a network with {hindrance}"
     else:

@@ -69,8 +69,13 @@ def _value(e: Expressions, number: int, text: dict[int, str], load: Callable[[st
 
 
 def kernel(name: str, arguments: list[str], body: list[str]) -> str:
-    """One ``triton.jit`` function."""
-    return "\n".join(["@triton.jit", f"def {name}({', '.join(arguments)}):", *indented(body)]) + "\n\n"
+    """One ``triton.jit`` function, compiled once: whether numbers and lists of edges are multiples of 16 is not looked at, which
+    would compile it again in the middle of a training."""
+    numbers, lists = (
+        [n for n in names if n in arguments] for names in (("count",), ("start", "order", "other"))
+    )
+    decorator = f"@triton.jit(do_not_specialize={numbers}, do_not_specialize_on_alignment={lists})"
+    return "\n".join([decorator, f"def {name}({', '.join(arguments)}):", *indented(body)]) + "\n\n"
 
 
 def indented(lines: list[str]) -> list[str]:

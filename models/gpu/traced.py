@@ -1,4 +1,4 @@
-"""The pass over atoms, derivatives included, as one graph of tensor operations with free sizes, compiled by ``torch.compile``.
+"""The pass over atoms, with its derivatives, as one graph of tensor operations with free sizes, compiled by ``torch.compile``.
 
 ``torch.compile`` does not follow a gradient taken inside a pass, so energy and forces are traced into one graph first (as NequIP
 does, Tan et al., arXiv:2504.16068): what is left are plain operations, ours among them, which it fuses and differentiates once
@@ -47,6 +47,8 @@ class SymbolicBatch(GraphBatch):
 class Kind(NamedTuple):
     """What a graph is traced for."""
 
+    derived: bool
+    """Forces as derivatives; else what the heads read alone."""
     stress: bool
     answers: Answers
     one_graph: bool
@@ -88,13 +90,15 @@ class CompiledPass:
         return ", ".join(name for name, there in found.items() if there)
 
     def __call__(
-        self, batch: GraphBatch, level_G: Tensor, *, stress: bool, answers: Answers
+        self, batch: GraphBatch, level_G: Tensor, *, stress: bool, answers: Answers, derived: bool = True
     ) -> dict[str, Tensor]:
-        """What ``AtomFieldNet.differentiated`` gives, without terms that labels lack; differentiable with respect to weights."""
+        """What ``AtomFieldNet.differentiated`` gives, or without ``derived`` what the heads say, without terms that labels lack;
+        differentiable with respect to weights."""
         training = torch.is_grad_enabled()
         # streams of a training differ in levels and in labels of stress, and each kind takes a minute to compile
         one_level = len(set(batch.levels)) == 1 and not training
-        kind = Kind(stress or training, answers, batch.num_graphs == 1, one_level, training)
+        stressed = derived and (stress or training)
+        kind = Kind(derived, stressed, answers, batch.num_graphs == 1, one_level, training)
         if kind not in self._known:
             names, graph = traced(self.net, kind)
             made = graph if self.backend is None else torch.compile(graph, backend=self.backend, dynamic=True)
@@ -152,9 +156,7 @@ def traced(net: AtomFieldNet, kind: Kind) -> tuple[list[str], GraphModule]:
         )
         edges.__dict__["by_sender"] = Order(far_start, far_order, edges.sender_E, edges.receiver_E, bounds)
         batch.derived["edges"] = edges
-        out = functional_call(
-            _Conservative(net), {f"net.{n}": w for n, w in own.items()}, (batch, level_G, kind)
-        )
+        out = functional_call(_Pass(net), {f"net.{n}": w for n, w in own.items()}, (batch, level_G, kind))
         names[:] = out
         return list(out.values())
 
@@ -165,13 +167,15 @@ def traced(net: AtomFieldNet, kind: Kind) -> tuple[list[str], GraphModule]:
     return names, graph
 
 
-class _Conservative(torch.nn.Module):
+class _Pass(torch.nn.Module):
     def __init__(self, net: AtomFieldNet):
         super().__init__()
         self.net = net
 
     def forward(self, batch: GraphBatch, level_G: Tensor, kind: Kind) -> dict[str, Tensor]:
-        return self.net.differentiated(batch, level_G, stress=kind.stress, answers=kind.answers)
+        if kind.derived:
+            return self.net.differentiated(batch, level_G, stress=kind.stress, answers=kind.answers)
+        return self.net.read(batch, batch.positions, batch.cell, level_G, added=False, answers=kind.answers)
 
 
 def _without_detach(graph: GraphModule) -> None:

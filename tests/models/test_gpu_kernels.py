@@ -111,6 +111,27 @@ def test_batches_with_labels_are_traced():
     assert len(run._known) == 1
 
 
+def test_a_direct_stage_is_traced_as_well():
+    net = plain(a_network(correlation=2, auxiliary=("direct",)))
+    batch = a_batch(net.config, (2, 3), levels=("a", "b"))
+
+    def gradients() -> list[torch.Tensor]:
+        net.zero_grad()
+        out = net(batch, direct=True, properties=False)
+        (out["forces"].square().sum() + out["energy"].sum()).backward()
+        return [out["forces"].detach(), *(p.grad.clone() for p in net.parameters() if p.grad is not None)]
+
+    expected = gradients()
+    net.compiled = CompiledPass(net, backend=None)
+    assert_alike(gradients(), expected)
+    with torch.no_grad():
+        net(batch, direct=True)
+        net(batch)
+    assert sorted((kind.derived, kind.training) for kind in net.compiled._known) == [
+        (False, False), (False, True), (True, False),
+    ]  # fmt: skip
+
+
 def test_a_network_takes_its_compiled_pass_for_labelled_batches():
     net = plain(a_network(correlation=2))
     batch = replace(a_batch(net.config, (2, 3)), quantities={"energy": torch.zeros(2)})

@@ -49,23 +49,16 @@ def test_a_full_memory_says_what_to_lower(tmp_path):
     assert "max_edges (the largest is 123), or set recompute: true" in said
 
 
-@pytest.mark.parametrize(
-    ("changes", "device", "said"),
-    [
-        ({}, "cuda:0", ""),
-        ({}, "cpu", "processors have kernels"),
-        ({"forces": "direct"}, "cuda:0", "conservative forces"),
-        ({"streams": [{"source": "starter/fields", "objective": "next_step"}]}, "cuda:0", "no stream trains on them"),
-        ({"recompute": True}, "cuda:0", "a network with recompute"),
-    ],
-)  # fmt: skip
-def test_compile_that_changes_nothing_is_said(changes, device, said):
-    config = PretrainConfig(**{"streams": [STREAM], "compile": True, **changes})
+def test_compile_that_changes_nothing_is_said():
+    atoms = Stream(morse_clusters(4), Targets("supervised"), cutoff=5.0, max_edges=100, seed=0)
+    fields = Stream(waves(2), Targets("next_step"), cutoff=5.0, max_edges=2000, seed=0)
     net = a_network().compile_passes()
-    net.backbone.recompute = config.recompute
-    note = run.compile_note(config, net, device)
-    assert (said in note) if said else not note
-    assert not run.compile_note(config, net.compile_passes(False), device)
+    assert not run.compile_note(net, [fields, atoms], "cuda:0")
+    assert "processors have kernels" in run.compile_note(net, [atoms], "cpu")
+    assert "no stream is of these" in run.compile_note(net, [fields], "cuda:0")
+    net.backbone.recompute = True
+    assert "a network with recompute" in run.compile_note(net, [atoms], "cuda:0")
+    assert not run.compile_note(net.compile_passes(False), [atoms], "cpu")
 
 
 def test_the_first_rank_of_a_node_goes_first_and_its_failure_is_everybodys(monkeypatch):
