@@ -26,7 +26,6 @@ from ase import Atoms, units
 from ase.build import bulk
 from ase.build import molecule as molecule_named
 from ase.md.nptberendsen import NPTBerendsen
-
 from ase.md.verlet import VelocityVerlet
 from ase.stress import full_3x3_to_voigt_6_stress
 
