@@ -237,7 +237,7 @@ def work(case: Case, given: argparse.Namespace) -> None:
 
                 stack.enter_context(mixing_in_bf16(out.net))
                 for layer in out.net.backbone.layers:
-                    layer.fused = layer.fused and cuda  # kernels for processors know no modules
+                    layer.fused = layer.convolution.fused = cuda  # kernels for processors know no modules
             return out
 
         loop.set_learning_rate, loop.micro_batches_of, running.build = gated, signalled, built
