@@ -1,12 +1,15 @@
 """Energy curves of pairs that come apart, by a network with a cutoff of 5 angstrom, with and without dispersion in its energy.
 
     python benchmarks/dissociation.py [--steps 800] [--out benchmarks/results/dissociation.md]
+    python benchmarks/dissociation.py --model atomfield-s     a table of a finished model instead, for the same page
 
 Pairs of noble gases (He to Xe) and of molecules of the starter corpus, rigid and randomly turned. Labels: exp(-r / 0.25 angstrom)
 between atoms of different fragments (Born and Mayer), scaled to van der Waals radii, plus D3(BJ) of PBE; the level declares that
 they contain it. Trained on distances of closest atoms up to 5 angstrom; curves to 20. The network with the term learns what the
 term leaves. Of each curve: the largest error, the share of points beyond 5 angstrom of wrong sign (attraction is right), and
 the exponent n of |E| ~ r^-n between 8 and 16 angstrom (6 for atoms). Needs the extra ``dispersion``.
+A finished model is compared with its own levels: Lennard-Jones for noble gases (crystals alone are in its data), GFN2-xTB for
+molecules (extra ``generate``), from where the label begins to attract. Attraction: less than -0.1 meV.
 """
 
 from __future__ import annotations
@@ -22,8 +25,11 @@ import torch
 from ase.data import chemical_symbols, vdw_radii
 from torch import Tensor
 
+from atomfield.data.generate import xtb
+from atomfield.data.generate.potentials import potential
 from atomfield.data.graph import Graph
 from atomfield.data.source import open_source
+from atomfield.models.checkpoint import cast
 from atomfield.models.config import NetworkConfig
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
 from atomfield.physics_priors.dispersion import damping_of, dispersion
@@ -133,14 +139,62 @@ def judged(found: Tensor, truth: Tensor) -> tuple[float, float, float]:
     return float((found - truth)[low].abs().max()), float(wrong), slope
 
 
+def own_label(graph: Graph) -> float:
+    """Energy in eV by the potential or method that the level of ``graph`` is."""
+    if graph.level == "gfn2-xtb":
+        return xtb.label(graph.species.numpy(), graph.positions.numpy()).energy
+    index, cell = torch.zeros(graph.num_nodes, dtype=torch.int64), torch.zeros(1, 3, 3).double()
+    return float(potential(graph.level).energy(find_pairs(graph.positions, cell, graph.species, index, FAR)))
+
+
+def of_model(name: str) -> list[str]:
+    """Rows of Markdown: each pair at a level that knows its elements."""
+    import atomfield
+
+    net, rng, rows = cast(atomfield.load(name).net, torch.float64).eval(), np.random.default_rng(0), []
+    lengths = torch.arange(2.6, 10.01, 0.2, dtype=torch.float64)
+    for pair, (body, species) in monomers().items():
+        level = "gfn2-xtb" if len(body) > 1 else "lj-bernardes-1958"
+        if pair == "He2":  # in no level
+            continue
+        a, b = turned(body, rng), turned(body, rng)
+        graphs = [
+            Graph(placed(a, b, float(gap)), torch.cat([species, species]), "molecule", level=level,
+                  conditions={"charge": 0.0, "spin": 0.0})
+            for gap in [*lengths, FAR]
+        ]  # fmt: skip
+        truth = 1e3 * torch.tensor([own_label(g) for g in graphs]).double()
+        found = 1e3 * energies(net, graphs)
+        truth, found = truth[:-1] - truth[-1], found[:-1] - found[-1]
+        attracts = truth < -0.1
+        wells = [f"{float(x.min()):.1f} at {float(lengths[x.argmin()]):.1f}" for x in (truth, found)]
+        wrong = []
+        for part in (attracts & (lengths <= 5), attracts & (lengths > 5)):
+            share = 100 * float((found[part] > -1e-3).double().mean()) if bool(part.any()) else float("nan")
+            wrong.append("–" if share != share else f"{share:.0f}")
+        rows.append(
+            f"| {pair} | {level} | {' | '.join(wells)} | {' | '.join(wrong)} | {float(truth[lengths > 6][0]):.2g} |"
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/dissociation.md"))
+    parser.add_argument("--model", default="", help="name or folder of a checkpoint: only its table, printed")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.model:
+        print(
+            "| pair | level | its well, meV at A | the model's | wrong sign to 5 A, % | beyond, % | level at 6.2 A, meV |"
+        )
+        print("|---|---|---:|---:|---:|---:|---:|")
+        of_model(arguments.model)
+        return
     rng, training, tests = np.random.default_rng(0), [], {}
     for name, (body, species) in monomers().items():
         both, half = torch.cat([species, species]), len(species)

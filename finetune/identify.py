@@ -17,6 +17,7 @@ from torch import Tensor
 
 from atomfield.data.errors import InputError
 from atomfield.physics_priors import lorenz, lotka_volterra
+from atomfield.physics_priors.law_fit import fit_law
 from atomfield.physics_priors.line_laws import LineLaw, line_law
 from atomfield.physics_priors.ode import solve
 from atomfield.physics_priors.physics_informed import fit_network
@@ -24,7 +25,7 @@ from atomfield.physics_priors.trajectory_fit import Prior, fit_trajectory
 from atomfield.physics_priors.weak_form import library
 from atomfield.physics_priors.weak_identification import discover, identify
 
-from . import identify_data, identify_plots
+from . import identify_data, identify_plots, identify_records
 from .identify_config import TRAJECTORY_LAWS, ConstantConfig, IdentifyConfig
 from .plots import png
 
@@ -87,6 +88,8 @@ def run(config: IdentifyConfig, folder: Path | None = None, console: Console | N
 def _fit(config: IdentifyConfig, advance: Advance) -> Identified:
     if config.law in TRAJECTORY_LAWS:
         return _trajectory(config, advance)
+    if config.of_records:
+        return _records(config)
     u, x, t = identify_data.field(
         config.data, uniform=config.law == "discover" or config.method == "weak_form"
     )
@@ -159,6 +162,34 @@ def _weak(config: IdentifyConfig, u: Tensor, x: Tensor, t: Tensor) -> Identified
         )
     numbers = {f"coarse_grid_shift_{n}": float(v) for n, v in zip(law.constants, shift, strict=True)}
     return Identified(rows, figure, numbers | {"weak_residual_relative": found.error}, tuple(notes))
+
+
+def _records(config: IdentifyConfig) -> Identified:
+    match config.law:
+        case "lennard_jones" | "morse" | "buckingham":
+            problem = identify_records.problem_of_atoms(config, config.law)
+        case "burgers" | "heat" | "advection_diffusion" | "navier_stokes" | "acoustics":
+            problem = identify_records.problem_of_field(config, config.law)
+        case "shallow_water" | "gray_scott" | "wave" | "darcy":
+            problem = identify_records.problem_of_field(config, config.law)
+        case other:
+            raise AssertionError(other)
+    found = fit_law(
+        problem.equations, problem.start, positive=problem.positive, draws=config.draws, seed=config.seed
+    )
+    rows = tuple(
+        Row(name, float(v), float(d), c.reference)
+        for name, v, d, c in zip(problem.names, found.values, found.deviations, problem.given, strict=True)
+    )
+    notes = [f"{problem.note}; deviations by a block bootstrap."]
+    if found.rest > 0.3:
+        notes.append(
+            f"{100 * found.rest:.2g} % of what the law explains is left: noise, or data that obey another law."
+        )
+    figure = identify_plots.law(found.explained, found.predicted, found.draws, rows)
+    return Identified(
+        rows, figure, {"residual_relative": found.rest, "steps": float(found.steps)}, tuple(notes)
+    )
 
 
 def _network(config: IdentifyConfig, u: Tensor, x: Tensor, t: Tensor, advance: Advance) -> Identified:
@@ -267,7 +298,7 @@ def _located(config: IdentifyConfig, folder: Path | None) -> IdentifyConfig:
     file = config.data.file
     if not file.exists() and folder is not None and (folder / file).exists():
         return config.model_copy(update={"data": config.data.model_copy(update={"file": folder / file})})
-    if not file.exists():
+    if not file.exists() and not config.of_records:  # a record may be one of the starter corpus
         raise FileNotFoundError(2, "No such file or directory", str(file))
     return config
 

@@ -8,7 +8,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 TRAJECTORY_LAWS = ("lotka_volterra", "lorenz")
-"""Laws of a few numbers in time; the others are laws of a field on a line."""
+"""Laws of a few numbers in time."""
+ENERGY_LAWS = ("lennard_jones", "morse", "buckingham")
+"""Energies between atoms."""
+RECORD_LAWS = ("navier_stokes", "acoustics", "shallow_water", "gray_scott", "wave", "darcy", *ENERGY_LAWS)
+"""Laws of what a record holds; the others are laws of a field on a line, from arrays, unless ``data.record`` is given."""
 
 
 class _Frozen(BaseModel):
@@ -24,7 +28,9 @@ class DataConfig(_Frozen):
     time: str = "t"
     """Column or array of the times."""
     columns: dict[str, str] = {}
-    """Laws of trajectories: state of the law -> column, in any order."""
+    """Laws of trajectories: state of the law -> column, in any order. Laws of records: quantity -> its name in the file."""
+    record: int | None = Field(None, ge=0)
+    """Laws of fields in any dimension: which record (from 0) of a file or store of any kind that AtomField reads."""
     field: str = "u"
     """Laws of fields: the array, points along one axis and times along the other; of complex ones the real part is taken."""
     x: str = "x"
@@ -70,7 +76,8 @@ class IdentifyConfig(_Frozen):
 
     law: Literal[
         "lotka_volterra", "lorenz", "burgers", "kdv", "kuramoto_sivashinsky", "allen_cahn", "heat",
-        "advection_diffusion", "discover",
+        "advection_diffusion", "discover", "navier_stokes", "acoustics", "shallow_water", "gray_scott", "wave", "darcy",
+        "lennard_jones", "morse", "buckingham",
     ]  # fmt: skip
     data: DataConfig
     out: Path = Path("runs/identify")
@@ -90,27 +97,58 @@ class IdentifyConfig(_Frozen):
     """Bootstrap draws behind the deviations of the weak form."""
     network: NetworkConfig = NetworkConfig()
     terms: TermsConfig = TermsConfig()
+    cutoff: float = Field(12.0, gt=0)
+    """Angstrom; of energies between atoms in periodic structures. Molecules have all their pairs."""
     noise: float = Field(0.0, ge=0)
     """Gaussian noise added to a field first, relative to its standard deviation: how robust is the result?"""
     seed: int = 0
 
+    @property
+    def of_records(self) -> bool:
+        """Whether the data are a record of a field, or structures."""
+        return self.law in RECORD_LAWS or self.data.record is not None
+
     @model_validator(mode="after")
     def _fits_together(self) -> IdentifyConfig:
         from atomfield.physics_priors import line_laws, lorenz, lotka_volterra
+        from atomfield.physics_priors.energy_laws import energy_law
+        from atomfield.physics_priors.field_laws import field_law
 
+        given = list(self.constants)
         match self.law:
+            case "lennard_jones" | "morse" | "buckingham":
+                names: tuple[str, ...] = energy_law(self.law).constants
+                # one for all kinds of pairs, or "epsilon Ar-Ne" for one kind
+                given = [name.split(" ")[0] for name in given]
+            case "navier_stokes" | "acoustics" | "shallow_water" | "gray_scott" | "wave" | "darcy":
+                names = field_law(self.law).constants
+            case "burgers" | "heat" | "advection_diffusion" if self.of_records:
+                names = field_law(self.law).constants
+            case _ if self.data.record is not None:
+                raise ValueError(f"data.record is given, but {self.law} is no law of a record; leave it out")
             case "lotka_volterra":
-                names: tuple[str, ...] = lotka_volterra.CONSTANTS
+                names = lotka_volterra.CONSTANTS
             case "lorenz":
                 names = lorenz.CONSTANTS
             case "discover":
                 names = ()
             case _:
                 names = line_laws.line_law(self.law).constants
-        unknown = [name for name in self.constants if name not in names]
+        unknown = [name for name, base in zip(self.constants, given, strict=True) if base not in names]
         if unknown:
             known = f"expected {', '.join(names)}" if names else "law: discover has none"
             raise ValueError(f"constants has {unknown[0]!r}; {known}")
+        if self.of_records and self.method == "network":
+            raise ValueError(
+                f"method: network is for laws on a line, {self.law} of a record has one way; leave it out"
+            )
+        if self.law in ENERGY_LAWS:
+            without = [n for n in names if getattr(self.constants.get(n), "start", None) is None]
+            if without:
+                raise ValueError(f"constants.{without[0]}.start is missing: where does the search begin?")
+            low = next((n for n, c in self.constants.items() if c.start is not None and c.start <= 0), None)
+            if low is not None:
+                raise ValueError(f"constants.{low}.start is {self.constants[low].start:g}, expected > 0")
         if self.law in TRAJECTORY_LAWS:
             without = [n for n in names if self.constants.get(n, ConstantConfig()).start is None]
             if without:

@@ -93,24 +93,44 @@ def weak(u: Tensor, x: Tensor, t: Tensor, draws: Tensor, rows: Sequence[Named]) 
     one, two, three = figure.subplots(1, 3, width_ratios=(1.3, 1, 1))
     _map(figure, one, u, x, t, "data")
     _relative(two, rows)
-    if len(rows) > 1:
-        three.plot(
-            draws[:, 0], draws[:, 1], ".", color=BLUE, markersize=3, alpha=0.5, label="bootstrap draws"
-        )
-        three.plot(rows[0].value, rows[1].value, "o", color=RED, label="estimate")
-        if rows[0].reference is not None and rows[1].reference is not None:
-            three.plot(rows[0].reference, rows[1].reference, "kx", markersize=8, label="reference")
-        three.set(xlabel=rows[0].name, ylabel=rows[1].name)
-        three.legend(frameon=False, fontsize=8)
-    else:
-        three.hist(draws[:, 0].numpy(), bins=30, color=BLUE, alpha=0.7)
-        three.set(xlabel=rows[0].name, ylabel="bootstrap draws")
-    three.set_title("uncertainty", fontsize=10)
-    three.ticklabel_format(useOffset=False)
-    three.locator_params(nbins=4)
-    three.tick_params(axis="x", labelrotation=20)
-    plain(three)
+    _draws(three, draws, rows)
     return figure
+
+
+def law(explained: Tensor, predicted: Tensor, draws: Tensor, rows: Sequence[Named]) -> Figure:
+    """What the data say against what the law predicts, the constants with their deviations, and the bootstrap draws."""
+    figure = new_figure(11.5, 3.6)
+    one, two, three = figure.subplots(1, 3, width_ratios=(1.2, 1, 1))
+    every = max(1, len(explained) // 5000)
+    one.plot(
+        explained[::every], predicted[::every], ".", color=BLUE, markersize=2, alpha=0.5, rasterized=True
+    )
+    one.axline((0, 0), slope=1, color=GREY, linewidth=0.8, linestyle="--")
+    one.set(xlabel="data", ylabel="law")
+    one.set_title("averages of rates, or labels", fontsize=10)
+    plain(one)
+    _relative(two, rows)
+    _draws(three, draws, rows)
+    return figure
+
+
+def _draws(axes: Axes, draws: Tensor, rows: Sequence[Named]) -> None:
+    """The first two constants of each bootstrap draw, or the only one."""
+    if len(rows) > 1:
+        axes.plot(draws[:, 0], draws[:, 1], ".", color=BLUE, markersize=3, alpha=0.5, label="bootstrap draws")
+        axes.plot(rows[0].value, rows[1].value, "o", color=RED, label="estimate")
+        if rows[0].reference is not None and rows[1].reference is not None:
+            axes.plot(rows[0].reference, rows[1].reference, "kx", markersize=8, label="reference")
+        axes.set(xlabel=rows[0].name, ylabel=rows[1].name)
+        axes.legend(frameon=False, fontsize=8)
+    else:
+        axes.hist(draws[:, 0].numpy(), bins=30, color=BLUE, alpha=0.7)
+        axes.set(xlabel=rows[0].name, ylabel="bootstrap draws")
+    axes.set_title("uncertainty", fontsize=10)
+    axes.ticklabel_format(useOffset=False)
+    axes.locator_params(nbins=4)
+    axes.tick_params(axis="x", labelrotation=20)
+    plain(axes)
 
 
 def network(

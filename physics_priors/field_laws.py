@@ -177,7 +177,7 @@ def _acoustics(ops: Operators, v: Values, r: Values, c: Values) -> Tensor:
 
 def _shallow_water(ops: Operators, v: Values, r: Values, c: Values) -> Tensor:
     """``[1 + d, *points]``: mass over depth times the wave speed, then momentum."""
-    still = ops.mean(v["depth"])
+    still = spread(ops.mean(v["depth"]), v["depth"])
     mass, momentum = shallow_water.residual(
         ops, v["depth"], v["velocity"], r["depth"], r["velocity"], c["wave_speed"] ** 2 / still
     )

@@ -4,9 +4,9 @@ Of a field in time, averaged over windows phi that are smooth and narrow in spac
 
     int phi du/dt = - int (dphi/dt) u = int phi predicted(u; c)
 
-The derivative in time falls on phi; on a periodic grid those in space do too, since its operators are sums that are symmetric or
-antisymmetric. So noise is averaged and not differentiated (weak form: Messenger and Bortz, J. Comput. Phys. 443, 110525 (2021)). On
-clouds and meshes the average is over time alone, and derivatives have the error of ``least_squares.py``.
+The derivative in time falls on phi; on a periodic grid those in space do too, since its operators are sums that are symmetric
+or antisymmetric. So noise is averaged and not differentiated (weak form: Messenger and Bortz, J. Comput. Phys. 443, 110525
+(2021)). On clouds and meshes the average is over time alone, and derivatives have the error of ``least_squares.py``.
 Of atoms: forces, or energies, of each structure.
 """
 
@@ -27,7 +27,7 @@ from .periodic_cell import PeriodicCell
 from .weak_form import Windows, half_width
 
 POWER = 4
-"""Exponent of the test function (1 - y^2)^p: at most two derivatives fall on it."""
+"""Exponent of the test function (1 - y^2)^p; 2 more along a time of which the second derivative is explained."""
 FEWEST_TIMES = 7
 
 
@@ -46,50 +46,58 @@ def field_equations(
     ``ValueError`` for fewer than 7 times.
     """
     num = len(next(iter(states.values())))
-    at = [{name: value[t] for name, value in states.items()} for t in range(num)]
     grid = operators.shape if isinstance(operators, PeriodicCell) else None
-    lead = torch.stack(
-        [states[name].reshape(num, -1, states[name].shape[-1]) for name in law.explains[:1] or law.reads[:1]]
-    )
-    over = _Space(grid, lead[0], inside, tiles)
-    if law.time_order == 0:
-        still, moving, places = torch.eye(num, dtype=torch.float64), None, torch.arange(num)
-    else:
+    lead = states[(law.explains or law.reads)[0]]
+    over = _Space(grid, lead, inside, tiles)
+    places, still, moving = torch.arange(num), torch.eye(num, dtype=torch.float64), None
+    if law.time_order:
         if num < FEWEST_TIMES:
             raise ValueError(f"found {num} times, expected at least {FEWEST_TIMES}")
-        half = min(half_width(lead[0], 0, POWER), (num - 1) // 2)
-        time = Windows(num, dt, half, max(1, half // 4), POWER)
-        still = time.matrix(0)
-        moving = (-1) ** law.time_order * time.matrix(law.time_order)
+        power = POWER + 2 * (law.time_order - 1)
+        half = min(max(half_width(lead, 0, power), power + 2), (num - 1) // 2)
+        time = Windows(num, dt, half, max(1, half // 4), power)
+        still, moving = time.matrix(0), (-1) ** law.time_order * time.matrix(law.time_order)
+        # sums instead of integrals: scaled so that the rate of t, or of t^2 / 2, is 1 exactly
+        powers = (
+            dt * torch.arange(num).double()[:, None] - dt * time.centres
+        ) ** law.time_order / law.time_order
+        moving = moving * (still.sum(1) / (moving * powers.T).sum(1))[:, None]
         places = time.centres // (2 * half + 1)
-    rates = [{} for _ in still] if moving is None else [
-        {name: torch.tensordot(row, states[name], 1) for name in law.explains} for row in moving
-    ]  # fmt: skip
-    zero = {name: torch.zeros_like(at[0][name]) for name in law.explains}
+    values = {name: _components_first(value) for name, value in states.items()}
+    rates, begin = {}, values
+    if moving is not None:
+        rates = {n: _components_first(torch.tensordot(moving, states[n], 1)) for n in law.explains}
+        begin = {n: v[..., :1, :].expand(*v.shape[:-2], len(moving), -1) for n, v in values.items()}
+    zero = {n: torch.zeros_like(values[n]) for n in law.explains}
+
+    def left(values: Values, rates: Values, constants: Values) -> Tensor:
+        """``[T, ..., N]``."""
+        return law.residual(operators, values, rates, constants).movedim(-2, 0)
 
     def parts(constants: Tensor) -> tuple[Tensor, Tensor]:
         c = dict(zip(law.constants, constants.unbind(), strict=True))
-        alone = torch.stack([law.residual(operators, values, zero, c) for values in at])
-        predicted = -torch.tensordot(still, alone, 1)
-        if law.explains:  # the residual is linear in the rate, whose coefficient does not depend on the state
-            explained = torch.stack([law.residual(operators, at[0], rate, c) - alone[0] for rate in rates])
-        else:  # a condition: what it says without its constants against what they add
-            bare = {k: torch.zeros_like(v) for k, v in c.items()}
-            explained = torch.tensordot(
-                still, torch.stack([law.residual(operators, v, zero, bare) for v in at]), 1
-            )
+        predicted = -torch.tensordot(still, left(values, zero, c), 1)
+        if (
+            law.explains
+        ):  # the residual is linear in the rate, with a coefficient that does not depend on the state
+            resting = {n: torch.zeros_like(r) for n, r in rates.items()}
+            explained = left(begin, rates, c) - left(begin, resting, c)
+        else:  # a condition: what it says without its constants stands for what is explained
+            bare = {name: torch.zeros_like(value) for name, value in c.items()}
+            explained = torch.tensordot(still, left(values, zero, bare), 1)
             predicted = predicted + explained
         return over.average(explained).flatten(), over.average(predicted).flatten()
 
     spatial = over.blocks()
-    blocks = places[:, None] * (int(spatial.max()) + 1) + spatial
+    blocks = (places[:, None] * (int(spatial.max()) + 1) + spatial)[:, None]
     with torch.no_grad():
-        components = over.average(law.residual(operators, at[0], zero, _ones(law))).numel() // len(spatial)
-    return Equations(parts, blocks[:, None].expand(-1, components, -1).flatten())
+        count = len(parts(torch.ones(len(law.constants), dtype=torch.float64))[0])
+    return Equations(parts, blocks.expand(-1, count // blocks.numel(), -1).flatten())
 
 
-def _ones(law: Law[Operators]) -> Values:
-    return {name: torch.tensor(1.0, dtype=torch.float64) for name in law.constants}
+def _components_first(states: Tensor) -> Tensor:
+    """``[*components, T, N]`` of ``[T, *components, N]``."""
+    return states.movedim(0, -2)
 
 
 class _Space:
@@ -100,7 +108,8 @@ class _Space:
         self.axes: list[tuple[Tensor, Tensor]] = []
         for axis, n in enumerate(grid or ()):
             half = min(
-                half_width(lead.reshape(*lead.shape[:-1], *(grid or ())), 2 + axis, POWER), (n - 1) // 2
+                half_width(lead.reshape(*lead.shape[:-1], *(grid or ())), axis - len(grid or ()), POWER),
+                (n - 1) // 2,
             )
             wrapped = torch.arange(-half, n + half) % n
             windows = Windows(n + 2 * half, 1.0, half, max(1, half // 2), POWER)

@@ -2,10 +2,10 @@
 
     minimise |explained(c) - predicted(c)|^2
 
-The law may depend on its constants in any way: Levenberg-Marquardt, with the Jacobian by one backward pass for each
-constant and one more. Uncertainty: a bootstrap over blocks of equations (Kuensch, Ann. Stat. 17, 1217 (1989)), linearised at the
-minimum; it holds what varies from block to block (noise, unresolved scales), not a bias that all share. ``law_equations.py`` makes
-the equations of fields and of atoms.
+The law may depend on its constants in any way: Levenberg-Marquardt, with the Jacobian by one backward pass for each constant
+and one more. Uncertainty: a bootstrap over blocks of equations (Kuensch, Ann. Stat. 17, 1217 (1989)), linearised at the minimum;
+it holds what varies from block to block (noise, unresolved scales), not a bias that all share. ``law_equations.py`` makes the
+equations of fields and of atoms.
 """
 
 from __future__ import annotations

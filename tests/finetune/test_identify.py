@@ -10,12 +10,17 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from ase.build import bulk
+from ase.calculators.lj import LennardJones
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
 
 from atomfield.cli import main
 from atomfield.config import load_config, shipped_configs
 from atomfield.finetune.identify_config import IdentifyConfig
 from atomfield.physics_priors import lorenz, lotka_volterra
 from atomfield.physics_priors.burgers import Burgers1D
+from atomfield.physics_priors.navier_stokes import NavierStokes2D
 from atomfield.physics_priors.ode import solve
 
 
@@ -216,7 +221,7 @@ MISTAKES = [
         "constants.beta.start is -0.1, expected > 0",
     ),
     ({"law": "burgers", "data": FIELD, "constants": {"viscosity": {"start": math.nan}}}, "finite number"),
-    ({"law": "burger", "data": FIELD}, "'heat', 'advection_diffusion' or 'discover' (found 'burger')"),
+    ({"law": "burger", "data": FIELD}, "'morse' or 'buckingham' (found 'burger')"),
     ({"law": "burgers", "data": FIELD | {"feild": "u"}}, "unknown key 'data.feild'; did you mean 'field'?"),
 ]
 
@@ -273,6 +278,70 @@ def test_uneven_times_need_the_network(tmp_path, burgers, capsys):
     assert "'t' is not uniform: steps from 0.00630957 to 0.0104434; use method: network" in mistake(
         capsys, configured(tmp_path, law="burgers", data={"file": str(burgers)})
     )
+
+
+@pytest.fixture
+def vortices(tmp_path) -> Path:
+    """A flow on 24 x 24 points and 17 times, viscosity 0.005, in the layout of ``data/readers/grid.py``."""
+    solver = NavierStokes2D(24, 1.0, 5e-3)
+    x = 2 * math.pi * torch.arange(24).double() / 24
+    start = 4 * (torch.sin(x)[:, None] * torch.cos(x + 1) + torch.cos(2 * x)[:, None] * torch.sin(x))
+    found = solver.solve(start, torch.arange(17).double() * 0.02)
+    file = tmp_path / "flow.npz"
+    np.savez(
+        file, x=np.arange(24) / 24, y=np.arange(24) / 24, time=0.02 * np.arange(17), periodic=[True, True],
+        velocity=found.velocity.permute(0, 2, 3, 1)[None].numpy(), p=found.pressure[None].numpy(), viscosity=5e-3,
+    )  # fmt: skip
+    return file
+
+
+def test_a_constant_of_a_record(tmp_path, vortices, capsys):
+    config = configured(
+        tmp_path, law="navier_stokes", data={"file": str(vortices), "columns": {"pressure": "p"}}, draws=20
+    )
+    assert main(["identify", config]) == 0
+    found = result(tmp_path)
+    assert found["constant_viscosity"] == pytest.approx(5e-3, rel=1e-3)
+    assert abs(found["constant_viscosity_relative_error"]) < 1e-3  # the file says its viscosity
+    assert main(["identify", config, "--set", "noise=0.01"]) == 0
+    found = result(tmp_path)
+    assert abs(found["constant_viscosity"] - 5e-3) < 4 * found["constant_viscosity_sd"] < 2e-3
+    assert "17 times on a grid of 24 x 24" in capsys.readouterr().out
+    assert "has no depth, which shallow_water needs; it has pressure, velocity" in mistake(
+        capsys, config, "--set", "law=shallow_water"
+    )
+    assert "data.record is 1, the source has 1 records" in mistake(capsys, config, "--set", "data.record=1")
+    assert "has one way; leave it out" in mistake(capsys, config, "--set", "method=network")
+
+
+def test_constants_of_an_energy_between_atoms(tmp_path, capsys):
+    """Crystals of argon with ASE's Lennard-Jones energy, then mistakes."""
+    rng, frames = np.random.default_rng(0), []
+    for _ in range(3):
+        atoms = bulk("Ar", "fcc", 5.4, cubic=True)
+        atoms.positions += rng.normal(scale=0.2, size=atoms.positions.shape)
+        atoms.calc = LennardJones(sigma=3.4, epsilon=0.0104, rc=7.0, smooth=False)
+        atoms.calc = SinglePointCalculator(atoms, forces=atoms.get_forces())
+        frames.append(atoms)
+    write(tmp_path / "argon.extxyz", frames)
+    settings = {
+        "law": "lennard_jones", "data": {"file": "argon.extxyz"}, "cutoff": 7.0, "draws": 20,
+        "constants": {"epsilon": {"start": 0.02}, "sigma": {"start": 3.0, "reference": 3.4}},
+    }  # fmt: skip
+    config = configured(tmp_path, **settings)
+    assert main(["identify", config]) == 0
+    found = result(tmp_path)
+    assert found["constant_epsilon"] == pytest.approx(0.0104, rel=1e-6)
+    assert found["constant_sigma"] == pytest.approx(3.4, rel=1e-6)
+    assert "3 structures, by their forces" in capsys.readouterr().out
+    assert "constants.sigma.start is -1, expected > 0" in mistake(
+        capsys, config, "--set", "constants.sigma.start=-1"
+    )
+    assert "is a crystal, expected a field" in mistake(
+        capsys, configured(tmp_path, law="heat", data={"file": "argon.extxyz", "record": 0})
+    )
+    settings["constants"] = {"epsilon": {"start": 0.02}}
+    assert "constants.sigma.start is missing" in mistake(capsys, configured(tmp_path, **settings))
 
 
 @pytest.mark.parametrize("name", ["identify/lotka_volterra", "identify/burgers", "identify/discover"])

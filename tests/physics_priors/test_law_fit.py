@@ -11,6 +11,7 @@ from atomfield.physics_priors.energy_laws import energy_law
 from atomfield.physics_priors.field_laws import field_law
 from atomfield.physics_priors.law_equations import Labelled, energy_equations, field_equations
 from atomfield.physics_priors.law_fit import Equations, fit_law, jacobian
+from atomfield.physics_priors.least_squares import PointOperators
 from atomfield.physics_priors.navier_stokes import NavierStokes2D
 from atomfield.physics_priors.pairs import derivatives
 from atomfield.physics_priors.periodic_cell import PeriodicCell
@@ -19,9 +20,10 @@ from atomfield.physics_priors.shallow_water import ShallowWater2D
 from atomfield.physics_priors.spectral import PeriodicGrid
 from atomfield.physics_priors.wave import acoustic_waves
 
+from .clouds import box_cloud
 from .structures import pairs_of
 
-F64, NUM = torch.float64, 32
+F64, NUM = torch.float64, 24
 
 
 def smooth(grid: PeriodicGrid, seed: int, highest: int = 3) -> torch.Tensor:
@@ -39,7 +41,7 @@ def in_space(plane: torch.Tensor) -> torch.Tensor:
 
 def flow() -> tuple[dict[str, torch.Tensor], float, dict[str, float]]:
     solver = NavierStokes2D(NUM, 1.0, 5e-3)
-    found = solver.solve(3 * smooth(solver.grid, 0), torch.arange(25).double() * 0.02)
+    found = solver.solve(3 * smooth(solver.grid, 0), torch.arange(19).double() * 0.02)
     return (
         {"velocity": in_space(found.velocity), "pressure": found.pressure.flatten(1)},
         0.02,
@@ -49,7 +51,7 @@ def flow() -> tuple[dict[str, torch.Tensor], float, dict[str, float]]:
 
 def shallow() -> tuple[dict[str, torch.Tensor], float, dict[str, float]]:
     grid = PeriodicGrid((NUM, NUM), (1.0, 1.0))
-    times = torch.arange(25).double() * 0.01
+    times = torch.arange(19).double() * 0.01
     start = torch.stack([smooth(grid, 1), smooth(grid, 2)])
     depth, velocity = ShallowWater2D(grid, 1.44, 5e-3).solve(1 + 0.05 * smooth(grid, 0), 0.1 * start, times)
     states = {"depth": depth.flatten(1), "velocity": in_space(velocity)}
@@ -58,7 +60,7 @@ def shallow() -> tuple[dict[str, torch.Tensor], float, dict[str, float]]:
 
 def sound() -> tuple[dict[str, torch.Tensor], float, dict[str, float]]:
     grid = PeriodicGrid((NUM, NUM), (1.0, 1.0))
-    times = torch.arange(25).double() * 0.01
+    times = torch.arange(19).double() * 0.01
     start = torch.stack([smooth(grid, 1), smooth(grid, 2)])
     pressure, velocity = acoustic_waves(grid, smooth(grid, 0), start, times, 0.8)
     return {"pressure": pressure.flatten(1), "velocity": in_space(velocity)}, 0.01, {"wave_speed": 0.8}
@@ -76,7 +78,7 @@ def pattern() -> tuple[dict[str, torch.Tensor], float, dict[str, float]]:
     solver = ReactionDiffusion(
         grid, torch.tensor([2e-2, 1e-2]).double().reshape(2, 1, 1, 1), 100.0, gray_scott(0.04, 0.06)
     )
-    states = solver.solve(start, [0] + [4] * 24, 0.005)[:, :, 0]
+    states = solver.solve(start, [0] + [4] * 18, 0.005)[:, :, 0]
     names = ("concentration", "second_concentration")
     constants = {"diffusivity": 2e-2, "reaction_rate": 100.0, "feed": 0.04}
     return {n: states[:, k].flatten(1) for k, n in enumerate(names)}, 0.02, constants
@@ -84,15 +86,15 @@ def pattern() -> tuple[dict[str, torch.Tensor], float, dict[str, float]]:
 
 def scalar() -> tuple[dict[str, torch.Tensor], float, dict[str, float]]:
     grid = PeriodicGrid((NUM, NUM), (1.0, 1.0))
-    times = torch.arange(25).double() * 0.02
+    times = torch.arange(19).double() * 0.02
     modes = grid.forward(smooth(grid, 0)) * torch.exp(-0.01 * grid.k_squared * times[:, None, None])
     return {"temperature": grid.inverse(modes).flatten(1)}, 0.02, {"diffusivity": 0.01}
 
 
-CASES = {
+CASES = {  # the errors on clean data are those of the windows' quadrature
     "navier_stokes": (flow, 1e-3, 0.1),
     "shallow_water": (shallow, 2e-3, 0.1),
-    "acoustics": (sound, 1e-4, 0.01),
+    "acoustics": (sound, 1e-3, 0.01),
     "wave": (waves, 1e-3, 0.02),
     "gray_scott": (pattern, 2e-2, 0.2),
     "heat": (scalar, 1e-3, 0.05),
@@ -104,7 +106,7 @@ def fitted(name: str, states: dict[str, torch.Tensor], dt: float, start: dict[st
     everywhere = torch.ones(NUM * NUM, dtype=torch.bool)
     equations = field_equations(law, cell, states, dt, everywhere, torch.zeros(NUM * NUM, dtype=torch.int64))
     begin = torch.tensor([start[k] for k in law.constants], dtype=F64)
-    return law, fit_law(equations, begin, draws=60)
+    return law, fit_law(equations, begin, draws=30)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -130,18 +132,20 @@ def test_constants_of_a_field_with_and_without_noise(name):
 
 
 def test_the_source_of_a_steady_flux():
-    """-div(k grad u) of u = sin x is cos x k' ... made so that the source is 2: k grad u = (-2 x + const) is not periodic, so
-    u and k are chosen freely and the source is what remains on average."""
-    cell = PeriodicCell((NUM,), torch.eye(3, dtype=F64)[:1])
-    x = 2 * math.pi * torch.arange(NUM).double() / NUM
-    states = {"solution": torch.sin(x)[None], "permeability": torch.ones(1, NUM, dtype=F64)}
-    inside = torch.ones(NUM, dtype=torch.bool)
-    equations = field_equations(
-        field_law("darcy"), cell, states, 1.0, inside, torch.zeros(NUM, dtype=torch.int64)
+    """u = 1 - |x|^2 / 2 with k = 1.5 in the plane: a source of 3, exact for stencils of degree 2."""
+    points, senders, receivers, vectors = box_cloud(150, 2, 14)
+    cloud = PointOperators(senders, receivers, vectors, 150, degree=2)
+    u = 1 - points.square().sum(1) / 2
+    inside = torch.arange(150) >= 2
+    states = {"solution": u[None], "permeability": torch.full((1, 150), 1.5, dtype=F64)}
+    tiles = (4 * points[:, 0]).long()
+    found = fit_law(
+        field_equations(field_law("darcy"), cloud, states, 1.0, inside, tiles),
+        torch.ones(1, dtype=F64),
+        draws=30,
     )
-    explained, predicted = equations.parts(torch.tensor([2.0], dtype=F64))
-    assert explained.shape == predicted.shape == equations.blocks.shape
-    torch.testing.assert_close(predicted, torch.full_like(predicted, float(predicted[0])), rtol=1e-12, atol=0)
+    assert float(found.values[0]) == pytest.approx(3.0, rel=1e-9)
+    assert len(found.explained) == 148 and float(found.deviations[0]) < 1e-8
 
 
 def test_few_times_are_refused():
@@ -166,7 +170,7 @@ def test_constants_of_an_energy(name, with_forces):
     constants = dict(zip(law.constants, torch.tensor(truth, dtype=F64), strict=True))
     zero = {"energy": torch.zeros(1, dtype=F64)}
     generator, structures = torch.Generator().manual_seed(0), []
-    for stretch in torch.linspace(0.85, 1.4, 12, dtype=F64):
+    for stretch in torch.linspace(0.85, 1.4, 6, dtype=F64):
         moved = stretch * CLUSTER + 0.1 * torch.randn(4, 3, dtype=F64, generator=generator)
         pairs = pairs_of([(moved, None, [species] * 4)])
         with torch.no_grad():
@@ -186,7 +190,7 @@ def test_constants_of_three_kinds_of_pairs():
     tables = {"epsilon": torch.ones(19, 19, dtype=F64), "sigma": torch.ones(19, 19, dtype=F64)}
     for (a, b), (epsilon, sigma) in zip(kinds, truth.reshape(3, 2).tolist(), strict=True):
         tables["epsilon"][[a, b], [b, a]], tables["sigma"][[a, b], [b, a]] = epsilon, sigma
-    for stretch in torch.linspace(0.85, 1.3, 8, dtype=F64):
+    for stretch in torch.linspace(0.85, 1.3, 5, dtype=F64):
         moved = stretch * CLUSTER + 0.1 * torch.randn(4, 3, dtype=F64, generator=generator)
         pairs = pairs_of([(moved, None, [10, 18, 10, 18])])
         with torch.no_grad():
