@@ -34,13 +34,14 @@ def identify(
     seed: GivenSeed = None,
     overrides: Set = None,
 ) -> None:
-    """Find the constants of a law from measured trajectories or fields, with their uncertainty, or find the terms themselves.
+    """Find the constants of a law from measured trajectories, fields or structures, with their uncertainty, or find the terms
+    themselves.
 
-    Predator and prey or Lorenz from a table; Burgers, Korteweg-de Vries, Kuramoto-Sivashinsky, Allen-Cahn, heat
-    and advection-diffusion from arrays over x
-    and t, by a weak form (seconds) or a physics-informed network (minutes); `law: discover` picks the terms from a
-    library. Writes
-    DIR/metrics.json, identify.png and config.yaml.
+    Predator and prey or Lorenz from a table; Burgers, Korteweg-de Vries, Kuramoto-Sivashinsky, Allen-Cahn, heat and
+    advection-diffusion from arrays over x and t, by a weak form (seconds) or a physics-informed network (minutes);
+    `law: discover` picks the terms from a library. Navier-Stokes, shallow water, sound, waves, Gray-Scott and Darcy from a
+    record of any dimension; Lennard-Jones, Morse and Buckingham from structures. Writes DIR/metrics.json, identify.png and
+    config.yaml.
     """
     from atomfield.config import find_config, load_config
     from atomfield.finetune.identify import run

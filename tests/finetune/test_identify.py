@@ -344,7 +344,9 @@ def test_constants_of_an_energy_between_atoms(tmp_path, capsys):
     assert "constants.sigma.start is missing" in mistake(capsys, configured(tmp_path, **settings))
 
 
-@pytest.mark.parametrize("name", ["identify/lotka_volterra", "identify/burgers", "identify/discover"])
+@pytest.mark.parametrize("name", ["lotka_volterra", "burgers", "discover", "viscosity", "lennard_jones"])
 def test_shipped_configurations_are_valid(name):
-    assert name in shipped_configs()
-    assert load_config(IdentifyConfig, name).law in name or name.endswith("discover")
+    assert f"identify/{name}" in shipped_configs()
+    assert load_config(IdentifyConfig, f"identify/{name}").law == {"viscosity": "navier_stokes"}.get(
+        name, name
+    )
