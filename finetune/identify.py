@@ -182,9 +182,9 @@ def _records(config: IdentifyConfig) -> Identified:
         for name, v, d, c in zip(problem.names, found.values, found.deviations, problem.given, strict=True)
     )
     notes = [f"{problem.note}; deviations by a block bootstrap."]
-    if found.rest > 0.3:
+    if found.rest > 0.1:
         notes.append(
-            f"{100 * found.rest:.2g} % of what the law explains is left: noise, or data that obey another law."
+            f"{100 * found.rest:.2g} % of what the law explains is left: noise, points too far apart, or another law."
         )
     figure = identify_plots.law(found.explained, found.predicted, found.draws, rows)
     return Identified(

@@ -18,6 +18,7 @@ from atomfield.physics_priors.field_laws import FieldLawName, field_law
 from atomfield.physics_priors.law_equations import Labelled, energy_equations, field_equations
 from atomfield.physics_priors.law_fit import Equations
 from atomfield.physics_priors.pairs import find_pairs
+from atomfield.physics_priors.periodic_cell import PeriodicCell
 
 from .identify_config import ConstantConfig, IdentifyConfig
 
@@ -83,8 +84,12 @@ def problem_of_field(config: IdentifyConfig, name: FieldLawName) -> Problem:
     given = tuple(config.constants.get(n, known[n]) for n in law.constants)
     start = torch.tensor([1.0 if c.start is None else c.start for c in given], dtype=torch.float64)
     grid = graph.grid_shape and " x ".join(map(str, graph.grid_shape))
-    on = f"a grid of {grid}" if grid else f"{int(inside.sum())} points"
-    return Problem(law.constants, given, start, equations, False, f"{max(1, graph.num_times)} times on {on}")
+    note = f"{max(1, graph.num_times)} times on " + (
+        f"a grid of {grid}" if grid else f"{int(inside.sum())} points"
+    )
+    if not isinstance(part.operators, PeriodicCell):
+        note += ", derivatives by least squares, whose error the deviations do not hold"
+    return Problem(law.constants, given, start, equations, False, note)
 
 
 def _record(config: IdentifyConfig) -> tuple[str, Graph]:

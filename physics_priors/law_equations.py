@@ -115,7 +115,8 @@ class _Space:
             windows = Windows(n + 2 * half, 1.0, half, max(1, half // 2), POWER)
             matrix = torch.zeros(len(windows.centres), n, dtype=torch.float64)
             matrix.index_add_(1, wrapped, windows.matrix(0))
-            self.axes.append((matrix, (windows.centres - half) // (2 * half + 1)))
+            # windows of different blocks hardly overlap, but there are three blocks along each axis at least
+            self.axes.append((matrix, (windows.centres - half) // min(2 * half + 1, -(-n // 3))))
 
     def average(self, fields: Tensor) -> Tensor:
         """``[..., P]`` of ``[..., N]``."""

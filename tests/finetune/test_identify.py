@@ -17,6 +17,7 @@ from ase.io import write
 
 from atomfield.cli import main
 from atomfield.config import load_config, shipped_configs
+from atomfield.data.source import open_source
 from atomfield.finetune.identify_config import IdentifyConfig
 from atomfield.physics_priors import lorenz, lotka_volterra
 from atomfield.physics_priors.burgers import Burgers1D
@@ -312,6 +313,21 @@ def test_a_constant_of_a_record(tmp_path, vortices, capsys):
     )
     assert "data.record is 1, the source has 1 records" in mistake(capsys, config, "--set", "data.record=1")
     assert "has one way; leave it out" in mistake(capsys, config, "--set", "method=network")
+
+
+def test_a_record_of_scattered_points_says_what_it_is(tmp_path, capsys):
+    number = next(
+        k
+        for k, g in enumerate(open_source("starter/fields"))
+        if g.level == "navier-stokes-2d" and not g.grid_shape
+    )
+    config = configured(
+        tmp_path, law="navier_stokes", data={"file": "starter/fields", "record": number}, draws=20
+    )
+    assert main(["identify", config]) == 0
+    found, said = result(tmp_path), " ".join(capsys.readouterr().out.split())
+    assert abs(found["constant_viscosity_relative_error"]) < 0.5
+    assert "derivatives by least squares, whose error the deviations do not hold" in said
 
 
 def test_constants_of_an_energy_between_atoms(tmp_path, capsys):

@@ -148,6 +148,21 @@ def test_the_source_of_a_steady_flux():
     assert len(found.explained) == 148 and float(found.deviations[0]) < 1e-8
 
 
+def test_one_long_wave_on_a_line_has_blocks_enough():
+    x = 2 * math.pi * torch.arange(32).double() / 32
+    waves = torch.stack([torch.exp(-0.5 * 0.1 * t) * torch.sin(x) for t in torch.arange(7).double()])
+    cell, inside = (
+        PeriodicCell((32,), 2 * math.pi * torch.eye(3, dtype=F64)[:1]),
+        torch.ones(32, dtype=torch.bool),
+    )
+    law = field_law("heat")
+    equations = field_equations(
+        law, cell, {"temperature": waves}, 0.1, inside, torch.zeros(32, dtype=torch.int64)
+    )
+    found = fit_law(equations, torch.ones(1, dtype=F64), draws=30)
+    assert float(found.values[0]) == pytest.approx(0.5, rel=1e-3)
+
+
 def test_few_times_are_refused():
     states, dt, truth = scalar()
     with pytest.raises(ValueError, match="found 6 times, expected at least 7"):
