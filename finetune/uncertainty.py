@@ -168,7 +168,8 @@ class _Found:
         self, uncertainty: Uncertainty, batch: GraphBatch, out: dict[str, Tensor], numbers: list[int]
     ) -> None:
         """``numbers``: those of the states in the batch."""
-        self.distances.append(uncertainty.scores(out, batch).cpu().numpy())
+        distances = uncertainty.distances(out, batch)
+        self.distances.append(uncertainty.scores(distances, batch).cpu().numpy())
         state_G = np.array(numbers)
         for name in self.classes:
             if name in batch.quantities:
@@ -184,7 +185,8 @@ class _Found:
                 error = living(error)
             known = np.isfinite(error).all(1)
             state = state_G[batch.graph_index.cpu().numpy()] if uncertainty.per_node(name) else state_G
-            z, width = uncertainty.covariates(out, batch, name).cpu().numpy(), error.shape[1]
+            z = uncertainty.covariates(out, batch, name, distances).cpu().numpy()
+            width = error.shape[1]
             self.covariates.setdefault(name, []).append(np.repeat(z[known], width, axis=0))
             self.errors.setdefault(name, []).append(error[known].reshape(-1))
             self.states.setdefault(name, []).append(np.repeat(state[known], width))

@@ -21,15 +21,16 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
-from atomfield.data.errors import InputError
+from atomfield.data.errors import InputError, Provenance
 from atomfield.models.denormals import flushed_denormals
 from atomfield.models.force_pass import ForcePass, kept_pass
 
 from .levels import level_for
 from .memory import explained, is_out_of_memory
-from .pair_list import WHERE, PairList, stated
+from .pair_list import PairList, stated
 from .predict import probabilities
 from .silent import SURFACE, refuse_silent, silent
+from .total_charge import with_stated_total
 from .unseen import refuse_unseen, seen_elements
 
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ class AtomFieldCalculator(Calculator):
     """``atoms.calc = AtomFieldCalculator(net)``.
 
     Results: ``energy`` and ``free_energy`` (eV, the same number), ``forces`` (eV/angstrom), ``stress`` (Voigt order xx yy zz yz
-    xz xy, eV/angstrom^3, positive in tension; only where periodic in three directions), ``charges`` (e), ``dipole``
-    (e*angstrom, only where not periodic; of ions about the centre of mass), each where the level was trained on it
+    xz xy, eV/angstrom^3, positive in tension; only where periodic in three directions), ``charges`` (e; they add up to
+    the total charge where it is stated, :mod:`.total_charge`), ``dipole`` (e*angstrom, only where not periodic; of ions about the
+    centre of mass), each where the level was trained on it
     (:mod:`.silent`). The network's own properties, for which ASE has no
     names, are in ``user_properties`` (name -> number or array; of a classification the probability of class 1). Where a
     finetuned network knows how sure it is of energies at this level, the standard deviation (eV) is in ``results`` as
@@ -56,7 +58,8 @@ class AtomFieldCalculator(Calculator):
     network's for molecules, and for periodic structures the one that knows them (:mod:`.levels`);
     ``answering_level`` says which it was. dtype: of the weights, ``"float32"`` or ``"float64"``; default: as they are. skin:
     angstrom, see :mod:`.pair_list`. allow_unseen: answer for elements that training never showed too. uncertainty: False leaves
-    it out where it could be given, for steps that nobody watches. compile: on a GPU, let ``torch.compile`` fuse the pass:
+    it out where it could be given, for steps that nobody watches. where: what errors call the structure, a file for instance;
+    default: its formula. compile: on a GPU, let ``torch.compile`` fuse the pass:
     20 seconds or more at the first call, and steps of small systems take about two thirds of the time. ``atoms.info["charge"]``
     and ``atoms.info["spin"]`` (unpaired electrons; or ``"multiplicity"``) are read at each call.
 
@@ -78,6 +81,7 @@ class AtomFieldCalculator(Calculator):
         skin: float = 0.5,
         allow_unseen: bool = False,
         uncertainty: bool = True,
+        where: Provenance | None = None,
         compile: bool = False,
     ):
         super().__init__()
@@ -96,7 +100,7 @@ class AtomFieldCalculator(Calculator):
         self.level = level
         self.answering_level = level
         """The level of theory of the last answer; "" before the first where none was named."""
-        self.pairs = PairList(net.config.cutoff, skin, self.net.device)
+        self.pairs = PairList(net.config.cutoff, skin, self.net.device, where)
         self.results: dict[str, Any] = {}
         self.user_properties: dict[str, float | np.ndarray] = {}
         self.uncertainty = uncertainty
@@ -106,6 +110,8 @@ class AtomFieldCalculator(Calculator):
         self._weighed = 0
         """Pairs that memory has held."""
         self._checked: tuple[np.ndarray, bool] | None = None
+        self._where = Provenance()
+        """What errors call the structure of ``_checked``."""
         self._quiet: frozenset[str] = frozenset()
         """What was never learnt at ``answering_level``."""
         self._stated: tuple[Any, ...] = ()
@@ -148,24 +154,25 @@ class AtomFieldCalculator(Calculator):
         self._choose_level(structure)
         quiet = self._quiet
         if "energy" in quiet and {*SURFACE, "free_energy"}.intersection(properties or ()):
-            refuse_silent(self.net, self.answering_level, WHERE)
+            refuse_silent(self.net, self.answering_level, self._where)
         batch = self._batch(structure)
         solid = bool(structure.pbc.all())
         judge = self.net.uncertainty if self.uncertainty else None
         with (
             torch.no_grad(),
             threads_for(batch.num_edges),
-            explained(self.net, batch, solid, WHERE, held=self._weighed),
+            explained(self.net, batch, solid, self._where, held=self._weighed),
             flushed_denormals(),
         ):
             self._pass = kept_pass(self.net, batch, self._pass)
             out = self.net(batch, stress=solid, added=True, features=judge is not None, prepared=self._pass)
+            out = with_stated_total(out, batch)
         self._weighed = max(self._weighed, batch.num_edges)
         energy = float(out["energy"])
         if not np.isfinite(energy):
             raise InputError(
                 "the energy is not a finite number; atoms have come too close or the time step is too long",
-                WHERE,
+                self._where,
             )
         results: dict[str, Any] = {"energy": energy, "free_energy": energy, "forces": _numpy(out["forces"])}
         if solid:
@@ -192,7 +199,7 @@ class AtomFieldCalculator(Calculator):
         """``[3N, 3N]`` eV/angstrom^2, exact second derivatives with respect to x, y, z of atom 0, of atom 1, ...
         Costs 3N passes."""
         self._choose_level(atoms)
-        refuse_silent(self.net, self.answering_level, WHERE)
+        refuse_silent(self.net, self.answering_level, self._where)
         batch = self._batch(atoms)
         positions = batch.positions.clone().requires_grad_(True)
         with torch.enable_grad(), threads_for(batch.num_edges), flushed_denormals():
@@ -213,7 +220,7 @@ class AtomFieldCalculator(Calculator):
                 raise
             raise InputError(
                 f"out of memory: the pairs of {len(atoms)} atoms do not fit; take a smaller structure or more memory",
-                WHERE,
+                self._where,
             ) from error
 
     def _choose_level(self, atoms: Atoms) -> None:
@@ -226,9 +233,10 @@ class AtomFieldCalculator(Calculator):
         ):
             return
         species = torch.from_numpy(atoms.numbers)
-        self.answering_level = self.level or level_for(self.net, species, periodic, WHERE)
+        self._where = self.pairs.place(atoms)
+        self.answering_level = self.level or level_for(self.net, species, periodic, self._where)
         if not self._allow_unseen:
-            refuse_unseen(self.net, species, self.answering_level, WHERE)
+            refuse_unseen(self.net, species, self.answering_level, self._where)
         self._quiet = silent(self.net, self.answering_level)
         self._checked = (atoms.numbers.copy(), periodic)
 

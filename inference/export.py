@@ -31,7 +31,7 @@ from atomfield.data.errors import InputError
 from atomfield.data.quantities import PER_FRAGMENT
 from atomfield.models.gpu.traced import SymbolicBatch
 
-from .pair_list import WHERE, PairList, stated
+from .pair_list import PairList, stated
 
 if TYPE_CHECKING:
     from atomfield.models.config import NetworkConfig
@@ -247,24 +247,24 @@ class ExportedCalculator(Calculator):
         if known is not None and (unknown := sorted(set(structure.numbers.tolist()) - set(known))):
             raise InputError(
                 f"the model has not seen the elements {unknown} (atomic numbers), expected some of {known}",
-                WHERE,
+                self.pairs.place(structure),
             )
         if structure.pbc.any() and not self.about.get("crystals", True):
             raise InputError(
                 f"the file answers at level {self.about['level']!r}, which is for molecules; export a level for crystals by its "
                 "name (--level)",
-                WHERE,
+                self.pairs.place(structure),
             )
         if own := [name for name in PER_FRAGMENT.values() if name in structure.arrays]:
             raise InputError(
                 f"an exported model reads no {' or '.join(own)}, only the total charge and spin; take the network's calculator",
-                WHERE,
+                self.pairs.place(structure),
             )
         batch = self.pairs.batch(structure, "")
         if batch.num_nodes < 2 or batch.num_edges < 2:
             raise InputError(
                 f"found {batch.num_nodes} atoms with {batch.num_edges} pairs, expected at least 2 of each",
-                WHERE,
+                self.pairs.place(structure),
             )
         nan = torch.full((1,), float("nan"), dtype=torch.float64)
         charge, spin = (batch.conditions.get(name, nan) for name in ("charge", "spin"))
@@ -282,7 +282,7 @@ class ExportedCalculator(Calculator):
         if not np.isfinite(float(energy)):
             raise InputError(
                 "the energy is not a finite number; atoms have come too close or the time step is too long",
-                WHERE,
+                self.pairs.place(structure),
             )
         self.results = {
             "energy": float(energy), "free_energy": float(energy), "forces": forces.double().cpu().numpy(),

@@ -24,9 +24,6 @@ from atomfield.data.quantities import PER_FRAGMENT
 from .convert import STATED, graph_from_atoms, without_labels
 from .kept_pairs import FEW, KeptPairs, TooClose, square_lengths
 
-WHERE = Provenance(file="<atoms>")
-
-
 SMALL = 100
 """Atoms up to which a skin twice as wide is tried first: where few pairs are in it, it saves most searches, since most of what
 atoms do is to swing about a place."""
@@ -38,15 +35,22 @@ class PairList:
     """The batch of one structure, whose pairs are searched anew only when they may be incomplete.
 
     cutoff, skin: angstrom. device: where batches are; on a GPU only positions and cells go there at each call, and it looks for
-    the pairs of ``MANY`` atoms and more itself.
+    the pairs of ``MANY`` atoms and more itself. where: what errors call the structure; default: its formula.
     """
 
-    def __init__(self, cutoff: float, skin: float, device: torch.device | str = "cpu"):
+    def __init__(
+        self, cutoff: float, skin: float, device: torch.device | str = "cpu", where: Provenance | None = None
+    ):
         self.skin, self.kept, self.device = skin, KeptPairs(cutoff), torch.device(device)
         self.searches_there = self.device.type != "cpu"
         """Whether it looks for the pairs of ``MANY`` atoms itself."""
+        self._where = where
         self._atoms: Atoms | None = None
         self._stated: tuple[Any, ...] = ()
+
+    def place(self, atoms: Atoms) -> Provenance:
+        """What errors call ``atoms``."""
+        return self._where or Provenance(file=f"<atoms {atoms.get_chemical_formula()}>")
 
     @property
     def searches(self) -> int:
@@ -72,11 +76,11 @@ class PairList:
             i, j = sorted(self.kept.batch.edge_index[:, error.edges[0]].tolist())
             raise InputError(
                 f"atoms {i} and {j} are {error.distance:.3g} angstrom apart, expected at least {MIN_DISTANCE}",
-                WHERE,
+                self.place(atoms),
             ) from None
 
     def _search(self, atoms: Atoms, level: str, *, same: bool) -> None:
-        graph = without_labels(graph_from_atoms(atoms, level=level, where=WHERE))
+        graph = without_labels(graph_from_atoms(atoms, level=level, where=self.place(atoms)))
         skin = 2 * self.skin if len(atoms) <= SMALL else self.skin
         found = self._found(graph, skin)
         if skin > self.skin and self.kept.beyond(square_lengths(found)) > FEW:

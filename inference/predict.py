@@ -24,6 +24,7 @@ from .intervals import base_of, support_of, with_intervals
 from .levels import with_level, with_level_for_features
 from .memory import explained
 from .silent import silent, stepped
+from .total_charge import with_stated_total
 from .unseen import refuse_strangers
 
 if TYPE_CHECKING:
@@ -61,9 +62,10 @@ def predict_graphs(
     """What ``net`` says of each graph, in the order of ``graphs``.
 
     Atoms: ``energy []`` eV, ``forces [N, 3]`` eV/angstrom, ``stress [3, 3]`` eV/angstrom^3 (only where periodic in three
-    directions; ``stress=False`` leaves it out), ``charges [N]`` e, ``dipole [3]`` e*angstrom (only where not periodic) and the
-    user's properties ``[...]`` or ``[N, ...]`` (of a class the logits, see :func:`probabilities`). What the network was never
-    trained to say at a record's level is left out (``silent.py``).
+    directions; ``stress=False`` leaves it out), ``charges [N]`` e, which add up to the total charge where it is known
+    (``total_charge.py``), ``dipole [3]`` e*angstrom (only where not periodic; of ions about the centre of mass) and the user's
+    properties ``[...]`` or ``[N, ...]`` (of a class the logits, see :func:`probabilities`). What the network was never trained
+    to say at a record's level is left out (``silent.py``).
     Fields: the next state of each state quantity, ``[N, ...]``; of a trajectory of T times ``[T-1, N, ...]``, the
     forecasts of times 1 to T-1, each made from the given state before it.
 
@@ -96,6 +98,7 @@ def predict_graphs(
             placed = batch.to(net.device)
             with explained(net, placed, with_stress), flushed_denormals():
                 out = net(placed, forces=forces, stress=with_stress, added=added, features=sure is not None)
+            out = with_stated_total(out, placed)
             if sure is not None:
                 out |= sure(out, placed, net.level_index(placed))
                 out = {name: value for name, value in out.items() if not name.startswith("features/")}

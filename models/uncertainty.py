@@ -32,6 +32,7 @@ COVERAGES = (0.5, 0.8, 0.9, 0.95)
 NODE_SPACES = ("atoms", "property_atoms", "points")
 UNSEEN_ELEMENT = 1e4
 """Squared distance of an atom whose element no training record had."""
+Distances = dict[FeatureSpaceName, Tensor]
 
 
 def space_of(name: str, config: NetworkConfig) -> FeatureSpaceName:
@@ -130,15 +131,18 @@ class Uncertainty(nn.Module):
         """Whether a target has one standard deviation per node."""
         return space_of(target, self.config) in NODE_SPACES
 
-    def variance(self, out: dict[str, Tensor], batch: GraphBatch, name: FeatureSpaceName) -> Tensor:
-        """``v`` of the text above in one space, ``[N]`` or ``[G]``."""
-        features = features_in(out, batch, name)
-        return (1 + self.space(name)(features, batch.species)) / (1 + features.shape[1])
+    def distances(self, out: dict[str, Tensor], batch: GraphBatch) -> Distances:
+        """d^2 of the text above in each space, ``[N]`` or ``[G]``."""
+        return {
+            name: self.space(name)(features_in(out, batch, name), batch.species) for name in self.about.spaces
+        }
 
-    def covariates(self, out: dict[str, Tensor], batch: GraphBatch, name: str) -> Tensor:
+    def covariates(
+        self, out: dict[str, Tensor], batch: GraphBatch, name: str, distances: Distances
+    ) -> Tensor:
         """``[N or G, 4]``: 1, log v, log(atoms) of a graph, log(1 + |y|^2 / rms^2) / 2 of a vector or a tensor."""
         space, values = space_of(name, self.config), out[name].double()
-        log_v = self.variance(out, batch, space).log()
+        log_v = ((1 + distances[space]) / (1 + self.space(space).mean.shape[1])).log()
         size = torch.zeros_like(log_v) if space in NODE_SPACES else batch.nodes_per_graph().double().log()
         large = torch.zeros_like(log_v)
         if values.ndim > 1:
@@ -146,12 +150,11 @@ class Uncertainty(nn.Module):
             large = torch.log1p(values.flatten(1).square().sum(1) / rms**2) / 2
         return torch.stack([torch.ones_like(log_v), log_v, size, large], dim=1)
 
-    def scores(self, out: dict[str, Tensor], batch: GraphBatch) -> Tensor:
+    def scores(self, distances: Distances, batch: GraphBatch) -> Tensor:
         """``[rows, G]`` distances of each graph: in spaces of graphs its own, in spaces of nodes that of its most unusual node (a
         strange atom in a large molecule) and the root mean square over its nodes (a strange molecule)."""
         rows = []
-        for name in self.about.spaces:
-            square = self.space(name)(features_in(out, batch, name), batch.species)
+        for name, square in distances.items():
             if name in NODE_SPACES:
                 zeros = torch.zeros(batch.num_graphs, dtype=torch.float64, device=square.device)
                 rows.append(zeros.scatter_reduce(0, batch.graph_index, square, "amax").sqrt())
@@ -163,13 +166,13 @@ class Uncertainty(nn.Module):
         """``NAME_std`` of each target in ``out`` (``[N]`` or ``[G]``, in its unit) and ``ood_score [G]``: how unusual a graph is;
         95 % of validation records are below 1. NaN for graphs of another level."""
         known_G = level_G == self.config.levels.index(self.about.level)
-        found = {}
+        found, distances = {}, self.distances(out, batch)
         for number, name in enumerate(self.about.targets):
             if name in out:
-                log_std = self.covariates(out, batch, name) @ self.coefficients[number]
+                log_std = self.covariates(out, batch, name, distances) @ self.coefficients[number]
                 known = known_G[batch.graph_index] if self.per_node(name) else known_G
                 found[f"{name}_std"] = torch.where(known, log_std.exp(), torch.nan)
-        score = (self.scores(out, batch) / self.usual[:, None]).amax(0)
+        score = (self.scores(distances, batch) / self.usual[:, None]).amax(0)
         found["ood_score"] = torch.where(known_G, score, torch.nan)
         return found
 

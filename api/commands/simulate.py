@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
-from atomfield.data.errors import InputError
+from atomfield.data.errors import InputError, Provenance
 
 from .options import Checkpoint, Device, Dtype, Level, Seed, listed, load_net, read_options
 
@@ -157,7 +157,8 @@ def simulate(
         typer.echo(f"note: {held} of {len(atoms)} atoms are held fixed, as the file says", err=True)
     net = load_net(checkpoint, device, dtype)
     watched = limits.uncertainty is not None or limits.ood_score is not None
-    atoms.calc = AtomFieldCalculator(net, level=given_level, uncertainty=watched)
+    where = Provenance(structure, record)
+    atoms.calc = AtomFieldCalculator(net, level=given_level, uncertainty=watched, where=where)
     out.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
     if mode not in get_args(Motion):

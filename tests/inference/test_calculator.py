@@ -186,7 +186,7 @@ def test_levels_and_mistakes(net: AtomFieldNet, molecule: Atoms) -> None:
     with pytest.raises(InputError, match="skin"):
         AtomFieldCalculator(net, skin=-1.0)
     molecule.positions[1] = molecule.positions[0]
-    with pytest.raises(InputError, match="atoms 0 and 1 are 0 angstrom apart"):
+    with pytest.raises(InputError, match=r"<atoms \w+>: atoms 0 and 1 are 0 angstrom apart"):
         molecule.get_potential_energy()
 
 
