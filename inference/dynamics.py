@@ -195,6 +195,7 @@ def _dynamics(
     if state is not None:
         state.give(walker, kind)
         first = state.step
+    atoms.get_forces()  # what is refused here leaves the files of an earlier run as they are
     with Recorder(output, columns, steps, title, state) as recorder:
 
         def save() -> None:

@@ -85,6 +85,7 @@ def relax(
     first = 0 if state is None else state.step
     periodic = bool(atoms.pbc.all())
     stopped = ""
+    atoms.get_forces()  # what is refused here leaves the files of an earlier run as they are
     with Recorder(output, RELAX_COLUMNS, steps, f"relax ({optimizer})", state) as recorder:
 
         def save() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -159,11 +160,11 @@ def simulate(
     watched = limits.uncertainty is not None or limits.ood_score is not None
     where = Provenance(structure, record)
     atoms.calc = AtomFieldCalculator(net, level=given_level, uncertainty=watched, where=where)
-    out.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
     if mode not in get_args(Motion):
         from .study import Choices, study
 
+        out.mkdir(parents=True, exist_ok=True)
         other = None if end is None else _structure(end, 0, level, seed)[0]
         if other is not None and len(other) == len(atoms):
             other.set_constraint(atoms.constraints)
@@ -273,7 +274,7 @@ def _relax_all(
     """Every structure of the file in batches: relaxed.extxyz, and a table of energies, largest forces and steps."""
     from rich.console import Console
 
-    from atomfield.data.source import AtLevel, open_source
+    from atomfield.data.source import AtLevel
     from atomfield.inference.held import hold, refuse_held
     from atomfield.inference.predict_many import identity_of
     from atomfield.inference.progress import counted
@@ -283,7 +284,7 @@ def _relax_all(
         raise InputError(
             "many structures at once are relaxed in fixed cells; leave --mode and --cell out", "--all"
         )
-    graphs = open_source(structure, read_options(level=level, seed=seed))
+    graphs = _records(structure, level, seed)
     first = atoms_of(graphs[0])
     hold(first, structure, 0)
     refuse_held(first, "--all")
@@ -304,11 +305,20 @@ def _relax_all(
     print(f"Written: {out / 'relaxed.extxyz'}, {out / 'relaxed.csv'}")
 
 
-def _structure(file: str, record: int, level: str, seed: int) -> tuple[Atoms, str]:
-    """The atoms of one record and their level."""
+def _records(file: str, level: str, seed: int) -> Sequence[Graph]:
+    """All records; of a bad one it is said to leave it out, since nothing is skipped here."""
     from atomfield.data.source import open_source
 
-    graphs = open_source(file, read_options(level=level, seed=seed))
+    try:
+        return open_source(file, read_options(level=level, seed=seed))
+    except InputError as error:
+        advice = "; skip such records with --on-bad skip"
+        raise InputError(error.message.replace(advice, "; leave it out of the file"), error.where) from error
+
+
+def _structure(file: str, record: int, level: str, seed: int) -> tuple[Atoms, str]:
+    """The atoms of one record and their level."""
+    graphs = _records(file, level, seed)
     if record >= len(graphs):
         raise InputError(f"there is no record {record}; the file has {len(graphs)}, counted from 0", file)
     return atoms_of(graphs[record]), graphs[record].level

@@ -41,6 +41,18 @@ def said(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     return capsys.readouterr().err
 
 
+@pytest.mark.parametrize("every", [False, True])
+def test_a_bad_record_is_not_to_be_skipped_by_an_option_that_is_not_there(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str], every: bool
+) -> None:
+    (tmp_path / "two.csv").write_text("smiles\nC\nnope(\n")
+    words = ("simulate", checkpoint, tmp_path / "two.csv", "--out", tmp_path / "out")
+    line = said(capsys, *words, *(["--all"] if every else []))
+    assert "two.csv:3 (record 1): SMILES 'nope(' does not parse" in line
+    assert "--on-bad" not in line and "leave it out of the file" in line
+    assert not (tmp_path / "out").exists()
+
+
 def test_charges_of_fragments_come_along() -> None:
     graph = with_fragments(replace(water(), conditions={}), torch.tensor([0, 1, 1]), [-1.0, 1.0], [0.0, 1.0])
     again = graph_from_atoms(atoms_of(graph))

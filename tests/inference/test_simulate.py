@@ -191,6 +191,25 @@ def test_an_explosion_stops_with_its_files_whole(moving: Atoms, tmp_path: Path) 
     assert len((tmp_path / "log.csv").read_text().splitlines()) >= 2
 
 
+@pytest.mark.parametrize("what", ["relax", "nve"])
+def test_what_is_refused_leaves_an_earlier_run_as_it_was(moving: Atoms, tmp_path: Path, what: str) -> None:
+    output = Output(tmp_path / "path.extxyz", tmp_path / "log.csv", interval=1)
+
+    def go() -> None:
+        if what == "relax":
+            relax(moving, steps=3, output=output)
+        else:
+            nve(moving, steps=3, temperature=10, output=output)
+
+    go()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(before) == 2
+    moving.positions[1] = moving.positions[0]
+    with pytest.raises(InputError, match="0 angstrom apart"):
+        go()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_progress_bar(moving: Atoms, capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
