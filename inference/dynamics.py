@@ -195,7 +195,8 @@ def _dynamics(
     if state is not None:
         state.give(walker, kind)
         first = state.step
-    atoms.get_forces()  # what is refused here leaves the files of an earlier run as they are
+    if state is None:
+        atoms.get_forces()  # what is refused here leaves the files of an earlier run as they are
     with Recorder(output, columns, steps, title, state) as recorder:
 
         def save() -> None:

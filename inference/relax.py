@@ -85,7 +85,8 @@ def relax(
     first = 0 if state is None else state.step
     periodic = bool(atoms.pbc.all())
     stopped = ""
-    atoms.get_forces()  # what is refused here leaves the files of an earlier run as they are
+    if state is None:
+        atoms.get_forces()  # what is refused here leaves the files of an earlier run as they are
     with Recorder(output, RELAX_COLUMNS, steps, f"relax ({optimizer})", state) as recorder:
 
         def save() -> None:
