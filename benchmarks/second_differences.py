@@ -28,8 +28,11 @@ def second_difference(energy: Callable[[float], float], step: float) -> float:
     return (-e[2] + 16 * e[1] - 30 * e[0] + 16 * e[-1] - e[-2]) / (12 * step**2)
 
 
-def elastic_constants(atoms: Atoms, fmax: float = 1e-4, relax: bool = True) -> dict[str, float]:
-    """``C11 C12 C44`` in GPa of a relaxed cubic crystal, axes along x, y, z. relax: the atoms within each strained cell."""
+def elastic_constants(
+    atoms: Atoms, fmax: float = 1e-4, relax: bool = True, strain: float = STRAIN
+) -> dict[str, float]:
+    """``C11 C12 C44`` in GPa of a relaxed cubic crystal, axes along x, y, z. relax: the atoms within each strained cell. strain:
+    of the inner points, engineering strain of a shear."""
     from ase import units
     from ase.optimize import FIRE
 
@@ -42,7 +45,7 @@ def elastic_constants(atoms: Atoms, fmax: float = 1e-4, relax: bool = True) -> d
                 raise RuntimeError(f"the atoms did not relax to {fmax} eV/angstrom under strain")
             return float(one.get_potential_energy())
 
-        return second_difference(energy, STRAIN) / atoms.get_volume() / units.GPa
+        return second_difference(energy, strain) / atoms.get_volume() / units.GPa
 
     one, two = along(np.diag([1.0, 0, 0])), along(np.diag([1.0, 1, 0]))
     shear = np.zeros((3, 3))

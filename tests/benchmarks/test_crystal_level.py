@@ -118,6 +118,10 @@ def test_the_level_by_energies_and_by_stress(
     for name in ("C11", "C12", "C44"):  # a sum over pairs knows no cell
         assert large[name] == pytest.approx(small[name], abs=0.05)
     assert large["pressure"] == pytest.approx(small["pressure"], abs=1e-3)
+    unit = bulk("NaCl", "rocksalt", a=found["a"], cubic=True)
+    unit.calc = calculator
+    for slope in level.shear_by_shear(unit, (0.01, 0.02)).values():
+        assert slope == pytest.approx(found["C44"], abs=0.1)
 
 
 @needs_tblite
