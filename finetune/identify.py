@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 Advance = Callable[[int, str], None]
 """``(steps done, text beside the bar)``."""
+LEAST_REMARKED = 0.01
+"""Percent: what the resolution does to a constant is remarked on from here."""
 
 
 @dataclass(frozen=True)
@@ -154,11 +156,11 @@ def _weak(config: IdentifyConfig, u: Tensor, x: Tensor, t: Tensor) -> Identified
     shift = (found.coarse - found.values).abs()
     # an error of second order or better is at most a third of what halving the resolution does
     worst = int((shift / found.deviations).argmax())
-    if float(shift[worst]) > 9 * float(found.deviations[worst]):
-        percent = 100 * float(shift[worst] / found.values[worst].abs())
+    percent = 100 * float(shift[worst] / found.values[worst].abs())
+    if float(shift[worst]) > 9 * float(found.deviations[worst]) and percent > LEAST_REMARKED:
         notes.append(
-            f"Every second point gives a {law.constants[worst]} {percent:.2g} % away: the grid hardly resolves the field, "
-            "and the deviations do not hold that error."
+            f"With every second point {law.constants[worst]} is {percent:.2g} % away: the grid hardly resolves the field, and "
+            "the deviations do not hold that error."
         )
     numbers = {f"coarse_grid_shift_{n}": float(v) for n, v in zip(law.constants, shift, strict=True)}
     return Identified(rows, figure, numbers | {"weak_residual_relative": found.error}, tuple(notes))

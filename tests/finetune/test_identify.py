@@ -121,6 +121,17 @@ def test_constants_of_a_field_with_and_without_noise(tmp_path, burgers, capsys):
     assert "reference" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("waves", "remarked"), [(1, False), (14, True)])
+def test_a_grid_that_hardly_resolves_the_field_is_remarked_on(waves, remarked, tmp_path, capsys):
+    x, t = np.arange(64) / 64, np.linspace(0, 1, 41)
+    k = 2 * np.pi * waves
+    u = np.exp(-t) * np.sin(k * x)[:, None] + 0.3 * np.exp(-0.25 * t) * np.cos(k / 2 * x)[:, None]
+    np.savez(tmp_path / "field.npz", u=u, x=x, t=t)
+    assert main(["identify", configured(tmp_path, law="heat", data={"file": "field.npz"}, windows=[16, 10])]) == 0
+    assert result(tmp_path)["constant_diffusivity"] == pytest.approx(1 / k**2, rel=0.2)
+    assert ("the grid hardly resolves the field" in " ".join(capsys.readouterr().out.split())) == remarked
+
+
 def test_constants_by_a_network(tmp_path, burgers):
     config = configured(
         tmp_path, law="burgers", method="network", data={"file": str(burgers)},
