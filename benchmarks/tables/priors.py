@@ -10,13 +10,17 @@ Tasks, priors and settings are in ``../priors.py``. Negative results stay in the
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 from pathlib import Path
 
-from cells import Cell
+from cells import Cell, read
+from page_text import table
 from priors import APPLY, PRIORS, TASKS
 
 PERCENTS, SEEDS, STEPS = (10, 30, 100), (0, 1, 2), 300
+STUDENT = {2: 12.71, 3: 4.30}
+"""Quantile 0.975 of Student's t for so many seeds."""
 METRICS = {
     "error": "Held-out error: forces, MAE in eV/angstrom (atoms); rollout VRMSE of velocity or concentration (fields)",
     "error_trivial": "The same of zero forces, or of persistence",
@@ -70,3 +74,43 @@ def cells(options: argparse.Namespace) -> list[Cell]:
                         )
                     )
     return out
+
+
+def finish(cells: list[Cell], folder: Path, options: argparse.Namespace) -> None:
+    """Adds to the page what each prior changes, seed by seed against the same seed without it."""
+    page = options.results / f"{options.name}.md"
+    lines = [
+        "", "## What a prior changes, %", "",
+        "Against the cell of the same seed without it, mean and standard deviation over seeds; bold where chance "
+        "alone would give such a mean less than once in twenty times (Student's t).", "",
+        *table(["task, share", "prior", "error", "processor time", "seeds"], changes(cells, folder)),
+    ]  # fmt: skip
+    page.write_text(page.read_text() + "\n".join(lines) + "\n")
+
+
+def changes(cells: list[Cell], folder: Path) -> list[list[str]]:
+    """Rows of column, prior, change of the error, change of the time, number of seeds that both have."""
+    found = {
+        (c.row, c.column, c.seed): r["values"] for c in cells if (r := read(folder, c)) and not r["failure"]
+    }
+    rows = []
+    for row, column in dict.fromkeys((c.row, c.column) for c in cells if c.row != "none"):
+        seeds = [s for s in SEEDS if (row, column, s) in found and ("none", column, s) in found]
+        if seeds:
+            shown = []
+            for name in ("error", "processor_s"):
+                pairs = [(found[row, column, s][name], found["none", column, s][name]) for s in seeds]
+                shown.append(percent([100 * (a / b - 1) for a, b in pairs]))
+            rows.append([column, row, *shown, str(len(seeds))])
+    return sorted(rows, key=lambda r: r[0])
+
+
+def percent(values: list[float]) -> str:
+    """``+3.1 ± 0.4``, bold where the mean is certain."""
+    text = f"{statistics.mean(values):+.1f}"
+    if len(values) > 1:
+        spread = statistics.stdev(values)
+        text += f" ± {spread:.1f}"
+        if abs(statistics.mean(values)) > STUDENT[len(values)] * spread / len(values) ** 0.5:
+            return f"**{text}**"
+    return text

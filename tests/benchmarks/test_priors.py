@@ -32,6 +32,33 @@ def test_cells(priors):
     assert all(("--source" in c.command) == c.column.startswith("flows") for c in found)
 
 
+def test_what_a_prior_changes_is_told_seed_by_seed(priors, tmp_path):
+    cells, table = importlib.import_module("cells"), importlib.import_module("table")
+    definition = table.module(BENCHMARKS / "tables" / "priors.py")
+    values = {
+        ("none", 0): 1.0,
+        ("none", 1): 2.0,
+        ("none", 2): 4.0,
+        ("zbl", 0): 0.9,
+        ("zbl", 1): 1.82,
+        ("zbl", 2): 3.56,
+    }
+    values |= {("electrostatics", 0): 1.1, ("electrostatics", 1): 1.9}
+    places = [cells.Cell(row, "molecules, 10 %", seed, (), 1, 1) for row, seed in values]
+    (tmp_path / "priors").mkdir()
+    for cell, error in zip(places, values.values(), strict=True):
+        cells.write(
+            tmp_path / "priors",
+            cell,
+            {"values": {"error": error, "processor_s": 10.0}, "busy": False, "failure": ""},
+        )
+    (tmp_path / "priors.md").write_text("# priors\n")
+    definition.finish(places, tmp_path / "priors", argparse.Namespace(results=tmp_path, name="priors"))
+    text = (tmp_path / "priors.md").read_text()
+    assert "| molecules, 10 % | zbl | **-10.0 ± 1.0** | +0.0 ± 0.0 | 3 |" in text
+    assert "| molecules, 10 % | electrostatics | +2.5 ± 10.6 | +0.0 ± 0.0 | 2 |" in text
+
+
 def test_settings_are_configurations(priors):
     for task, applied in priors.APPLY.items():
         assert applied[0] == "none" and len(applied) == 3

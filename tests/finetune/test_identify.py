@@ -127,7 +127,10 @@ def test_a_grid_that_hardly_resolves_the_field_is_remarked_on(waves, remarked, t
     k = 2 * np.pi * waves
     u = np.exp(-t) * np.sin(k * x)[:, None] + 0.3 * np.exp(-0.25 * t) * np.cos(k / 2 * x)[:, None]
     np.savez(tmp_path / "field.npz", u=u, x=x, t=t)
-    assert main(["identify", configured(tmp_path, law="heat", data={"file": "field.npz"}, windows=[16, 10])]) == 0
+    assert (
+        main(["identify", configured(tmp_path, law="heat", data={"file": "field.npz"}, windows=[16, 10])])
+        == 0
+    )
     assert result(tmp_path)["constant_diffusivity"] == pytest.approx(1 / k**2, rel=0.2)
     assert ("the grid hardly resolves the field" in " ".join(capsys.readouterr().out.split())) == remarked
 
