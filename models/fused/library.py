@@ -6,6 +6,7 @@ Only source that this package writes is compiled; nothing of a checkpoint enters
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import logging
 import os
@@ -16,6 +17,8 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from .gemm import Registers, registers_of
 
 logger = logging.getLogger("atomfield")
 
@@ -68,6 +71,17 @@ def compiled(source: Callable[[], str], functions: Mapping[str, tuple[type, ...]
         function.restype = None
         function.argtypes = arguments
     return loaded
+
+
+@functools.cache
+def registers() -> Registers:
+    """Of the machine that kernels are compiled for, as its compiler sees it."""
+    cc = compiler()
+    if cc is None:
+        return registers_of("")
+    command = [cc, *(f for f in _flags() if f.startswith("-m")), "-dM", "-E", "-xc", os.devnull]
+    asked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return registers_of(asked.stdout)
 
 
 def _flags() -> tuple[str, ...]:

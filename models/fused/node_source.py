@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .gemm import VECTORS, WIDTH, add_outer, rows_times
+from .gemm import Registers, add_outer, rows_times
+from .library import registers
 from .node_program import Accumulate, NodeProgram
 from .radial import EXPONENTIAL
 from .shared_loop import CLOSED, FLUSHING, opened
@@ -63,13 +64,14 @@ class Function:
 def node_source(functions: Sequence[Function], parameters: Sequence[Parameter], real: str) -> str:
     """The whole file; every function takes (nodes, chunks, input tensors by name, parameters, outputs by name, sums, threads)."""
     known = {p.name: p for p in parameters}
-    writers = [_Writer(function, known, WIDTH[real]) for function in functions]
+    machine = registers()
+    writers = [_Writer(function, known, machine, real) for function in functions]
     bodies = [writer.text() for writer in writers]
     tiles = {name: text for writer in writers for name, text in writer.tiles.items()}
     headers = "\n".join(f"#include <{name}.h>" for name in ("math", "stdint", "stdlib", "string"))
     head = f"{headers}\ntypedef {real} T;\n#define B {NODES}\n"
     root = "sqrtf" if real == "float" else "sqrt"
-    parts = [head, f"#define ROOT {root}", FLUSHING, VECTORS, EXPONENTIAL[real]]
+    parts = [head, f"#define ROOT {root}", FLUSHING, machine.vectors(), EXPONENTIAL[real]]
     return "\n".join([*parts, *tiles.values(), *bodies])
 
 
@@ -79,8 +81,9 @@ def tensors(pieces: Sequence[Piece]) -> list[str]:
 
 
 class _Writer:
-    def __init__(self, function: Function, parameters: dict[str, Parameter], width: int):
-        self.function, self.parameters, self.width = function, parameters, width
+    def __init__(self, function: Function, parameters: dict[str, Parameter], machine: Registers, real: str):
+        self.function, self.parameters = function, parameters
+        self.width, self.most_sums = machine.width(real), machine.sums
         self.program = function.program
         self.tiles: dict[str, str] = {}
         ends = [value for value, _ in function.outputs]
@@ -308,7 +311,8 @@ class _Writer:
             self.transposed[name] = parameter
             matrix = f"{name}_turned"
         tile = f"rows_{inner}_{outer}"
-        self.tiles[tile] = rows_times(tile, inner, outer, 8 if outer <= 2 * self.width else 4, self.width)
+        rows = 8 if outer <= 2 * self.width else 4
+        self.tiles[tile] = rows_times(tile, inner, outer, rows, self.width, self.most_sums)
         lines = []
         for first, last in _runs(index):
             lines.append(
@@ -328,7 +332,7 @@ class _Writer:
         if s.matrix:
             inner, outer = parameter.inner, parameter.outer
             tile = f"outer_{inner}_{outer}"
-            self.tiles[tile] = add_outer(tile, inner, outer, self.width)
+            self.tiles[tile] = add_outer(tile, inner, outer, self.width, self.most_sums)
             for first, last in _runs(s.index):
                 lines.append(
                     f"{tile}({self.pointer(s.left)} + {first} * B * {inner}, {self.pointer(s.right)} + {first} * B * {outer},"

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .expressions import Expressions
-from .gemm import VECTORS, WIDTH, add_outer, rows_times
+from .gemm import add_outer, rows_times
+from .library import registers
 from .programs import Channel, Shape, entry, rotation
 from .radial import EXPONENTIAL, after, before
 from .shared_loop import CLOSED, FLUSHING, opened
@@ -62,12 +63,13 @@ KERNELS = (
 
 def source(shape: Shape, real: str) -> str:
     """The whole file; ``real`` is ``float`` or ``double``."""
-    width = WIDTH[real]
-    parts = [HEADER.format(real=real, lanes=shape.lanes), FLUSHING, VECTORS, EXPONENTIAL[real]]
+    machine = registers()
+    width = machine.width(real)
+    parts = [HEADER.format(real=real, lanes=shape.lanes), FLUSHING, machine.vectors(), EXPONENTIAL[real]]
     parts += [
-        rows_times("weights_of", shape.hidden, shape.num_weights, 4, width),
-        rows_times("hidden_of", shape.num_weights, shape.hidden, 8, width),
-        add_outer("add_outer", shape.hidden, shape.num_weights, width),
+        rows_times("weights_of", shape.hidden, shape.num_weights, 4, width, machine.sums),
+        rows_times("hidden_of", shape.num_weights, shape.hidden, 8, width, machine.sums),
+        add_outer("add_outer", shape.hidden, shape.num_weights, width, machine.sums),
     ]
     channels = []
     if shape.unnatural and not shape.scalars_only:
