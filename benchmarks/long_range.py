@@ -28,6 +28,7 @@ from atomfield.physics_priors.coulomb import COULOMB
 NETWORKS = {
     "local": {},
     "filter": {"long_range": "filter"},
+    "filter to 40 A": {"long_range": "filter", "long_range_largest": 40.0},
     "electrostatics": {"electrostatics": True},
     "both": {"long_range": "filter", "electrostatics": True},
 }

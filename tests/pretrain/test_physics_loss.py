@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from atomfield.data.generate.field_corpus import Chunk, trajectories
 from atomfield.data.generate.fields import flow
 from atomfield.data.graph import collate
 from atomfield.data.neighbors import with_edges
@@ -56,6 +57,25 @@ def test_data_obey_their_laws_and_not_others(flows):
     assert found["navier_stokes"] < 0.05 < 0.3 < found["burgers"]
     wrong = batch_of([replace(g, conditions={"viscosity": 5 * g.conditions["viscosity"]}) for g in flows[:2]])
     assert penalties(wrong)["navier_stokes"] > 5 * found["navier_stokes"]
+
+
+@pytest.mark.parametrize(
+    ("level", "law", "constant"),
+    [
+        ("shallow-water-2d", "shallow_water", "wave_speed"),
+        ("acoustics-2d", "acoustics", "wave_speed"),
+        ("gray-scott-2d", "gray_scott", "reaction_rate"),
+    ],
+)
+def test_waves_and_reactions_of_the_corpus_obey_their_laws(level, law, constant):
+    """Of a step in the middle of a record; the residual is what the time step leaves."""
+    graph = trajectories(Chunk(0, level, 0, 1)).graphs[0]
+    batch = collate([with_edges(graph, 1.0).pair(3)])
+    assert law in set(laws_of(batch)) and "navier_stokes" not in set(laws_of(batch))
+    found = penalties(batch, {law: 1.0})[law]
+    wrong = replace(graph, conditions=graph.conditions | {constant: 1.5 * graph.conditions[constant]})
+    other = penalties(collate([with_edges(wrong, 1.0).pair(3)]), {law: 1.0})[law]
+    assert found < 0.02 and other > 8 * found
 
 
 def test_scattered_points_are_judged_by_least_squares(flows):
