@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from atomfield.models.sizes import NetworkSize
 from atomfield.pretrain.config import ClockName, LossWeights
 
+GROWS = ("contains", "long_range")
+"""Keys of ``network`` that count for a checkpoint too."""
 Strategy = Literal["full", "heads", "frozen", "boosted", "lora", "scratch"]
 
 
@@ -103,8 +105,8 @@ class FinetuneConfig(BaseModel):
     """Fields: noise on the input state relative to its RMS, against error growth in rollouts."""
     loss: LossWeights = LossWeights()
     network: NetworkSize = NetworkSize()
-    """The network when starting from scratch: ``xs``, ``s``, ``m``, ``l``, or ``{size: s, channels: 48}``; its ``contains``
-    counts from a checkpoint too."""
+    """The network when starting from scratch: ``xs``, ``s``, ``m``, ``l``, or ``{size: s, channels: 48}``. From a checkpoint its
+    ``contains`` counts too, and its ``long_range``, where the checkpoint has none: what is added begins by adding nothing."""
     uncertainty: Literal["laplace", "none"] = "laplace"
     """Intervals and an out-of-distribution score, from the last layers' features of the training records and the errors on the
     validation records."""
@@ -130,7 +132,7 @@ class FinetuneConfig(BaseModel):
         lost = [t for t in self.nonnegative if t not in self.target]
         if lost:
             raise ValueError(f"nonnegative names {lost[0]!r}, which is not a target")
-        own = [n for n, v in NetworkSize() if n != "contains" and getattr(self.network, n) != v]
+        own = [n for n, v in NetworkSize() if n not in GROWS and getattr(self.network, n) != v]
         if self.start != "scratch" and own:
             raise ValueError(
                 f"network.{own[0]} is given, but a checkpoint has a size of its own; leave it out, or train with --from scratch"

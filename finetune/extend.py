@@ -60,11 +60,13 @@ def extended(
     copy_from: str,
     contains: ByLevel | None = None,
     kept: Collection[str] = (),
+    long_range: str | None = None,
 ) -> AtomFieldNet:
     """A copy of ``net`` with ``level`` (a copy of the row ``copy_from``, unless the level exists) and with the properties.
 
     contains: what the labels of levels contain, in place of the checkpoint's own table. kept: names of the checkpoint's own
-    properties that are trained on again; its others are left out.
+    properties that are trained on again; its others are left out. long_range: what acts beyond the cutoff; what the checkpoint
+    lacks begins by adding nothing. None: as it is.
     """
     config = net.config
     _check_parity(config, fits)
@@ -80,6 +82,7 @@ def extended(
                 "levels": levels,
                 "properties": (*own, *(f.config for f in fits)),
                 "contains": config.contains if contains is None else contains,
+                "long_range": long_range or config.long_range,
                 "steady": tuple(
                     sorted({*config.steady, *task.names} if task.steady else {*config.steady} - {*task.names})
                 ),

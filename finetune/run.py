@@ -11,6 +11,7 @@ import yaml
 from rich.console import Console
 
 from atomfield.data.checks import Overlap
+from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 from atomfield.data.loader import Loader
 from atomfield.data.quantities import FIELD_INPUTS, FIELD_STATES
@@ -205,8 +206,11 @@ def prepare_network(
     source = level
     if start is None or strategy == "scratch":
         size = config.network if start is None else size_of(start.config)
-        if start is None:
-            size = size.for_data(grids=any(g.is_periodic_grid for g in graphs))
+        if start is not None:  # the network that would be trained from the checkpoint
+            far, _ = beyond_cutoff(config, start.config, task, "full")
+            size = size.model_copy(update={"long_range": far})
+        else:
+            size = size.for_data(grids=any(g.is_periodic_grid for g in graphs), steady=task.steady)
             if size.fourier and config.network.fourier is None:
                 notes.append("periodic grids: every layer also works in Fourier space (network.fourier)")
         net = fresh(size, task, level, fits, config.seed)
@@ -217,7 +221,9 @@ def prepare_network(
             notes += adopt_states(start, task, graphs)
         source = level if known else closest_level(start, task, graphs)
         labels, levels = replayed(config)
-        net = extended(start, task, level, fits, source, terms.contains, labels)
+        far, said = beyond_cutoff(config, start.config, task, strategy)
+        notes += said
+        net = extended(start, task, level, fits, source, terms.contains, labels, far)
         notes.append(
             f"level {level!r}: {'known to the checkpoint' if source == level else f'new, starts as a copy of {source!r}'}"
         )
@@ -259,6 +265,30 @@ def prepare_network(
     if task.world == "field":
         net.config = net.config.model_copy(update={"inputs": _inputs(net.config, task, level, graphs)})
     return checkpoint.cast(without_uncertainty(net), getattr(torch, config.dtype)), notes
+
+
+def beyond_cutoff(
+    config: FinetuneConfig, theirs: NetworkConfig, task: Task, strategy: Strategy
+) -> tuple[str, list[str]]:
+    """What acts beyond the cutoff in a network that starts from a checkpoint, and what to tell the person about it.
+
+    Raises ``InputError`` where the checkpoint has something else than is asked for, or nothing would train what is added.
+    """
+    asked, has = config.network.long_range, theirs.long_range
+    if asked in (None, has):
+        if asked is None and task.steady and strategy == "full" and has == "none":
+            return "coarse", [
+                "a steady problem: coarse levels are added to the checkpoint (network.long_range)"
+            ]
+        return has, []
+    if has != "none":
+        raise InputError(f"network.long_range is {asked!r} and the checkpoint's {has!r}; leave it out")
+    if strategy != "full":
+        raise InputError(
+            f"network.long_range {asked!r} would be added to the checkpoint and stay untrained with strategy {strategy!r}; "
+            "take strategy full, or leave it out"
+        )
+    return asked, []
 
 
 def _inputs(config: NetworkConfig, task: Task, level: str, graphs: Sequence[Graph]) -> ByLevel:

@@ -48,7 +48,9 @@ class NetworkSize(BaseModel):
     dispersion_cutoff: float = 12.0
     constraints: tuple[Literal["divergence", "conserved_concentration", "conserved_momentum"], ...] = ()
     """Laws that forecasts of fields obey exactly; see ``models/constraints.py``."""
-    long_range: Literal["none", "filter", "coarse", "both"] = "none"
+    long_range: Literal["none", "filter", "coarse", "both"] | None = None
+    """What acts beyond the cutoff. None: coarse levels for steady problems of fields, where every point counts for every other;
+    else nothing."""
     long_range_route: Literal["auto", "direct", "mesh"] = "auto"
     long_range_channels: int = 8
     long_range_widths: int = 4
@@ -78,13 +80,15 @@ class NetworkSize(BaseModel):
 
     def hyperparameters(self) -> dict[str, Any]:
         """What ``NetworkConfig`` takes."""
-        return self.model_dump(exclude={"size"}) | {"fourier": bool(self.fourier)}
+        decided = {"fourier": bool(self.fourier), "long_range": self.long_range or "none"}
+        return self.model_dump(exclude={"size"}) | decided
 
-    def for_data(self, *, grids: bool) -> NetworkSize:
-        """The size with ``fourier`` decided: on for fields on periodic ``grids``, and never in the control."""
-        if self.fourier is not None:
-            return self
-        return self.model_copy(update={"fourier": grids and self.symmetry == "O3"})
+    def for_data(self, *, grids: bool, steady: bool = False) -> NetworkSize:
+        """The size with what it leaves open decided: ``fourier`` for fields on periodic ``grids``, and never in the control;
+        coarse levels for ``steady`` problems."""
+        fourier = grids and self.symmetry == "O3" if self.fourier is None else self.fourier
+        far = ("coarse" if steady else "none") if self.long_range is None else self.long_range
+        return self.model_copy(update={"fourier": fourier, "long_range": far})
 
 
 def network_size(name: str) -> NetworkSize:

@@ -1,10 +1,18 @@
 """A state that a checkpoint was never taught starts as the taught one that it evolves like."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 
+from atomfield.data.errors import InputError
+from atomfield.finetune.config import FinetuneConfig
 from atomfield.finetune.extend import closest_level, level_choices
+from atomfield.finetune.run import prepare_network
 from atomfield.finetune.states import adopt_states
-from atomfield.finetune.tasks import Task
+from atomfield.finetune.tasks import Task, task_of
+from atomfield.models.network import graphs_to_batch
+from tests.finetune.test_targets import steady_fields
 from tests.small import small_network, waves
 
 TEMPERATURE = Task(("temperature",), "field", ())
@@ -75,3 +83,42 @@ def test_a_level_that_was_taught_the_state_comes_before_one_that_was_not():
     task = Task(("concentration",), "field", ())
     assert closest_level(net, task, waves(3)) == "wave"
     assert level_choices(net, "field") == ["still", "wave"] and level_choices(net, "atoms") == ["morse"]
+
+
+def steady_config(tmp_path, **more):
+    given = {"from": "x", "train": ("y",), "target": ("solution",), "out": tmp_path, **more}
+    return FinetuneConfig.model_validate(given)
+
+
+def test_a_steady_problem_adds_coarse_levels_that_begin_by_adding_nothing(tmp_path):
+    net = small_network(levels=("morse", "wave"))
+    graphs = [replace(g, level="new") for g in steady_fields(3)]
+    task = task_of(("solution",), graphs)
+    assert task.steady
+    plain, _ = prepare_network(
+        steady_config(tmp_path, network={"long_range": "none"}), net, task, "new", graphs
+    )
+    found, notes = prepare_network(steady_config(tmp_path), net, task, "new", graphs)
+    assert (plain.config.long_range, found.config.long_range) == ("none", "coarse")
+    assert any("coarse levels are added" in note for note in notes)
+    batch = graphs_to_batch(net.config, graphs)
+    with torch.no_grad():
+        torch.testing.assert_close(found(batch)["solution"], plain(batch)["solution"], rtol=1e-5, atol=1e-6)
+    heads, _ = prepare_network(steady_config(tmp_path), net, task, "new", graphs, "heads")
+    scratch, _ = prepare_network(steady_config(tmp_path), net, task, "new", graphs, "scratch")
+    assert (heads.config.long_range, scratch.config.long_range) == ("none", "coarse")
+
+
+def test_what_acts_beyond_the_cutoff_is_added_where_it_is_asked_for(tmp_path):
+    net, task = small_network(levels=("morse", "wave")), Task(("concentration",), "field", ())
+    graphs = [replace(g, level="new") for g in waves(3)]
+    asked = steady_config(tmp_path, target=("concentration",), network={"long_range": "filter"})
+    found, _ = prepare_network(asked, net, task, "new", graphs)
+    assert found.config.long_range == "filter"
+    left, _ = prepare_network(steady_config(tmp_path, target=("concentration",)), net, task, "new", graphs)
+    assert left.config.long_range == "none"
+    with pytest.raises(InputError, match="stay untrained with strategy 'heads'"):
+        prepare_network(asked, net, task, "new", graphs, "heads")
+    other = steady_config(tmp_path, target=("concentration",), network={"long_range": "coarse"})
+    with pytest.raises(InputError, match="the checkpoint's 'filter'"):
+        prepare_network(other, found, task, "new", graphs)

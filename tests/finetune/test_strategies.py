@@ -193,9 +193,10 @@ def test_settings_that_nothing_reads_are_told_or_refused(tmp_path):
         ignored(FinetuneConfig(**{"from": "x", "train": ("y",), "target": ("score",)}), SCORE, "lora") == []
     )
     with pytest.raises(
-        ValueError, match=r"network.long_range is given, but a checkpoint has a size of its own"
+        ValueError, match=r"network.correlation is given, but a checkpoint has a size of its own"
     ):
-        settings(tmp_path, network={"long_range": "filter"})
+        settings(tmp_path, network={"correlation": 2})
+    settings(tmp_path, network={"long_range": "filter"})
     settings(tmp_path, network={"contains": {"dft": ["d3:pbe"]}})
     with pytest.raises(ValueError, match="nonnegative names 'dos', which is not a target"):
         settings(tmp_path, nonnegative=("dos",))
