@@ -138,6 +138,10 @@ class IdentifyConfig(_Frozen):
         if unknown:
             known = f"expected {', '.join(names)}" if names else "law: discover has none"
             raise ValueError(f"constants has {unknown[0]!r}; {known}")
+        if self.noise and self.law in (*TRAJECTORY_LAWS, *ENERGY_LAWS):
+            raise ValueError(f"noise is added to fields, {self.law} has none; leave it out")
+        if self.windows and (self.of_records or self.law in TRAJECTORY_LAWS):
+            raise ValueError(f"windows are those of a law on a line, not of {self.law} here; leave them out")
         if self.of_records and self.method == "network":
             raise ValueError(
                 f"method: network is for laws on a line, {self.law} of a record has one way; leave it out"

@@ -370,6 +370,11 @@ def test_constants_of_an_energy_between_atoms(tmp_path, capsys):
     assert "is a crystal, expected a field" in mistake(
         capsys, configured(tmp_path, law="heat", data={"file": "argon.extxyz", "record": 0})
     )
+    config = configured(tmp_path, **settings)
+    assert "noise is added to fields, lennard_jones has none" in mistake(
+        capsys, config, "--set", "noise=0.01"
+    )
+    assert "windows are those of a law on a line" in mistake(capsys, config, "--set", "windows=[3,3]")
     settings["constants"] = {"epsilon": {"start": 0.02}}
     assert "constants.sigma.start is missing" in mistake(capsys, configured(tmp_path, **settings))
 
