@@ -11,8 +11,9 @@ import torch
 
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
+from atomfield.inference.interleaved import predict_interleaved
 from atomfield.inference.levels import with_level
-from atomfield.inference.predict import Prediction, embed_graphs, predict_graphs, probabilities, to_graphs
+from atomfield.inference.predict import Prediction, embed_graphs, probabilities, to_graphs
 from atomfield.inference.rollout import rollout
 from atomfield.inference.unseen import refuse_unseen
 from atomfield.models import checkpoint
@@ -96,11 +97,13 @@ class Model:
         max_edges: int = 60_000,
         seed: int = 0,
         progress: bool = False,
+        interleave: int = 1,
     ) -> list[Prediction]:
         """One dictionary per item, in order: name -> array, as :func:`atomfield.inference.predict.predict_graphs` says, with
         the probability of class 1 for a classification. ``coverage``: of the intervals that a finetuned checkpoint gives
         (``NAME_std``, ``NAME_lower``, ``NAME_upper``, ``ood_score``), 0.5, 0.8, 0.9 or 0.95; None: no uncertainty. ``seed``:
-        of the conformers of SMILES strings.
+        of the conformers of SMILES strings. ``interleave``: of grids that are so many times finer along each axis than those of
+        training (:mod:`atomfield.inference.interleaved`).
 
         Raises ``InputError`` for items that cannot be read and for elements that training never showed."""
         graphs = [with_level(self.net, g, n) for n, g in enumerate(to_graphs(items, self.net.config, seed))]
@@ -108,9 +111,10 @@ class Model:
             if graph.world != "field":
                 where = graph.provenance if graph.provenance.file else Provenance("<input>", number)
                 refuse_unseen(self.net, graph.species, graph.level, where)
-        found = predict_graphs(
+        found = predict_interleaved(
             self.net,
             graphs,
+            interleave,
             forces=forces,
             stress=stress,
             coverage=coverage,

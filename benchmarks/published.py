@@ -28,9 +28,11 @@ def cell(options: argparse.Namespace) -> dict[str, Any]:
     from atomfield.data.store import Store, is_store
     from atomfield.finetune.assess import assess
     from atomfield.finetune.config import FinetuneConfig
+    from atomfield.finetune.metrics import flatten, measures_of
     from atomfield.finetune.parts import read_parts
     from atomfield.finetune.run import trained
     from atomfield.finetune.uncertainty import fit_uncertainty
+    from atomfield.inference.interleaved import predict_interleaved
 
     torch.set_num_threads(1)
     public = set_named(options.set)
@@ -69,6 +71,10 @@ def cell(options: argparse.Namespace) -> dict[str, Any]:
         finer = list(Store(folder / "test_finer"))
         flat = assess(done.net, finer, public.target, train=done.parts.train, console=quiet).flat()
         values["error_finer"] = public.scale * flat[public.metric]
+        steady = dict.fromkeys(public.target, "steady")
+        answers = predict_interleaved(done.net, finer, 2)
+        flat = flatten(measures_of(finer, answers, public.target, steady))
+        values["error_finer_interleaved"] = public.scale * flat[public.metric]
     return values
 
 

@@ -95,8 +95,10 @@ def _entry(values: list[dict[str, Any]], folds: int, best: float | None, higher:
         text = f"**{text}**"
     if len(errors) < folds:
         text += f" ({len(errors)} of {folds} folds)"
-    finer = [v["error_finer"] for v in values if "error_finer" in v]
-    return text + (f"; {statistics.mean(finer):.3g} at 32 x 32" if finer else "")
+    for key, where in (("error_finer", "at 32 x 32"), ("error_finer_interleaved", "interleaved")):
+        if finer := [v[key] for v in values if key in v]:
+            text += f"; {statistics.mean(finer):.3g} {where}"
+    return text
 
 
 def _intervals(found: dict[Any, Any]) -> list[str]:

@@ -28,9 +28,10 @@ from atomfield.data.readers import BadRecord
 from atomfield.data.store import Store, is_store, write_store
 from atomfield.data.workers import lost_worker
 
+from .interleaved import predict_interleaved
 from .levels import with_level
 from .parts import Parts
-from .predict import Prediction, described, predict_graphs, probabilities
+from .predict import Prediction, described, probabilities
 from .progress import counted
 from .unseen import refuse_unseen
 
@@ -146,9 +147,10 @@ def answered(
     max_edges: int = 60_000,
     skip_bad: bool = False,
     progress: bool = False,
+    interleave: int = 1,
 ) -> Answers:
     """Predictions of numbered records, ``level`` for those that name none ("" for the one of each record). Of classes they are
-    probabilities.
+    probabilities. interleave: of grids that are so many times finer than those of training, see :mod:`.interleaved`.
 
     Raises ``InputError`` for a record that cannot be answered, unless ``skip_bad``."""
     chosen: list[int] = []
@@ -172,8 +174,8 @@ def answered(
             continue
         chosen.append(record)
         graphs.append(graph)
-    predictions = predict_graphs(
-        net, graphs, forces=forces, coverage=coverage, max_edges=max_edges, progress=progress
+    predictions = predict_interleaved(
+        net, graphs, interleave, forces=forces, coverage=coverage, max_edges=max_edges, progress=progress
     )
     predictions = probabilities(net.config.properties, predictions)
     keep = []

@@ -63,6 +63,15 @@ MaxEdges = Annotated[
         "--max-edges", metavar="N", min=1, help="Pairs of atoms in a batch; fewer need less memory."
     ),
 ]
+Interleave = Annotated[
+    int,
+    typer.Option(
+        "--interleave",
+        metavar="N",
+        min=1,
+        help="Grids of fields N times as fine along each axis as those of training: read as interleaved grids.",
+    ),
+]
 
 
 def predict(
@@ -73,6 +82,7 @@ def predict(
     coverage: Coverage = 0.9,
     workers: Workers = 1,
     max_edges: MaxEdges = 60_000,
+    interleave: Interleave = 1,
     map: Map = None,
     units: Units = None,
     level: Level = "",
@@ -114,6 +124,8 @@ def predict(
     options = read_options(map=map, units=units, level=level, conformers=conformers, seed=seed, on_bad=on_bad)
     graphs = opened(source, options, max_bad)
     console = Console(stderr=True)
+    if interleave > 1 and not _is_field(graphs):
+        raise InputError("only grids of fields can be read as interleaved ones, found atoms", "--interleave")
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix in STREAMED and not _is_field(graphs):
         work = _work(
@@ -147,6 +159,7 @@ def predict(
             max_edges=max_edges,
             skip_bad=on_bad == "skip",
             progress=console.is_terminal,
+            interleave=interleave,
         )
         tell_skipped(bad)
         write_predictions(known, found, out, numbers)

@@ -27,6 +27,7 @@ METRICS = {
     "error": "Test error",
     "trivial": "Test error of the trivial forecast",
     "error_finer": "Test error at twice the resolution, not trained on",
+    "error_finer_interleaved": "The same, read as interleaved grids of the trained spacing",
     "coverage_energy": "Share of test energies within their 90 % intervals",
     "coverage_forces": "Share of test forces within their 90 % intervals",
     "steps": "Steps",

@@ -26,7 +26,7 @@ SURFACE = {
                  "--pooling", "--max-time", "--size", "--on-leak", "--on-wrong", "--set", "--strategy", "--replay", "--control",
                  "--search", "--folds", "--by-id", "--learning-curve", *READING, *NETWORK],
     "evaluate": ["CKPT", "SRC", "--out", "--target", "--train", *READING, *NETWORK],
-    "predict": ["CKPT", "SRC", "--out", "--forces", "--coverage", "--workers", "--max-edges", *READING, *NETWORK],
+    "predict": ["CKPT", "SRC", "--out", "--forces", "--coverage", "--workers", "--max-edges", "--interleave", *READING, *NETWORK],
     "simulate": ["CKPT", "STRUCTURE", "--out", "--mode", "--record", "--steps", "--timestep", "--temperature", "--pressure",
                  "--thermostat", "--fmax", "--cell", "--interval", "--resume", "--stop-when", "--all",
                  "--as-it-is", "--end", "--images",
