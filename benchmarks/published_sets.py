@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transfer_sources import _darcy, _esol, _ethanol, _records, _supercon
+from transfer_sources import cold_and_hot, darcy, esol, ethanol, phonons, records, supercon
 
 from atomfield.data.graph import Graph
 from atomfield.data.partition import partition
@@ -53,27 +53,20 @@ class PublicSet:
 
 # ---------------------------------------------------------------- reading
 def _whole_ethanol(data: Path) -> Parts:
-    parts = _ethanol(data)
+    parts = ethanol(data)
     return {
         "train": parts["pool"],
-        "test": _records(data / "ethanol_botnet" / "test_MD.xyz", level="ethanol, PBE"),
+        "test": records(data / "ethanol_botnet" / "test_MD.xyz", level="ethanol, PBE"),
     }
 
 
 def _hot_3bpa(data: Path) -> Parts:
-    """Frames of the mixed set that are 300 K training frames too, told by their energy, do not test."""
-    cold, mixed = (
-        _records(data / "3bpa_train" / f"train_{n}.xyz", level="3BPA, wB97X") for n in ("300K", "mixedT")
-    )
-    known = {round(float(g.quantities["energy"]), 6) for g in cold}
-    return {
-        "train": cold,
-        "test": [g for g in mixed if round(float(g.quantities["energy"]), 6) not in known],
-    }
+    cold, hot = cold_and_hot(data)
+    return {"train": cold, "test": hot}
 
 
 def _coupled_cluster(data: Path) -> Parts:
-    graphs = _records(data / "md17_ethanol_ccsdt" / "ethanol_ccsd_t-train.npz", level="ethanol, CCSD(T)")
+    graphs = records(data / "md17_ethanol_ccsdt" / "ethanol_ccsd_t-train.npz", level="ethanol, CCSD(T)")
     return _picked(graphs, partition(graphs, "random", (0.8, 0.1, 0.1)))
 
 
@@ -81,7 +74,7 @@ def _element(symbol: str) -> Callable[[Path], Parts]:
     def read(data: Path) -> Parts:
         keys = {"energy": "REF_energy", "forces": "REF_forces"}
         return {
-            part: _records(data / "mlearn" / f"{symbol}_{part}.xyz", map=keys, level=f"{symbol}, PBE")
+            part: records(data / "mlearn" / f"{symbol}_{part}.xyz", map=keys, level=f"{symbol}, PBE")
             for part in ("train", "test")
         }
 
@@ -90,40 +83,31 @@ def _element(symbol: str) -> Callable[[Path], Parts]:
 
 def _alloy(data: Path) -> Parts:
     keys = {"energy": "REF_energy", "forces": "REF_forces"}
-    graphs = _records(data / "nbmotaw" / "train.xyz", map=keys, level="NbMoTaW, PBE")
+    graphs = records(data / "nbmotaw" / "train.xyz", map=keys, level="NbMoTaW, PBE")
     return _picked(graphs, partition(graphs, "composition", (0.8, 0.1, 0.1)))
 
 
-def _phonons(fold: int) -> Callable[[Path], Parts]:
+def _fold(number: int) -> Callable[[Path], Parts]:
     def read(data: Path) -> Parts:
-        folder = data / "matbench_phonons"
-        graphs = _records(
-            folder / "matbench_phonons.json.gz", map={"phonon_peak": "last phdos peak"}, targets=("phonon_peak",),
-            level="phonons, PBEsol",
-        )  # fmt: skip
-        names = json.loads((folder / "fold_test_ids.json").read_text())[f"fold_{fold}"]
-        held = {int(name.rsplit("-", 1)[1]) - 1 for name in names}
-        return {
-            "train": [g for i, g in enumerate(graphs) if i not in held],
-            "test": [g for i, g in enumerate(graphs) if i in held],
-        }
+        parts = phonons(data, number)
+        return {"train": parts["pool"], "test": parts["test"]}
 
     return read
 
 
-def _critical_temperatures(data: Path) -> Parts:
-    parts = _supercon(data)
+def _formation_energies(data: Path) -> Parts:
+    parts = supercon(data)
     return {"train": parts["pool"], "test": parts["test"]}
 
 
 def _solubility(data: Path) -> Parts:
-    parts = _esol(data)
+    parts = esol(data)
     return {"train": parts["pool"], "valid": parts["valid"], "test": parts["test"]}
 
 
 def _lipophilicity(data: Path) -> Parts:
     folder = data / "moleculenet"
-    graphs = _records(
+    graphs = records(
         folder / "lipo_rdkit_conformers.npz", map={"log_D": "y"}, targets=("log_D",), level="Lipophilicity",
         on_bad="skip",
     )  # fmt: skip
@@ -134,7 +118,7 @@ def _lipophilicity(data: Path) -> Parts:
 
 def _smiles(file: str, targets: tuple[str, ...]) -> Callable[[Path], Parts]:
     def read(data: Path) -> Parts:
-        graphs = _records(
+        graphs = records(
             data / "moleculenet" / file, targets=targets, level=file.split(".")[0], on_bad="skip"
         )
         return _picked(graphs, partition(graphs, "scaffold", (0.8, 0.1, 0.1)))
@@ -145,16 +129,16 @@ def _smiles(file: str, targets: tuple[str, ...]) -> Callable[[Path], Parts]:
 def _burgers(data: Path) -> Parts:
     keys = {"velocity": "y", "viscosity": "visc", "spacing": "0.0625", "dt": "0.0625", "periodic": "1"}
     return {
-        part: _records(data / "neuralop" / f"burgers_{part}_16.pt", map=keys, level="burgers")
+        part: records(data / "neuralop" / f"burgers_{part}_16.pt", map=keys, level="burgers")
         for part in ("train", "test")
     }
 
 
 def _finer_darcy(data: Path) -> Parts:
     """Trained at 16 x 16 points; ``test_finer`` has the 50 problems at 32 x 32."""
-    parts = _darcy(data)
+    parts = darcy(data)
     keys = {"permeability": "x", "solution": "y", "spacing": "0.03125+0.03125"}
-    finer = _records(data / "neuralop" / "darcy_test_32.pt", map=keys, level="darcy")
+    finer = records(data / "neuralop" / "darcy_test_32.pt", map=keys, level="darcy")
     return {"train": parts["pool"], "test": parts["test"], "test_finer": finer}
 
 
@@ -195,11 +179,11 @@ SETS: tuple[PublicSet, ...] = (
     ),
     _surface("NbMoTaW", "crystals", _alloy, "a tenth, by composition"),
     *(
-        PublicSet(f"phonons, fold {fold}", "crystals", _phonons(fold), ("phonon_peak",), "phonon_peak_mae", 1.0, "1/cm",
+        PublicSet(f"phonons, fold {fold}", "crystals", _fold(fold), ("phonon_peak",), "phonon_peak_mae", 1.0, "1/cm",
                   f"official fold {fold}", MATBENCH, MATBENCH_FROM)
         for fold in range(FOLDS)
     ),
-    PublicSet("superconductors", "crystals", _critical_temperatures, ("formation_energy",), "formation_energy_mae", 1e3,
+    PublicSet("superconductors", "crystals", _formation_energies, ("formation_energy",), "formation_energy_mae", 1e3,
               "meV/atom", "a fifth of the compositions, 250 of their records at most"),
     PublicSet("ESOL", "molecules", _solubility, ("log_S",), "log_S_rmse", 1.0, "log S, RMSE", "scaffold, deterministic",
               (("Uni-Mol", 0.788), ("GEM", 0.798), ("MolCLR", 1.110)), SCAFFOLD_FROM),

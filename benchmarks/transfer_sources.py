@@ -32,7 +32,7 @@ SUPERCON = "dft_3d_formation_energy_peratom"
 
 
 # ---------------------------------------------------------------- reading
-def _records(path: Path, **options: object) -> list[Graph]:
+def records(path: Path, **options: object) -> list[Graph]:
     return list(read(path, ReadOptions(**options)))  # type: ignore[arg-type]
 
 
@@ -42,26 +42,30 @@ def _some(graphs: Sequence[Graph], count: int) -> list[Graph]:
     return [graphs[int(i)] for i in sorted(chosen)]
 
 
-def _ethanol(data: Path) -> Parts:
+def ethanol(data: Path) -> Parts:
     folder = data / "ethanol_botnet"
     return {
-        "pool": _records(folder / "train.xyz", level="ethanol, PBE"),
-        "test": _some(_records(folder / "test_MD.xyz", level="ethanol, PBE"), 200),
+        "pool": records(folder / "train.xyz", level="ethanol, PBE"),
+        "test": _some(records(folder / "test_MD.xyz", level="ethanol, PBE"), 200),
     }
 
 
-def _3bpa(data: Path) -> Parts:
-    """Frames of mixed temperatures that are 300 K training frames too are taken out of the test, not out of the pool."""
+def cold_and_hot(data: Path) -> tuple[list[Graph], list[Graph]]:
+    """3BPA: frames at 300 K, and those of mixed temperatures that are not among them, told by their energy."""
     folder = data / "3bpa_train"
-    cold, mixed = (_records(folder / f"train_{n}.xyz", level="3BPA, wB97X") for n in ("300K", "mixedT"))
+    cold, mixed = (records(folder / f"train_{n}.xyz", level="3BPA, wB97X") for n in ("300K", "mixedT"))
     known = {round(float(g.quantities["energy"]), 6) for g in cold}
-    new = [g for g in mixed if round(float(g.quantities["energy"]), 6) not in known]
-    return {"pool": cold, "test": _some(new, 100)}
+    return cold, [g for g in mixed if round(float(g.quantities["energy"]), 6) not in known]
 
 
-def _esol(data: Path) -> Parts:
+def _3bpa(data: Path) -> Parts:
+    cold, hot = cold_and_hot(data)
+    return {"pool": cold, "test": _some(hot, 100)}
+
+
+def esol(data: Path) -> Parts:
     folder = data / "moleculenet"
-    graphs = _records(
+    graphs = records(
         folder / "esol_rdkit_conformers.npz", map={"log_S": "y"}, targets=("log_S",), level="ESOL"
     )
     split = json.loads((folder / "esol_scaffold_split.json").read_text())
@@ -72,21 +76,21 @@ def _esol(data: Path) -> Parts:
 def _silicon(data: Path) -> Parts:
     keys = {"energy": "REF_energy", "forces": "REF_forces"}
     pool, test = (
-        _records(data / "mlearn" / f"Si_{n}.xyz", map=keys, level="Si, PBE") for n in ("train", "test")
+        records(data / "mlearn" / f"Si_{n}.xyz", map=keys, level="Si, PBE") for n in ("train", "test")
     )
     return {"pool": pool, "test": test}
 
 
-def _phonons(data: Path) -> Parts:
-    """Official fold 0: its test records, and those of the other four."""
+def phonons(data: Path, fold: int = 0) -> Parts:
+    """An official fold: its test records, and those of the other four."""
     folder = data / "matbench_phonons"
-    graphs = _records(
+    graphs = records(
         folder / "matbench_phonons.json.gz", map={"phonon_peak": "last phdos peak"}, targets=("phonon_peak",),
         level="phonons, PBEsol",
     )  # fmt: skip
     held = {
         int(x.rsplit("-", 1)[1]) - 1
-        for x in json.loads((folder / "fold_test_ids.json").read_text())["fold_0"]
+        for x in json.loads((folder / "fold_test_ids.json").read_text())[f"fold_{fold}"]
     }
     return {
         "pool": [g for i, g in enumerate(graphs) if i not in held],
@@ -94,9 +98,9 @@ def _phonons(data: Path) -> Parts:
     }
 
 
-def _supercon(data: Path) -> Parts:
+def supercon(data: Path) -> Parts:
     """A fifth of the compositions tests."""
-    graphs = _records(
+    graphs = records(
         data / "jarvis_supercon" / "jarvis_supercon.csv", map={"formation_energy": SUPERCON},
         targets=("formation_energy",), level="supercon, OptB88vdW", on_bad="skip",
     )  # fmt: skip
@@ -138,31 +142,31 @@ def _wake(data: Path) -> Parts:
             check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip
         blocks = {
-            part: _records(Path(folder) / f"{name}.npz", level="wake")[0]
+            part: records(Path(folder) / f"{name}.npz", level="wake")[0]
             for part, name in (("pool", "train"), ("valid", "valid"), ("test", "test"))
         }
     found = {part: pieces(block, WAKE_PAIRS[part]) for part, block in blocks.items()}
     return found | {"test": found["test"][::2]}
 
 
-def _darcy(data: Path) -> Parts:
+def darcy(data: Path) -> Parts:
     keys = {"permeability": "x", "solution": "y", "spacing": "0.0625+0.0625"}
     pool, test = (
-        _records(data / "neuralop" / f"darcy_{n}_16.pt", map=keys, level="darcy") for n in ("train", "test")
+        records(data / "neuralop" / f"darcy_{n}_16.pt", map=keys, level="darcy") for n in ("train", "test")
     )
     return {"pool": pool, "test": test}
 
 
 READERS: dict[str, Callable[[Path], Parts]] = {
-    "ethanol": _ethanol,
+    "ethanol": ethanol,
     "3BPA": _3bpa,
-    "ESOL": _esol,
+    "ESOL": esol,
     "silicon": _silicon,
-    "phonons": _phonons,
-    "supercon": _supercon,
+    "phonons": phonons,
+    "supercon": supercon,
     "flows": _flows,
     "wake": _wake,
-    "Darcy": _darcy,
+    "Darcy": darcy,
 }
 
 
