@@ -14,7 +14,7 @@ from atomfield.models import checkpoint, long_range
 from atomfield.models.config import NetworkConfig
 from atomfield.models.long_range import LongRange, Space
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
-from atomfield.pretrain.config import NetworkSize
+from atomfield.models.sizes import NetworkSize
 from tests.small import morse_clusters, small_network
 
 SIZE = {"channels": 8, "channels_unnatural": 4, "lmax": 1, "radial_hidden": 8, "head_hidden": 8}
@@ -56,9 +56,14 @@ def test_the_size_of_a_run_passes_the_switch_on():
     shared = set(NetworkSize.model_fields)
     assert {name for name in NetworkConfig.model_fields if name.startswith("long_range")} <= shared
     assert "electrostatics" in shared
-    # contains is a mapping there, pairs here; whether there is Fourier space the data decides
-    for name in shared - {"size", "contains", "fourier"}:
+    # contains is a mapping there, pairs here; whether there are Fourier space and coarse levels the data decide
+    for name in shared - {"size", "contains", "fourier", "long_range"}:
         assert NetworkSize.model_fields[name].default == NetworkConfig.model_fields[name].default, name
+    open_size = NetworkSize()
+    assert open_size.hyperparameters()["long_range"] == "none" == open_size.for_data(grids=True).long_range
+    assert open_size.for_data(grids=False, steady=True).long_range == "coarse"
+    chosen = NetworkSize(long_range="filter")
+    assert chosen.for_data(grids=False, steady=True).long_range == "filter"
 
 
 def test_it_starts_as_the_local_network():
