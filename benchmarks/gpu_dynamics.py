@@ -139,6 +139,7 @@ def changes(make: Any) -> dict[str, Any]:
     small, molecules = make(""), [molecule_named(x) for x in ("H2O", "CH3OH", "C6H6")]
     out["small molecules"] = worst([asked(small, atoms) for atoms in molecules for _ in range(2)])
     out["a deep copy"] = asked(copy.deepcopy(calculator), copper())
+    # its own object, as a pool of processes copies it; nothing is read from a file
     out["a pickle"] = asked(pickle.loads(pickle.dumps(calculator)), copper())
     other = make()
     out["in turns"] = worst([asked(c, copper(), 1) for _ in range(4) for c in (calculator, other)])

@@ -18,7 +18,7 @@ from atomfield.data.partition import partition
 from atomfield.data.store import is_store, write_store
 
 Parts = dict[str, list[Graph]]
-FORCES, ENERGY = "forces_mae_eV_per_A", "energy_mae_meV_per_atom"
+FORCES = "forces_mae_eV_per_A"
 MLEARN_FROM = "JARVIS-Leaderboard, scores recomputed on these frames"
 MATBENCH_FROM = "Matbench leaderboard, mean of five folds"
 SCAFFOLD_FROM = "as in the READMEs of GEM and Uni-Mol, deterministic scaffold split"
@@ -27,8 +27,9 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class PublicSet:
-    """``metric``: the key of the test error, in units of ``unit`` after ``scale``; ``baseline`` that of the trivial forecast.
-    ``published``: (name, value) of others, lowest first, from ``source``; empty where nobody published on this split."""
+    """``read``: from the folder of public files to the parts. ``metric``: the key of the test error, in units of ``unit`` after
+    ``scale``; ``baseline`` that of the trivial forecast. ``published``: (name, value) of others, best first, from ``source``;
+    empty where nobody published on this split."""
 
     name: str
     world: str

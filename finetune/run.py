@@ -205,12 +205,11 @@ def prepare_network(
     notes = [f"{f.config.name}: {f.reason}" for f in fits]
     source = level
     if start is None or strategy == "scratch":
-        size = config.network if start is None else size_of(start.config)
         if start is not None:  # the network that would be trained from the checkpoint
             far, _ = beyond_cutoff(config, start.config, task, "full")
-            size = size.model_copy(update={"long_range": far})
+            size = size_of(start.config).model_copy(update={"long_range": far})
         else:
-            size = size.for_data(grids=any(g.is_periodic_grid for g in graphs), steady=task.steady)
+            size = config.network.for_data(grids=any(g.is_periodic_grid for g in graphs), steady=task.steady)
             if size.fourier and config.network.fourier is None:
                 notes.append("periodic grids: every layer also works in Fourier space (network.fourier)")
         net = fresh(size, task, level, fits, config.seed)

@@ -59,6 +59,7 @@ def interleaved(graph: Graph, factor: int) -> list[tuple[Graph, Tensor]]:
 
 
 def _part(graph: Graph, chosen: Tensor, factor: int) -> Graph:
+    """The points ``chosen``, numbers in the shape of the part's grid."""
     index, shape = chosen.flatten(), tuple(chosen.shape)
 
     def taken(quantities: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -100,6 +101,7 @@ def predict_interleaved(
 
 
 def _joined(graph: Graph, places: list[np.ndarray], pieces: list[Prediction]) -> Prediction:
+    """One prediction of all points of ``graph`` from those of its parts, whose points are ``places``."""
     out: Prediction = {}
     axis = 1 if graph.num_times > 1 else 0  # forecasts of a trajectory have times in front
     for name in pieces[0]:

@@ -1,7 +1,7 @@
 """Small matrix products in C for tiles that stay in the cache, with vectors of the compiler (GCC and Clang vector extensions).
 
-``V`` is as wide as a register of the machine: a wider one would be split, but GCC keeps its parts in memory, which is sixteen
-times as slow (measured with GCC 12 and 64 bytes where registers have 32).
+``V`` is as wide as a register of the machine: a wider one would be split, but GCC keeps its parts in memory, which is many
+times as slow (``benchmarks/vector_width.py``).
 """
 
 from __future__ import annotations
