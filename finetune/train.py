@@ -70,7 +70,7 @@ def train(
         return [MicroBatch(next(batches).to(device), s.targets, s.weight, s.name) for s in streams]
 
     guard = Guard(weights, lambda: score(net, _errors(net, valid, device)))
-    net.train()
+    net.replay_passes(device.startswith("cuda")).train()
     while (fraction := progress.at(step)) < 1.0:
         factor = learning_rate_factor(fraction, schedule.warmup_fraction, schedule.final_fraction)
         set_learning_rate(engine.optimizer, schedule.learning_rate * factor)
@@ -106,7 +106,7 @@ def train(
         total = step + 1 if fraction <= 0 else max(step, round(step / max(after, 1e-6)))
         shown = f"loss {running:.4f}" + (f", valid {best_score:.4f}" if best_score < float("inf") else "")
         record.advance(step, shown, total)
-    _put(net, best)
+    _put(net.replay_passes(False), best)
     net.eval()
     return history
 

@@ -22,7 +22,7 @@ from .constraints import constrained
 from .electrostatics import conserved_charges, coulomb_energy
 from .force_pass import ForcePass, recorded_pass, serves
 from .fused import EdgeList, fixed_weights
-from .gpu import CapturedPass, CompiledPass, rows_of
+from .gpu import Call, CapturedPass, CompiledPass, ReplayedPass, rows_of
 from .heads import Answers, AtomHead, FieldHead, PropertyHead, sum_by_graph
 from .long_range import Space
 from .priors import Priors
@@ -61,12 +61,20 @@ class AtomFieldNet(nn.Module):
         """Use compiled kernels where there are any; False is the reference."""
         self.compiled: CompiledPass | None = None
         """See :meth:`compile_passes`."""
+        self.replayed: ReplayedPass | None = None
+        """See :meth:`replay_passes`."""
 
     # ------------------------------------------------------------------ doors
     def compile_passes(self, on: bool = True) -> AtomFieldNet:
         """Let ``torch.compile`` fuse passes over atoms where this package's kernels for processors do not serve: on a GPU. Takes
         a minute at the first pass of each kind, and pays where many follow. Returns the network itself."""
         self.compiled = CompiledPass(self) if on else None
+        return self
+
+    def replay_passes(self, on: bool = True) -> AtomFieldNet:
+        """Let passes of training and validation on a GPU be recorded and replayed, which small batches gain most from
+        (``gpu/replayed.py``). For weights that change in place. Returns the network itself."""
+        self.replayed = ReplayedPass(self) if on else None
         return self
 
     @property
@@ -117,28 +125,27 @@ class AtomFieldNet(nn.Module):
         these weights, kept between calls where they do not change (``force_pass.py``); used where no gradients are recorded.
         """
         level_G = self.level_index(batch)
+        answers = Answers(denoise, properties, features)
+        if self.replayed is not None and prepared is None and not (hidden or added):
+            call = Call((forces or stress) and not direct, stress and not direct, answers)
+            found = self.replayed(batch, level_G, call)
+            if found is not None:
+                if direct:
+                    return _with_direct(found)
+                found.pop("direct_forces", None)
+                return found
         if batch.world == "field":
-            if self.config.steady:  # a solution that the record knows is no input
-                kept = {k: v for k, v in batch.quantities.items() if k not in self.config.steady}
-                batch = replace(batch, quantities=kept)
-            x = self.backbone(batch, self._field_vectors(batch), level_G, self._space(batch))
-            if hidden:
-                return self.state_head(x, batch, level_G, self.backbone.embedding.input_rms)
-            out = constrained(self.config.constraints, batch, self.field_head(x, batch, level_G))
-            return out | ({"features/points": x[:, 0, : self.config.channels]} if features else {})
+            return self.fields(batch, level_G, hidden=hidden, features=features)
         if hidden:
             vectors = self._edge_vectors(batch, batch.positions, batch.cell)
             x = self.backbone(batch, vectors, level_G, self._space(batch))
             return {"elements": self.element_head(x)}
         if direct or not (forces or stress):
-            found = self._plain(batch, level_G, added=added, answers=Answers(denoise, properties, features))
-            head = found.pop("direct_forces", None)
+            found = self.plain(batch, level_G, added=added, answers=answers)
             if direct:
-                if head is None:
-                    raise InputError("this checkpoint has no head for direct forces (auxiliary 'direct')")
-                found["forces"] = head
+                return _with_direct(found)
+            found.pop("direct_forces", None)
             return found
-        answers = Answers(denoise, properties, features)
         recorded = torch.is_grad_enabled()
         if isinstance(prepared, CapturedPass):
             if prepared.serves(batch):
@@ -155,6 +162,19 @@ class AtomFieldNet(nn.Module):
             return found
         return self.conservative(batch, level_G, stress=stress, answers=answers, added=added)
 
+    def fields(
+        self, batch: GraphBatch, level_G: Tensor, *, hidden: bool = False, features: bool = False
+    ) -> dict[str, Tensor]:
+        """What :meth:`forward` gives for fields; ``level_G``: of :meth:`level_index`."""
+        if self.config.steady:  # a solution that the record knows is no input
+            kept = {k: v for k, v in batch.quantities.items() if k not in self.config.steady}
+            batch = replace(batch, quantities=kept)
+        x = self.backbone(batch, self._field_vectors(batch), level_G, self._space(batch))
+        if hidden:
+            return self.state_head(x, batch, level_G, self.backbone.embedding.input_rms)
+        out = constrained(self.config.constraints, batch, self.field_head(x, batch, level_G))
+        return out | ({"features/points": x[:, 0, : self.config.channels]} if features else {})
+
     def conservative(
         self, batch: GraphBatch, level_G: Tensor, *, stress: bool, answers: Answers, added: bool = False
     ) -> dict[str, Tensor]:
@@ -167,10 +187,11 @@ class AtomFieldNet(nn.Module):
         found.pop("direct_forces", None)
         return found
 
-    def _plain(
+    def plain(
         self, batch: GraphBatch, level_G: Tensor, *, added: bool, answers: Answers
     ) -> dict[str, Tensor]:
-        """What the heads of atoms say, compiled where asked for and where there are no kernels for processors."""
+        """What the heads of atoms say, with forces of the vector head as ``direct_forces``; compiled where asked for and where
+        there are no kernels for processors."""
         if self.compiled is not None and self.compiled.serves(batch):
             first, features = self.backbone.layers[0], self.backbone.embedding.species
             if not (isinstance(first, Layer) and first.compiled(features, scalars_only=True)):
@@ -269,6 +290,14 @@ class AtomFieldNet(nn.Module):
         if wanted.properties:
             out |= self.property_head(x_NMK, batch, wanted.features)
         return out
+
+
+def _with_direct(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Answers whose forces are those of the vector head."""
+    if "direct_forces" not in found:
+        raise InputError("this checkpoint has no head for direct forces (auxiliary 'direct')")
+    forces = found.pop("direct_forces")
+    return found | {"forces": forces}
 
 
 def _atomic_masses() -> Tensor:

@@ -205,6 +205,8 @@ class PretrainConfig(_Frozen):
     compile: bool = False
     """On a GPU, let ``torch.compile`` fuse passes over atoms (supervised, denoise): a minute or two at the start, faster steps
     after."""
+    cuda_graphs: bool = True
+    """On a GPU, record the kernels of passes over small batches as CUDA graphs and start them together; False: each by itself."""
     workers: int = Field(0, ge=0)
     """Processes per rank that make batches ahead of the training step; 0: one thread. The batches are the same."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -18,7 +18,7 @@ from .ranks import barrier, from_main, is_main
 from .record import Record
 
 FREE_TO_CHANGE = {
-    "out", "workers", "device", "compile", "save_every", "keep_last", "keep_best", "validate_every", "log_every",
+    "out", "workers", "device", "compile", "cuda_graphs", "save_every", "keep_last", "keep_best", "validate_every", "log_every",
     "wandb", "resume", "timeout", "zero_stage", "recompute", "max_time", "plan",
 }  # fmt: skip
 """Settings without influence on the numbers; a change of any other one is told."""

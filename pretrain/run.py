@@ -160,6 +160,9 @@ def _start(
         out=config.out,
         clock=clock,
     )
+    net.replay_passes(
+        config.cuda_graphs and device.startswith("cuda")
+    )  # weights stay where the engine has put them
     validation = []
     for number, s in enumerate(config.streams):
         if s.objective in JUDGED:

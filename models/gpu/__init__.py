@@ -3,12 +3,15 @@
 from .captured import CapturedPass
 from .convolution import convolution_available, convolved_on_gpu
 from .products import powers_on_gpu, products_available
+from .replayed import Call, ReplayedPass
 from .rows import rows_of
 from .traced import CompiledPass
 
 __all__ = [
+    "Call",
     "CapturedPass",
     "CompiledPass",
+    "ReplayedPass",
     "convolution_available",
     "convolved_on_gpu",
     "powers_on_gpu",
