@@ -72,7 +72,7 @@ def cached_store(
     opened = Store(store)
     if bad is not None and opened.index["num_bad_records"]:
         listed = json.loads((store / "bad_records.json").read_text())
-        bad += [BadRecord(Provenance(one["where"]), one["message"]) for one in listed]
+        bad += [BadRecord(Provenance(one["where"]), one["message"], one.get("gap", "")) for one in listed]
     return opened
 
 

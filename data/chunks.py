@@ -15,7 +15,7 @@ from .errors import InputError, Provenance
 from .excluding import Excluded
 from .graph import Graph
 from .parts import Part
-from .readers.options import BadRecord, Passed, ReadOptions
+from .readers.options import ABSENT_FROM_THE_START, BadRecord, Passed, ReadOptions
 from .readers.turns import taking
 from .shards import Form, ShardWriter
 from .tally import Tally
@@ -87,10 +87,12 @@ class _Chunk:
         return table.num_rows
 
     def _refuse(self, bad: BadRecord) -> None:
-        if self._on_bad == "raise":
+        if bad.gap == "absent" and not self._tally.num_records and len(self._bad) >= ABSENT_FROM_THE_START:
+            raise InputError(bad.message, bad.where)
+        if self._on_bad == "raise" and not bad.gap:
             advice = "" if "--" in bad.message else "; skip such records with --on-bad skip"
             raise InputError(f"{bad.message}{advice}", bad.where)
-        self._bad.append({"where": asdict(bad.where), "message": bad.message})
+        self._bad.append({"where": asdict(bad.where), "message": bad.message, "gap": bad.gap})
 
     def entry(self) -> dict[str, Any]:
         self._writer.flush()

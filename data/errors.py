@@ -35,6 +35,15 @@ class InputError(ValueError):
         super().__init__(f"{where}: {message}" if where else message)
 
 
+class NoLabelError(InputError):
+    """A record with nothing wrong but that it has no label of any target. ``absent``: it lacks the very keys, which a wrong name
+    of a target looks like, too."""
+
+    def __init__(self, message: str, where: Provenance | str | None = None, absent: bool = False):
+        super().__init__(message, where)
+        self.absent = absent
+
+
 def _printable(text: str) -> str:
     """One line: what a file put into a message (a line break, a control character) is shown as Python would write it."""
     if text.isprintable():

@@ -163,9 +163,12 @@ def _refuse(
     for number, source in enumerate(sources):
         its = [entry for entry in entries if parts[entry["part"]].source == number]
         bad = [_bad(one) for entry in its for one in entry["bad"]]
-        if bad and options.on_bad == "raise":
-            raise InputError(f"{bad[0].message}; skip such records with --on-bad skip", bad[0].where)
+        wrong = [one for one in bad if not one.gap]
+        if wrong and options.on_bad == "raise":
+            raise InputError(f"{wrong[0].message}; skip such records with --on-bad skip", wrong[0].where)
         if not any(entry["tally"]["num_records"] for entry in its):
+            if bad and not wrong:
+                raise InputError(bad[0].message, bad[0].where)
             why = (
                 f"all {len(bad)} records were refused, the first: {bad[0].where}: {bad[0].message}"
                 if bad
@@ -183,7 +186,7 @@ def _refuse(
 
 
 def _bad(entry: Entry) -> BadRecord:
-    return BadRecord(Provenance(**entry["where"]), entry["message"])
+    return BadRecord(Provenance(**entry["where"]), entry["message"], entry.get("gap", ""))
 
 
 def _finish(
@@ -200,7 +203,7 @@ def _finish(
         shards += entry["shards"]
     index = index_of(tally, shards, form)
     bad = [_bad(one) for entry in entries for one in entry["bad"]]
-    listed = _listed_before(out, base) + [{"where": str(b.where), "message": b.message} for b in bad]
+    listed = _listed_before(out, base) + [b.listed() for b in bad]
     index["num_bad_records"] = len(listed)
     index["made_from"] = [*(base["made_from"] if base else ()), made]
     new = {shard["file"] for entry in entries for shard in entry["shards"]}

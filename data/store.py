@@ -65,7 +65,7 @@ def write_store(
         index = _write_draft(graphs, draft, shard_records, form)
         index["num_bad_records"] = len(bad)
         if bad:
-            listed = [{"where": str(b.where), "message": b.message} for b in bad]
+            listed = [b.listed() for b in bad]
             write_synced(draft / "bad_records.json", json.dumps(listed, indent=1).encode())
         write_synced(draft / "index.json", json.dumps(index, indent=1).encode())
         if out.exists():

@@ -68,6 +68,16 @@ def read_records(
         skipped: list[BadRecord] = []
         its = open_source(source, options, skipped)
         check_share(skipped, len(its), config.max_bad, source)
+        gaps = [one for one in skipped if one.gap]
+        bad.extend(one for one in skipped if not one.gap)
+        if gaps:
+            left = f"{len(gaps)} of {len(its) + len(skipped)} records have no label of {' or '.join(config.target)}"
+            console.print(
+                f"{source}: {left}, the first: {gaps[0].where}; they are left out",
+                highlight=False,
+                markup=False,
+            )
+            others += gaps
         labelled: list[Graph] = []
         unlabelled: list[Graph] = []
         for graph in its:
@@ -79,7 +89,6 @@ def read_records(
             console.print(f"{source}: {left}; they are left out", highlight=False, markup=False)
             others += [BadRecord(g.provenance, left) for g in unlabelled]
         graphs += labelled
-        bad.extend(skipped)
     if bad:
         said = f"left out {len(bad)} bad records, the first: {bad[0].where}: {bad[0].message}"
         console.print(said, style="yellow", highlight=False, markup=False)

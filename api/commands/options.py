@@ -237,7 +237,12 @@ def opened(source: str, options: ReadOptions, max_bad: float) -> Sequence[Graph]
 
 
 def tell_skipped(bad: list[BadRecord]) -> None:
-    """Say on stderr what was skipped: the number, and the first three."""
+    """Say on stderr what was skipped: the number, and the first three; and how many were only without a label."""
+    gaps = [one for one in bad if one.gap]
+    bad = [one for one in bad if not one.gap]
+    if gaps:
+        what = "1 record has" if len(gaps) == 1 else f"{len(gaps)} records have"
+        typer.echo(f"{what} no label of a target and are left out, the first: {gaps[0].where}", err=True)
     if not bad:
         return
     typer.echo(f"skipped {len(bad)} bad record{'s' if len(bad) > 1 else ''}:", err=True)

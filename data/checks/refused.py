@@ -25,6 +25,8 @@ class Refused(Protocol):
     def where(self) -> object: ...
     @property
     def message(self) -> str: ...
+    @property
+    def gap(self) -> str: ...
 
 
 def reason_of(message: str) -> str:
@@ -41,8 +43,8 @@ def check_refused(bad: Sequence[Refused], where: str) -> list[Finding]:
         reasons[reason_of(one.message)].append(one)
     return [
         Finding(
-            "refused",
-            "refused",
+            "labels" if records[0].gap else "refused",
+            "note" if records[0].gap else "refused",
             where,
             reason,
             "",
@@ -59,13 +61,15 @@ def listed_bad(store: Path) -> list[BadRecord]:
     if not file.is_file():
         return []
     return [
-        BadRecord(Provenance(one["where"]), one["message"])
+        BadRecord(Provenance(one["where"]), one["message"], one.get("gap", ""))
         for one in json.loads(file.read_text(encoding="utf-8"))
     ]
 
 
 def check_share(bad: Sequence[Refused], num_good: int, max_bad: float, where: str) -> None:
-    """Raise ``InputError`` where more than the share ``max_bad`` of all records was skipped."""
+    """Raise ``InputError`` where more than the share ``max_bad`` of all records was skipped. Records that only lack a label do
+    not count."""
+    bad = [one for one in bad if not one.gap]
     total = num_good + len(bad)
     if total and len(bad) > max_bad * total:
         most = check_refused(bad, where)[0]

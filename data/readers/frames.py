@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from atomfield.data.errors import InputError, Provenance
+from atomfield.data.errors import InputError, NoLabelError, Provenance
 from atomfield.data.graph import Graph
 from atomfield.data.quantities import VOCABULARY
 
@@ -102,6 +102,8 @@ def read_frames(
 def _build(build: Any, where: Provenance, inside: str) -> Graph:
     try:
         graph: Graph = build(where)
+    except NoLabelError as error:
+        raise NoLabelError(error.message + inside, where, error.absent) from None
     except InputError as error:
         raise InputError(error.message + inside, where) from None
     return graph

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from atomfield.data.errors import InputError, Provenance
+from atomfield.data.errors import InputError, NoLabelError, Provenance
 from atomfield.data.quantities import CONDITIONS, FIELD_INPUTS, PER_ATOM, VOCABULARY, Quantity, suggestions
 from atomfield.data.units import component_order, factor, split_order
 
@@ -54,9 +54,9 @@ def labels_of(
     """Everything in ``values`` that is asked for or that the vocabulary trusts, of atoms. A column that nobody asked for and that
     has the name of a vector or of a quantity per atom, but one number, is another thing (the length of a dipole) and not read.
 
-    A target without a value in this record is left out if another target has one; if none has, and when a mapped key
-    is not there at all, raises ``InputError`` that lists the keys that are there. ``volume`` of the cell (angstrom^3) is
-    needed to turn a virial into a stress.
+    A target without a value in this record is left out if another target has one; if none has, raises ``NoLabelError`` that
+    lists the keys that are there, and ``InputError`` when a mapped key is not there at all. ``volume`` of the cell (angstrom^3)
+    is needed to turn a virial into a stress.
     """
     labels = Labels()
     rivals: dict[str, tuple[str, str]] = {}
@@ -101,7 +101,7 @@ def labels_of(
     if rivals:
         raise InputError(_which(rivals, values), where)
     if options.targets and not any(t in labels.quantities for t in options.targets):
-        raise InputError(missing_target(options.targets, values, options), where)
+        raise no_label(values, options, where)
     _conditions(values, options, labels, where)
     return labels
 
@@ -326,6 +326,13 @@ def _held(values: Iterable[str]) -> str:
         if keys
         else "it has no keys at all"
     )
+
+
+def no_label(values: Iterable[str], options: ReadOptions, where: Provenance) -> NoLabelError:
+    """The error of a record that has no label of any target."""
+    keys = list(values)
+    absent = not any(options.key(t) in keys for t in options.targets)
+    return NoLabelError(missing_target(options.targets, keys, options), where, absent)
 
 
 def missing_target(targets: Iterable[str], keys: Iterable[str], options: ReadOptions) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from atomfield.data.errors import InputError, Provenance
+from atomfield.data.errors import InputError, NoLabelError, Provenance
 from atomfield.data.graph import Graph
 from atomfield.data.quantities import CONDITIONS, VOCABULARY, Quantity, declared_property, scalar_property
 from atomfield.data.units import factor
@@ -129,12 +129,32 @@ class ReadOptions:
         return self.map.get(name, name)
 
 
+Gap = Literal["", "empty", "absent"]
+"""Why a record has no label of any target: its values are empty, or it lacks the keys."""
+
+ABSENT_FROM_THE_START = 1000
+"""So many records at the start of a file that all lack the keys of the targets mean that their names are wrong."""
+
+
 @dataclass(frozen=True)
 class BadRecord:
-    """A record that was refused, and why."""
+    """A record that was refused, and why; or one with nothing wrong but that it has no label of any target (``gap``), which
+    is left out and counted, whatever ``on_bad`` says."""
 
     where: Provenance
     message: str
+    gap: Gap = ""
+
+    def listed(self) -> dict[str, str]:
+        """As it stands in ``bad_records.json``."""
+        return {"where": str(self.where), "message": self.message, **({"gap": self.gap} if self.gap else {})}
+
+
+def refused(error: InputError, where: Provenance) -> BadRecord:
+    """What comes back for a record whose building raised ``error``; ``where`` counts if the error names no place."""
+    gap: Gap = ("absent" if error.absent else "empty") if isinstance(error, NoLabelError) else ""
+    place = error.where if isinstance(error.where, Provenance) else where
+    return BadRecord(place, error.message, gap)
 
 
 @dataclass(frozen=True)
@@ -153,5 +173,5 @@ def attempt(where: Provenance, build: Callable[[], Graph]) -> Outcome:
     try:
         return build()
     except InputError as error:
-        place = error.where if isinstance(error.where, Provenance) else where
-        return BadRecord(replace(place, record=where.record), error.message)
+        bad = refused(error, where)
+        return replace(bad, where=replace(bad.where, record=where.record))

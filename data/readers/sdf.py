@@ -17,9 +17,9 @@ from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
 
 from .atoms import atoms_graph
-from .labels import group_of, logger, missing_target, warn_unread
+from .labels import group_of, logger, no_label, warn_unread
 from .molecule_bonds import bonds_of
-from .options import BadRecord, Outcomes, Passed, ReadOptions
+from .options import Outcomes, Passed, ReadOptions, refused
 from .parsing import floats
 from .smiles import canonical_smiles, embed_molecule
 from .text import open_text
@@ -45,7 +45,7 @@ def read_sdf(path: Path, options: ReadOptions) -> Outcomes:
                 warn_unread(values, options, str(path))
             yield from _molecules(block, values, options, where, notes)
         except InputError as error:
-            yield BadRecord(error.where if isinstance(error.where, Provenance) else where, error.message)
+            yield refused(error, where)
     if not count:
         raise InputError("the file has no molecule", str(path))
     for note in sorted(notes):
@@ -108,7 +108,7 @@ def _molecules(
     from rdkit import Chem, rdBase
 
     if options.targets and not any(options.key(t) in values for t in options.targets):
-        raise InputError(missing_target(options.targets, values, options), where)
+        raise no_label(values, options, where)
     _check_v3000(block, where)
     with rdBase.BlockLogs():
         molecule = Chem.MolFromMolBlock(block, removeHs=False)

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
 
 from .labels import logger, missing_target, warn_unread
-from .options import BadRecord, Outcomes, Passed, ReadOptions, attempt
+from .options import BadRecord, Outcomes, Passed, ReadOptions, attempt, refused
 from .progress import counted
 from .rdkit_log import silent_rdkit
 from .text import open_text, plain_suffix
@@ -210,11 +211,11 @@ def _submit(
                 molecule, options.conformers, options.seed, line.where, values, options, group
             )
         except InputError as error:
-            return BadRecord(line.where, error.message)
+            return replace(refused(error, line.where), where=line.where)
 
     try:
         return pool.submit(embed, parse_smiles(line.cells[column], line.where))
     except InputError as error:
-        refused: Future[list[Graph] | BadRecord] = Future()
-        refused.set_result(BadRecord(line.where, error.message))
-        return refused
+        wrong: Future[list[Graph] | BadRecord] = Future()
+        wrong.set_result(BadRecord(line.where, error.message))
+        return wrong

@@ -7,15 +7,18 @@ from pathlib import Path
 import pytest
 
 from atomfield.data.errors import InputError
-from atomfield.data.readers import read
+from atomfield.data.readers import BadRecord, read
 
 from .malformed import atoms
 
-CASES = atoms.cases()
+UNLABELLED = ("energy is NaN", "no energy", "number is missing", "value is missing", "energy is missing")
+"""Labels of cases with nothing wrong but that the second record has no label."""
+CASES = [c for c in atoms.cases() if c.label not in UNLABELLED or c.record is None]
+GAPS = [c for c in atoms.cases() if c.label in UNLABELLED and c.record is not None]
 
 
 def test_there_are_enough() -> None:
-    assert len(CASES) >= 170
+    assert len(CASES) + len(GAPS) >= 170
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -30,6 +33,18 @@ def test_refused(case: atoms.Case, tmp_path: Path) -> None:
     assert case.says in said
     if case.record is not None:
         assert f"(record {case.record})" in said
+
+
+@pytest.mark.parametrize("case", GAPS, ids=str)
+def test_left_out_for_want_of_a_label(case: atoms.Case, tmp_path: Path) -> None:
+    """Whatever ``on_bad`` says, the record is named and the others are read."""
+    path = tmp_path / case.name
+    case.write(path)
+    bad: list[BadRecord] = []
+    labelled = list(read(path, case.options, bad))
+    assert labelled and all(set(case.options.targets) & g.quantities.keys() for g in labelled)
+    assert [(one.where.record, bool(one.gap)) for one in bad] == [(case.record, True)]
+    assert case.says in bad[0].message
 
 
 @pytest.mark.parametrize("case", atoms.good_files(), ids=str)

@@ -19,6 +19,7 @@ from atomfield.data import copying as copying_module
 from atomfield.data import journal as journal_module
 from atomfield.data import parts as parts_module
 from atomfield.data import shards as shards_module
+from atomfield.data.checks import check_share, listed_bad
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 from atomfield.data.journal import Journal
@@ -397,3 +398,18 @@ def test_a_table_of_many_rows_is_cut_into_chunks(tmp_path: Path) -> None:
         ("large.csv", True),
         ("small.csv", False),
     ]
+
+
+def test_what_has_no_label_is_left_out_of_a_store_and_listed(tmp_path: Path) -> None:
+    """As when a file is read, whatever ``on_bad`` says; a file whose records all lack the key is refused."""
+    table = tmp_path / "a.csv"
+    table.write_text("smiles,y\nC,1\nCC,\nCCC,3\n")
+    done = prepare([str(table)], tmp_path / "store", ReadOptions(targets=("y",)))
+    assert done.new_records == 2
+    assert [(one.where.line, one.gap) for one in done.bad] == [(3, "empty")]
+    assert [one.gap for one in listed_bad(tmp_path / "store")] == ["empty"]
+    check_share(done.bad, 2, 0.01, "a.csv")
+    frames = tmp_path / "b.xyz"
+    frames.write_text("1\ngap=1.5\nHe 0 0 0\n" * 3)
+    with pytest.raises(InputError, match="target 'energy' is not in the file; keys found: gap"):
+        prepare([str(frames)], tmp_path / "other", ReadOptions(targets=("energy",)))

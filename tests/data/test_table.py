@@ -195,3 +195,18 @@ def test_a_cell_may_hold_a_large_structure(write: Write) -> None:
     (graph,) = read(path, ReadOptions(targets=("y",)))
     assert float(graph.quantities["y"]) == 1.0
     assert csv.field_size_limit() == before
+
+
+def test_rows_without_a_label_are_left_out_and_counted(write: Write) -> None:
+    """They are no mistakes: nothing has to be allowed for them. Only a column without any value is one."""
+    text = "smiles,y\n" + "".join(
+        f"{'C' * n},{value}\n" for n, value in ((1, "1.5"), (2, ""), (3, "n/a"), (4, "-"))
+    )
+    bad: list[BadRecord] = []
+    (graph,) = read(write("a.csv", text), ReadOptions(targets=("y",)), bad)
+    assert float(graph.quantities["y"]) == 1.5
+    assert [(one.where.line, one.gap) for one in bad] == [(3, "empty"), (4, "empty"), (5, "empty")]
+    with pytest.raises(InputError, match=r"b\.csv:2 \(record 0\): target 'y' has no value"):
+        list(read(write("b.csv", "smiles,y\nC,\nCC,-\n"), ReadOptions(targets=("y",))))
+    with pytest.raises(InputError, match="does not parse"):
+        list(read(write("c.csv", "smiles,y\nC,\nC(,1\n"), ReadOptions(targets=("y",))))
