@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from .class_names import with_class_names
 from .config import FinetuneConfig
 from .folds import cross_validate
 from .learning_curve import learning_curve
@@ -17,6 +18,7 @@ def study(config: FinetuneConfig, console: Console | None = None) -> dict[str, f
     """Run it and return the metrics of ``out/metrics.json``."""
     console = console or Console(stderr=True)
     check_sources(config)
+    config = with_class_names(config, console)
     if config.folds is not None:
         return cross_validate(config, console)
     if config.learning_curve:

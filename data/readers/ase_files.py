@@ -79,6 +79,13 @@ def _sqlite(path: Path) -> Iterator[dict[str, Any]]:
         connection.close()
 
 
+def keys_of_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The key-value pairs of the rows of an SQLite database, and nothing else of them."""
+    for row in _sqlite(path):
+        keys = decode_json(row.get("key_value_pairs") or "{}", str(path))
+        yield keys if isinstance(keys, dict) else {}
+
+
 def _sqlite_row(raw: dict[str, Any], where: Provenance) -> dict[str, Any]:
     """Blobs are little-endian doubles, numbers 32-bit integers; keys and data are JSON."""
     row: dict[str, Any] = {k: raw.get(k) for k in _PLAIN}

@@ -66,6 +66,14 @@ def read_saved_dataset(path: Path, options: ReadOptions) -> Outcomes:
         yield from _read([(f, b) for f, _, b in opened], schema, options, folder, licence)
 
 
+def column_of(path: Path, name: str) -> Iterator[Any]:
+    """The values of one column of a Parquet or Arrow file; nothing where there is no such column."""
+    schema, batches = _opened(path)
+    if name in schema.names:
+        for batch in batches:
+            yield from batch.column(schema.names.index(name)).to_pylist()
+
+
 def _splits(path: Path) -> list[Path]:
     if not (path / "dataset_dict.json").is_file():
         return [path]

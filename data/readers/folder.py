@@ -52,7 +52,7 @@ def read_folder(path: Path, options: ReadOptions) -> Outcomes:
         raise InputError(
             f"no file with a reader in this folder ({held}); supported: {' '.join(SUFFIXES)}", str(path)
         )
-    table = _table_beside(files)
+    table = table_beside(files)
     if table is not None:
         yield from _with_properties([p for p in files if kind_of(p) in _ONE_EACH], table, options)
         return
@@ -84,12 +84,12 @@ def read_together(path: Path) -> Literal["table", "series"] | None:
     if _own_layout(path, ReadOptions()) is not None:
         return "series"
     files = files_of(path)
-    if files and _table_beside(files) is not None:
+    if files and table_beside(files) is not None:
         return "table"
     return "series" if not files or any(kind_of(p) == "vtk" for p in files) else None
 
 
-def _table_beside(files: list[Path]) -> Path | None:
+def table_beside(files: list[Path]) -> Path | None:
     """The table of properties of the structures among ``files``, if it is that."""
     tables = [p for p in files if plain_suffix(p) in (".csv", ".tsv")]
     structures = any(kind_of(p) in _ONE_EACH for p in files)

@@ -31,8 +31,8 @@ _RIVALS = {
 zero-point energy."""
 SYMMETRIC = ("0e+2e", "2x0e+2x2e+4e")
 """Irreps whose values are symmetric matrices."""
-_CLASSES = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
-_MISSING = {"", "nan", "na", "n/a", "none", "null", "-", "?"}
+BOOLEANS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+MISSING = {"", "nan", "na", "n/a", "none", "null", "-", "?"}
 
 
 @dataclass
@@ -162,7 +162,7 @@ def _wanted(values: Mapping[str, Any], options: ReadOptions) -> list[str]:
 def _class_of(value: Any, classes: tuple[str, ...], key: str, where: Provenance) -> np.ndarray | None:
     """The number of a class by its name, or None where the cell of a table is empty."""
     text = str(value).strip()
-    if text.lower() in _MISSING:
+    if text.lower() in MISSING:
         return None
     if text not in classes and re.fullmatch(r"-?\d+\.0*", text):
         text = text.split(".")[0]  # a column of whole numbers with gaps is read as 1.0
@@ -177,10 +177,10 @@ def _array(value: Any, name: str, key: str, where: Provenance, gaps: bool = Fals
         return None
     if isinstance(value, (str, bytes, bool, np.bool_)):
         text = str(value).strip()
-        if text.lower() in _MISSING:
+        if text.lower() in MISSING:
             return None
-        if text.lower() in _CLASSES:
-            return np.array(_CLASSES[text.lower()])
+        if text.lower() in BOOLEANS:
+            return np.array(BOOLEANS[text.lower()])
         try:
             value = float(text)
         except ValueError:

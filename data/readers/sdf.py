@@ -69,6 +69,12 @@ def _records(path: Path) -> Iterator[tuple[Provenance, str]]:
         yield Provenance(str(path), record, start), "\n".join(lines) + "\n"
 
 
+def items_of(path: Path) -> Iterator[dict[str, Any]]:
+    """The data items of the molecules, and nothing else of them."""
+    for _, block in _records(path):
+        yield _items(block)
+
+
 def _items(block: str) -> dict[str, Any]:
     """``> <NAME>`` and the lines below it, up to an empty one."""
     values: dict[str, Any] = {}

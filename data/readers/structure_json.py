@@ -61,6 +61,16 @@ def read_structure_json(path: Path, options: ReadOptions) -> Outcomes:
         yield attempt(where, partial(_graph, record, key, options, where))
 
 
+def plain_records(path: Path) -> list[Record]:
+    """The entries of the file as they stand; none of a database of ASE."""
+    text = read_text(path)
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError:
+        content = _json_lines(text)
+    return [] if isinstance(content, dict) and "nextid" in content else list(_records(content, path))
+
+
 def _json_lines(text: str) -> list[Any] | None:
     """One record a line, or None if it is not that."""
     lines = [line for line in text.splitlines() if line.strip()]

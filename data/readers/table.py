@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
 
-from .labels import logger, missing_target, warn_unread
+from .labels import MISSING, logger, missing_target, warn_unread
 from .options import BadRecord, Outcomes, Passed, ReadOptions, attempt, refused
 from .progress import counted
 from .rdkit_log import silent_rdkit
@@ -29,6 +30,7 @@ from .turns import mine
 SMILES_NAMES = ("smiles", "canonical_smiles", "isomeric_smiles", "smile")
 STRUCTURE_NAMES = ("cif", "poscar", "structure")
 _LARGEST_CELL = 2**30
+_COMMA_NUMBER = re.compile(r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?")
 
 
 class Line(NamedTuple):
@@ -110,7 +112,22 @@ def read_rows(path: Path) -> tuple[list[Line], list[str]]:
             csv.field_size_limit(usual)
     if not lines:
         raise InputError("the table has no rows" if header else "the file is empty", str(path))
+    if delimiter != ",":
+        _points_for_commas(lines, header, path)
     return lines, header
+
+
+def _points_for_commas(lines: list[Line], header: list[str], path: Path) -> None:
+    """Where commas do not part the cells, a column of numbers with decimal commas gets points, which is said."""
+    turned = []
+    for name in header:
+        numbers = [line.cells[name] for line in lines if line.cells[name].lower() not in MISSING]
+        if any("," in n for n in numbers) and all(map(_COMMA_NUMBER.fullmatch, numbers)):
+            turned.append(name)
+            for line in lines:
+                line.cells[name] = line.cells[name].replace(",", ".")
+    if turned:
+        logger.warning("%s: decimal commas in %s are read as points", path, ", ".join(map(repr, turned)))
 
 
 def _header(cells: list[str], path: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 
 from atomfield.data.errors import InputError
 from atomfield.data.readers import BadRecord, ReadOptions, read
+from atomfield.data.readers.class_names import class_names
 from atomfield.data.readers.smiles import embed_smiles
 
 Write = Callable[[str, str], Path]
@@ -46,6 +48,18 @@ def test_separators_compression_and_names(write: Write, tmp_path: Path) -> None:
     assert len(list(read(tmp_path / "c.csv.gz"))) == 4
     smi = list(read(write("d.smi", "CCO ethanol\n\n# note\nC methane\n")))
     assert [g.provenance.line for g in smi] == [1, 4]
+
+
+def test_decimal_commas(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    """As spreadsheets of half of Europe write them: only where the cells are parted by something else, and only whole columns."""
+    text = "name;smiles;E [eV];who\r\na;C;-1,25;1,5\r\nb;CC;3;x\r\nc;CCC;n/a;2\r\n"
+    options = ReadOptions(targets=("E [eV]",))
+    graphs = list(read(write("a.csv", "\ufeff" + text), options))
+    assert [float(g.quantities["E [eV]"]) for g in graphs] == [-1.25, 3.0]
+    assert "a.csv: decimal commas in 'E [eV]' are read as points" in caplog.text
+    for wrong in ("-1,25.0", "1.234,5"):
+        with pytest.raises(InputError, match="expected a number"):
+            list(read(write("b.csv", text.replace("-1,25", wrong)), options))
 
 
 def test_classes_and_several_targets(write: Write) -> None:
@@ -210,3 +224,23 @@ def test_rows_without_a_label_are_left_out_and_counted(write: Write) -> None:
         list(read(write("b.csv", "smiles,y\nC,\nCC,-\n"), ReadOptions(targets=("y",))))
     with pytest.raises(InputError, match="does not parse"):
         list(read(write("c.csv", "smiles,y\nC,\nC(,1\n"), ReadOptions(targets=("y",))))
+
+
+def test_names_of_classes(write: Write) -> None:
+    """Only a column that is all text of few kinds is one of classes; ids, numbers, truth values and censored numbers are not."""
+    words = ["low", "high", "", "n/a"]
+    rows = "".join(
+        f"C,{words[i % 4]},m{i},{i % 3},{'yes' if i % 2 else 'no'},{'>5' if i == 7 else i},{'3,5' if i % 2 else '1,0'}\n".replace(
+            "3,5", '"3,5"'
+        ).replace("1,0", '"1,0"')
+        for i in range(24)
+    )
+    path = write("a.csv", "smiles,class,id,rank,toxic,censored,comma\n" + rows)
+    assert class_names(path, "class") == {"high": 6, "low": 6}
+    for key in ("id", "rank", "toxic", "censored", "comma", "smiles", "absent"):
+        assert class_names(path, key) == {}
+    frames = write("b.xyz", "".join(f'1\nphase="{p} x" z=1\nHe 0 0 0\n' for p in "abab" * 2))
+    assert class_names(frames, "phase") == {"a x": 4, "b x": 4}
+    entries = write("c.json", json.dumps([{"phase": p, "structure": {}} for p in "abab" * 2]))
+    assert class_names(entries, "phase") == {"a": 4, "b": 4}
+    assert class_names(write("d.csv", 'smiles,y\n"C'), "y") == {}
