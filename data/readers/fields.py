@@ -395,5 +395,11 @@ def conditions_at(
         number = float(value[k] if value.size > 1 else value[0])
         if not np.isfinite(number):
             raise InputError(f"{key!r} is {number}, expected a finite number; leave it out if unknown", where)
+        if number < 0 and CONDITIONS[name].scale == "log":
+            raise InputError(
+                f"{key!r} (for {name}) is {number:g}, expected a number that is not negative: {name} is read by its logarithm; "
+                "shift it or turn its sign",
+                where,
+            )
         out[name] = number
     return out

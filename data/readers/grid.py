@@ -25,6 +25,7 @@ from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph, NodeType
 from atomfield.data.quantities import VOCABULARY, Quantity
 
+from .field_notes import say_unread, say_wraps
 from .fields import (
     Arrays,
     FieldPlan,
@@ -68,6 +69,9 @@ def read_grid(
     else:
         frame = grid_frame(axes, periodic)
     plan = plan_fields(arrays, frame.shape, dims, options, path, own)
+    if not first:
+        say_unread(arrays, plan, frame.shape, options, path)
+        say_wraps(arrays, plan, frame.shape, periodic, options, path)
     yield from trajectories(arrays, frame, plan, path, options, first=first, name=name)
 
 

@@ -25,6 +25,7 @@ from atomfield.data.errors import InputError, Provenance
 from atomfield.data.neighbors import mean_spacing
 
 from .cells import Blocks, corner_shares, interior, node_edges
+from .field_notes import say_unread
 from .fields import Arrays, array_shape, number_array, plan_fields, wanted, with_numbers
 from .frame import Frame, check_apart, points_frame
 from .grid import axis_keys, trajectories
@@ -81,6 +82,8 @@ def read_mesh(
         volume = _given_volume(arrays, len(points), path)
         frame = points_frame(points, dims, str(path), volume=volume)
     plan = plan_fields(arrays, frame.shape, dims, options, path)
+    if not first:
+        say_unread(arrays, plan, frame.shape, options, path)
     yield from trajectories(arrays, frame, plan, path, options, first=first, name=name)
 
 
