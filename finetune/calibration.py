@@ -120,9 +120,10 @@ def _judge(
             error = living(error)
         wide = np.broadcast_to(std.reshape(std.shape + (1,) * (error.ndim - std.ndim)), error.shape)
         factor = 1e3 / graph.num_nodes if name == "energy" else GPA if name == "stress" else 1.0
-        errors.append(factor * error.ravel())
-        stds.append(factor * wide.ravel())
-        owners.append(np.full(error.size, i))
+        known = np.isfinite(truth).reshape(-1) if not is_step else np.ones(error.size, dtype=bool)
+        errors.append(factor * error.ravel()[known])
+        stds.append(factor * wide.ravel()[known])
+        owners.append(np.full(int(known.sum()), i))
     if not errors:
         return None
     records = np.concatenate(owners)

@@ -44,11 +44,12 @@ def calibration(judged: Sequence[Judged], ood: np.ndarray) -> Figure:
 
 
 def _coverage(axes: Axes, one: Judged) -> None:
-    """Conformal intervals as points with the binomial 95 % band of their units; a normal law with the same standard
-    deviation as a line."""
+    """Conformal intervals as points with the band that chance leaves them in 95 % of cases, among the units that they are judged
+    on (binomial) and those that they were calibrated on (beta, see :func:`.conformal.unlucky_coverage`); a normal law with
+    the same standard deviation as a line."""
     normal = [one.coverage(stats.norm.ppf((1 + p) / 2)).mean() for p in _GRID]
     units = int(one.units.max()) + 1
-    band = 1.96 * np.sqrt(_GRID * (1 - _GRID) / units)
+    band = 1.96 * np.sqrt(_GRID * (1 - _GRID) * (1 / units + 1 / (one.calibration_units + 2)))
     axes.fill_between(
         _GRID, _GRID - band, _GRID + band, color=GREY, alpha=0.2, linewidth=0, label="95 % of chance"
     )
@@ -100,8 +101,10 @@ def _unusual(axes: Axes, scores: np.ndarray, error: np.ndarray) -> None:
     axes.axvline(1.0, color="black", linestyle="--", linewidth=1)
     if known.any() and scores[known].max() > 10 * max(scores[known].min(), 1e-12):
         axes.set_xscale("log")
+        _plain_numbers(axes.xaxis, scores[known])
     if known.any() and error[known].min() > 0 and error[known].max() > 30 * error[known].min():
         axes.set_yscale("log")
+        _plain_numbers(axes.yaxis, error[known])
     axes.set_xlabel("out-of-distribution score", fontsize=9)
     axes.set_title(
         f"{float(np.mean(scores[known] > 1)):.0%} of the records are above 1" if known.any() else "",

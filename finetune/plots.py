@@ -88,7 +88,7 @@ def loss_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     for panel, key in zip(panels[1:], others, strict=False):
         steps, values = _series(history, key)
         panel.plot(steps, values, color=ORANGE, marker="o" if len(values) < 40 else None, markersize=3)
-        panel.set_title(f"validation: {_readable(key[len('valid_') :])}", fontsize=10)
+        panel.set_title(wrapped(f"validation: {_readable(key[len('valid_') :])}", 36), fontsize=10)
         panel.set_xlabel("step")
     for panel in panels[: 1 + len(others)]:
         plain(panel)

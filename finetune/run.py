@@ -43,6 +43,7 @@ from .ignored import ignored
 from .lora import merge
 from .mirror import drift
 from .mistakes import check_records, is_answered
+from .outliers import without_outliers
 from .parts import Parts, check_overlap, level_of, read_parts
 from .replay import forgotten, remembered, replay_streams, replayed
 from .states import adopt_states
@@ -190,10 +191,11 @@ def prepare_network(
     )
     statistics = Statistics(terms)
     statistics.add(graphs)
+    usual = {name: without_outliers(name, graphs, config.classes.get(name, ())) for name in task.properties}
     fits: list[PropertyFit] = [
         fit_property(
             name,
-            graphs,
+            usual[name][0],
             config.task,
             config.pooling,
             config.parity,
@@ -202,7 +204,8 @@ def prepare_network(
         )
         for name in task.properties
     ]
-    notes = [f"{f.config.name}: {f.reason}" for f in fits]
+    notes = [said for _, said in usual.values() if said]
+    notes += [f"{f.config.name}: {f.reason}" for f in fits]
     source = level
     if start is None or strategy == "scratch":
         if start is not None:  # the network that would be trained from the checkpoint
