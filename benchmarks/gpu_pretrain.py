@@ -64,6 +64,8 @@ class Case:
     world: str = "atoms"
     forces: str = "conservative"
     compile: bool = False
+    graphs: bool = True
+    """Small batches as CUDA graphs."""
     bf16: bool = False
     edges: int = 400_000
     zero_stage: int = 1
@@ -87,7 +89,7 @@ CASES = (
     Case("fields s", world="fields", after=S),
     Case("three worlds s, compiled", world="all", compile=True, after=f"{S}, compiled", seconds=30),
     Case(M, network="m", edges=150_000),
-    Case("stopped by SIGTERM", world="all", edges=20_000, steps=20, kind="stop", after=S),
+    Case("stopped by SIGTERM", world="all", edges=20_000, steps=20, kind="stop", after=S, seconds=40),
     Case("went on", world="all", edges=20_000, steps=20, kind="resume", after="stopped by SIGTERM"),
     Case(f"{M}, compiled", network="m", edges=150_000, compile=True, seconds=30),
     Case("direct m", network="m", forces="direct", edges=150_000, after=M),
@@ -96,6 +98,16 @@ CASES = (
     Case(f"{S}, a million edges", edges=1_000_000, steps=20, after=S),
     Case("three worlds s", world="all", after=S),
     Case(f"{S}, ZeRO 0", zero_stage=0, after=S),
+    Case("molecules s, 20,000 edges", world="molecules", edges=20_000, steps=120, workers=4, after=S),
+    Case(
+        "molecules s, 20,000 edges, no graphs",
+        world="molecules",
+        edges=20_000,
+        steps=120,
+        workers=4,
+        graphs=False,
+        after=S,
+    ),
     Case("molecules s", world="molecules", edges=100_000, after=S),
     Case("molecules s, 4 workers", world="molecules", edges=100_000, workers=4, after=S, seconds=30),
     Case("fields m", network="m", world="fields", edges=150_000, after=M),
@@ -179,7 +191,7 @@ def settings(case: Case, given: argparse.Namespace, out: Path) -> dict[str, Any]
         common |= {"log_every": 1}
     return {
         **common, "streams": streams, "network": TINY if given.tiny else case.network, "forces": case.forces,
-        "compile": case.compile, "zero_stage": case.zero_stage, "workers": case.workers,
+        "compile": case.compile, "cuda_graphs": case.graphs, "zero_stage": case.zero_stage, "workers": case.workers,
     }  # fmt: skip
 
 

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import argparse
 import copy
+import fcntl
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,6 +175,17 @@ def gradients(net: AtomFieldNet, batch: GraphBatch, case: Case) -> list[torch.Te
     return [*(out[n].detach() for n in names), torch.cat([g.double().flatten() for g in found])]
 
 
+@contextmanager
+def alone(lock: Path | None) -> Iterator[None]:
+    """While other processes that share the file ``lock`` wait."""
+    if lock is None:
+        yield
+        return
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def agreement(
     net: AtomFieldNet, case: Case, way: str, device: str, recorder: Any, dtype: torch.dtype
 ) -> float:
@@ -204,12 +217,13 @@ def timed(
         step(number)
     wait()
     ready, took, number = time.perf_counter() - began, list[float](), 0
-    while sum(took) < options.seconds or len(took) < 2 * BATCHES:
-        start = time.perf_counter()
-        step(number)
-        wait()
-        took.append(time.perf_counter() - start)
-        number += 1
+    with alone(options.lock):
+        while sum(took) < options.seconds or len(took) < 2 * BATCHES:
+            start = time.perf_counter()
+            step(number)
+            wait()
+            took.append(time.perf_counter() - start)
+            number += 1
     nodes = statistics.mean(b.num_nodes for b in batches)
     return {
         "way": way,
@@ -281,6 +295,7 @@ def main() -> None:
     parser.add_argument(
         "--limit", type=float, default=180.0, help="seconds after which nothing more is begun"
     )
+    parser.add_argument("--lock", type=Path, help="file that processes share which time on one card")
     parser.add_argument("--out", type=Path, default=RESULTS / "gpu_replayed.json")
     parser.add_argument("--page", action="store_true", help="only the page of what stands in --out")
     options = parser.parse_args()

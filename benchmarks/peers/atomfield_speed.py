@@ -89,7 +89,8 @@ def read(file: str, cutoff: float) -> tuple[int, int]:
 
 def inference_of(network: AtomFieldNet, how: str) -> Callable[[GraphBatch], dict[str, torch.Tensor]]:
     """Energy and forces of a batch, by a copy whose weights do not change. ``how`` is what stands behind the ``+`` of a size:
-    ``captured`` replays the kernels of an earlier pass, ``compiled`` those that torch.compile made (GPU alone)."""
+    ``captured`` replays the kernels of an earlier pass, ``compiled`` those that torch.compile made (GPU alone; training replays
+    them likewise)."""
     fixed = copy.deepcopy(network).requires_grad_(False)
     match how:
         case "":
@@ -115,7 +116,7 @@ def load(size: str, file: str, cutoff: float) -> Subject:
     structures, on_cpu = found(file, cutoff)
     config = config_of(base, cutoff, on_cpu.num_edges / on_cpu.num_nodes)
     if (config, how) not in MADE:
-        network = network_of(config).to(DEVICE).compile_passes(how == "compiled")
+        network = network_of(config).to(DEVICE).compile_passes(how == "compiled").replay_passes(how != "")
         MADE[config, how] = network, inference_of(network, how)
     network, forward = MADE[config, how]
     batch = on_cpu.to(DEVICE)
@@ -159,11 +160,12 @@ def beside_plain(
     train()
     weights = [p for p in network.parameters() if p.grad is not None and p.numel()]
     gradients = [p.grad.clone() for p in weights if p.grad is not None]
-    before, network.compiled = network.compiled, None
+    before, network.compiled = (network.compiled, network.replayed), None
+    network.replayed = None
     network.zero_grad()
     out = network(batch)
     loss_of(out, batch).backward()
-    network.compiled = before
+    network.compiled, network.replayed = before
     forces = float((found - out["forces"].detach()).abs().max() / out["forces"].detach().abs().max())
     largest = max(float(g.abs().max()) for g in gradients)
     pairs = zip(weights, gradients, strict=True)

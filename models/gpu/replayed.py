@@ -289,6 +289,7 @@ class _Recording:
                 self.cotangents = {n: torch.zeros_like(v) for n, v in self._live.items() if v.requires_grad}
             if self.cotangents:
                 backward()
+            self._live = {}  # what autograd keeps belongs to the stream that this ran on
 
         self.take(batch, level_G)
         recorder.warm(both)
