@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 
 from atomfield.data.quantities import FIELD_STATES
 from atomfield.models.network import AtomFieldNet
@@ -75,7 +76,8 @@ def errors(
     max_batches: int = MAX_BATCHES,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, float]:
-    """Mean absolute errors of atoms; for fields the RMS error of a step relative to persistence (1 = no better)."""
+    """Mean absolute errors of atoms, log losses of classes; for fields the RMS error of a step relative to persistence (1: no
+    better)."""
     sums: dict[str, list[float]] = {}
 
     def add(key: str, total: float, count: float) -> None:
@@ -124,15 +126,19 @@ def errors(
         for prop in net.config.properties:
             if prop.name in batch.quantities and stream.targets.wants(prop.name):
                 label = batch.quantities[prop.name]
+                # classes in nats: the mean of |p - y| of a rare class is least where p is 0 for all
                 match prop.kind:
                     case "regression":
                         error = (out[prop.name] - label).abs()
                     case "classification":
-                        error = (torch.sigmoid(out[prop.name]) - label).abs()
-                    case "multiclass":  # what is missing from probability 1 of the true class
-                        row = torch.nan_to_num(label).long()[:, None]
-                        error = 1 - torch.softmax(out[prop.name], 1).gather(1, row)[:, 0] + 0 * label
+                        error = F.binary_cross_entropy_with_logits(
+                            out[prop.name].double(), label.double(), reduction="none"
+                        )
+                    case "multiclass":
+                        row = torch.nan_to_num(label).long()
+                        error = F.cross_entropy(out[prop.name].double(), row, reduction="none") + 0 * label
                 known = torch.isfinite(error)
-                add(f"{prop.name}_mae", float(error[known].sum()), float(known.sum()))
+                statistic = "mae" if prop.kind == "regression" else "log_loss"
+                add(f"{prop.name}_{statistic}", float(error[known].sum()), float(known.sum()))
     root = lambda key, x: x**0.5 if key.endswith(("persistence", "relative_rmse")) else x  # noqa: E731
     return {key: root(key, total / max(count, 1e-30)) for key, (total, count) in sums.items()}

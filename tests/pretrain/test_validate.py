@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from atomfield.data.quantities import scalar_property
 from atomfield.finetune.train import score
-from atomfield.models.network import graphs_to_batch
+from atomfield.models.config import PropertyConfig
+from atomfield.models.network import AtomFieldNet, graphs_to_batch
 from atomfield.pretrain.equivariance import equivariance_error
 from atomfield.pretrain.losses import Targets
 from atomfield.pretrain.streams import Stream
@@ -36,6 +38,27 @@ def test_a_stress_that_is_a_target_is_judged_as_a_virial_per_atom():
     assert score(net, found) == pytest.approx(
         found["virial_mae_eV_per_atom"] / float(net.atom_head.energy_scale)
     )
+
+
+@pytest.mark.parametrize("kind", ["classification", "multiclass"])
+def test_classes_are_judged_by_their_log_loss(kind):
+    """Not by the mean of |p - y|: of a rare class, to say no to all is best by that."""
+    several = {"classes": ("a", "b", "c")} if kind == "multiclass" else {}
+    prop = PropertyConfig(name="rare", kind=kind, pooling="mean", **several)
+    net = AtomFieldNet(small_network().config.model_copy(update={"properties": (prop,)})).eval()
+    shown = {"properties": {"rare": scalar_property("rare")}}
+    labels = torch.tensor([1.0, 0, 0, 0, 0], dtype=torch.float64)
+    graphs = [
+        replace(g, quantities={"rare": y}, **shown) for g, y in zip(morse_clusters(5), labels, strict=True)
+    ]
+    out = net(graphs_to_batch(net.config, graphs), forces=False)["rare"].detach().double()
+    if kind == "classification":
+        right = torch.where(labels > 0, torch.sigmoid(out), torch.sigmoid(-out))
+    else:
+        right = torch.softmax(out, 1)[torch.arange(5), labels.long()]
+    found = errors(net, stream_of(graphs, "rare"), "cpu")
+    assert found == {"rare_log_loss": pytest.approx(float(-right.log().mean()), rel=1e-5)}
+    assert score(net, found) == found["rare_log_loss"]
 
 
 def test_a_stress_that_is_no_target_costs_nothing():
