@@ -33,22 +33,24 @@ def split_of(
     return "valid" if place < test + valid else "train"
 
 
-def split_groups(groups: Sequence[str], fraction: float, seed: int) -> tuple[list[int], list[int]]:
+def split_groups(
+    groups: Sequence[str], fraction: float, seed: int, blocks: Sequence[str] = ()
+) -> tuple[list[int], list[int]]:
     """``(kept, held out)`` record numbers, in order, with about ``fraction`` of the records held out by whole groups.
 
     A group that is larger than one and a half times what is asked for stays in training. Where all are, the smallest is held out
     if it has at most a quarter of the records. Else, and where there are fewer than five groups (the dynamics of one molecule, or
-    of two), the split is by single records, and this is said. Both sides hold at least one record if there are two or more
-    records and ``fraction`` is above zero.
+    of two), the split is by ``blocks``, the names of smaller groups, or without them by single records, which is said. Both sides
+    hold at least one record if there are two or more records and ``fraction`` is above zero.
     """
     count = len(groups)
     if count < 2 or fraction <= 0:
         return list(range(count)), []
-    members: dict[str, list[int]] = {}
-    for i, group in enumerate(groups):
-        members.setdefault(group or f"\0record {i}", []).append(i)
+    members = _members(groups)
     wanted = min(max(1, round(fraction * count)), count - 1)
     held = _whole_groups(members, wanted, count, seed) if len(members) >= FEWEST_GROUPS else []
+    if not held and len(set(blocks)) >= FEWEST_GROUPS:
+        held = _whole_groups(_members(blocks), wanted, count, seed)
     if not held:
         if len(members) == 1:
             logger.warning("all %d records belong to one group: the split is by record", count)
@@ -61,6 +63,13 @@ def split_groups(groups: Sequence[str], fraction: float, seed: int) -> tuple[lis
     held.sort()
     chosen = set(held)
     return [i for i in range(count) if i not in chosen], held
+
+
+def _members(groups: Sequence[str]) -> dict[str, list[int]]:
+    members: dict[str, list[int]] = {}
+    for i, group in enumerate(groups):
+        members.setdefault(group or f"\0record {i}", []).append(i)
+    return members
 
 
 def _extremes(members: dict[str, list[int]]) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from atomfield.data.splits import split_groups
 
 from .config import FinetuneConfig
 from .mistakes import check_sources
+from .time_order import in_blocks
 
 logger = logging.getLogger("atomfield")
 
@@ -126,7 +127,14 @@ def hold_out(graphs: list[Graph], config: FinetuneConfig) -> tuple[list[Graph], 
     """(training, validation) records, by groups. With energies, what has the only atoms of an element stays in training, without
     which the element has no reference energy, and so do single atoms, whose energies are the references."""
     groups = [g.group or str(g.provenance) for g in graphs]
-    kept, held = split_groups(groups, held_share(config, graphs), config.seed)
+    share = held_share(config, graphs)
+    blocks = in_blocks(graphs, groups, share)
+    kept, held = split_groups(groups, share, config.seed, blocks)
+    if any(blocks[i] for i in held if blocks) and {groups[i] for i in held} & {groups[i] for i in kept}:
+        logger.warning(
+            "%d frames follow each other in time: they are held out in blocks of neighbours, since between two training frames "
+            "nothing would be found out", sum(map(bool, blocks)),
+        )  # fmt: skip
     if "energy" in config.target:
         back = {*with_unseen_elements(graphs, kept, held), *(i for i in held if graphs[i].num_nodes == 1)}
         parted = {groups[i] for i in kept}  # on both sides, where the split is by record

@@ -348,11 +348,19 @@ def missing_target(targets: Iterable[str], keys: Iterable[str], options: ReadOpt
         near = [k for k in keys if target in suggestions(k)]
         near += difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
         if near:
-            hints.append(f"--map {target}={near[0]}" if target in VOCABULARY else repr(near[0]))
+            hints.append(f"--map {target}={near[0]}" if target in VOCABULARY else _as_target(near[0]))
     if all(options.key(t) in keys for t in targets):
         return f"target {', '.join(named)} has no value"
     hint = f"; did you mean {' '.join(hints)}?" if hints else ""
     return f"target {', '.join(named)} is not in the file; {_held(keys)}{hint}"
+
+
+def _as_target(key: str) -> str:
+    """The key as it is given to ``--target``, where commas part names."""
+    if "," not in key:
+        return repr(key)
+    written = key.replace(",", "\\,")
+    return f"--target '{written}' (a comma within a name is written \\,)"
 
 
 def _meant(key: str) -> list[str]:

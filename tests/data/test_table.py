@@ -244,3 +244,9 @@ def test_names_of_classes(write: Write) -> None:
     entries = write("c.json", json.dumps([{"phase": p, "structure": {}} for p in "abab" * 2]))
     assert class_names(entries, "phase") == {"a": 4, "b": 4}
     assert class_names(write("d.csv", 'smiles,y\n"C'), "y") == {}
+
+
+def test_a_name_with_a_comma_is_offered_as_it_is_written(write: Write) -> None:
+    path = write("a.csv", 'smiles,"K, VRH (GPa)"\nC,1\n')
+    with pytest.raises(InputError, match=r"did you mean --target 'K\\, VRH \(GPa\)' \(a comma within a name"):
+        list(read(path, ReadOptions(targets=("K, VRH", "VRH (GPa)"))))
