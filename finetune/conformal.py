@@ -25,6 +25,9 @@ from scipy.optimize import minimize, minimize_scalar
 FOLDS = 5
 UNITS_FOR_SLOPES = 20
 """With fewer units the slopes keep what theory says."""
+FARTHEST = 5.0
+"""Errors count in the standard deviation up to so many times what nine in ten stay below: a label of 99999 for what was not
+measured is not how far the network may be off. Quantiles take errors as they are."""
 STRENGTH = 3.0
 """Of the pull to theory, in units."""
 
@@ -65,7 +68,8 @@ def calibrate(errors: Errors, extensive: bool, coverages: Sequence[float]) -> Ca
             own = fold == k
             theta = _fit(absolute[~own], z[~own], weights[~own], prior)
             scores[own] = absolute[own] / np.exp(z[own] @ theta)
-    scale = math.sqrt(float(weights @ scores**2 / weights.sum()))
+    usual = np.minimum(scores, FARTHEST * float(np.quantile(scores, 0.9)))
+    scale = max(math.sqrt(float(weights @ usual**2 / weights.sum())), 1e-12)
     coefficients = coefficients + np.array([math.log(scale), 0.0, 0.0, 0.0])
     quantiles = np.array([quantile(scores / scale, units, p) for p in coverages])
     return Calibration(coefficients, quantiles, num_units)

@@ -77,3 +77,18 @@ def test_the_temperature_undoes_what_made_probabilities_too_sure():
     drawn = (rng.random(5000)[:, None] > chances.cumsum(1)).sum(1)
     assert temperature(2 * many, drawn) == pytest.approx(2.0, abs=0.15)
     assert 1.0 < temperature(np.array([5.0]), np.array([0.0])) < 5.0  # one label moves little
+
+
+def test_a_few_spoilt_labels_do_not_fix_the_standard_deviation():
+    rng = np.random.default_rng(0)
+    absolute = np.abs(rng.normal(size=300))
+    covariates = np.tile([1.0, 0.0, 0.0, 0.0], (300, 1))
+    plain = calibrate(Errors(absolute, covariates, np.arange(300)), False, (0.5, 0.9))
+    spoilt = absolute.copy()
+    spoilt[:6] = 99999.0
+    found = calibrate(Errors(spoilt, covariates, np.arange(300)), False, (0.5, 0.9))
+    std = [float(np.exp(c.coefficients[0])) for c in (plain, found)]
+    assert std[0] == pytest.approx(1.0, rel=0.1)
+    assert std[1] < 2.5
+    widths = [float(np.exp(c.coefficients[0]) * c.quantiles[1]) for c in (plain, found)]
+    assert widths[1] == pytest.approx(widths[0], rel=0.15) and widths[1] >= widths[0]
