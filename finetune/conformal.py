@@ -60,19 +60,24 @@ def calibrate(errors: Errors, extensive: bool, coverages: Sequence[float]) -> Ca
     floor = 1e-9 * max(float(np.abs(errors.absolute).max()), 1e-300)
     absolute = np.maximum(errors.absolute, floor)
     z = errors.covariates
-    coefficients = _fit(absolute, z, weights, prior)
+    near = _within(absolute / np.exp(z @ prior)) * np.exp(z @ prior)
+    coefficients = _fit(near, z, weights, prior)
     scores = absolute / np.exp(z @ coefficients)
     if num_units >= UNITS_FOR_SLOPES:
         fold = np.random.default_rng(0).permutation(num_units)[units] % FOLDS
         for k in range(FOLDS):
             own = fold == k
-            theta = _fit(absolute[~own], z[~own], weights[~own], prior)
+            theta = _fit(near[~own], z[~own], weights[~own], prior)
             scores[own] = absolute[own] / np.exp(z[own] @ theta)
-    usual = np.minimum(scores, FARTHEST * float(np.quantile(scores, 0.9)))
-    scale = max(math.sqrt(float(weights @ usual**2 / weights.sum())), 1e-12)
+    scale = max(math.sqrt(float(weights @ _within(scores) ** 2 / weights.sum())), 1e-12)
     coefficients = coefficients + np.array([math.log(scale), 0.0, 0.0, 0.0])
     quantiles = np.array([quantile(scores / scale, units, p) for p in coverages])
     return Calibration(coefficients, quantiles, num_units)
+
+
+def _within(scores: np.ndarray) -> np.ndarray:
+    """``scores [M]``, cut off where a label must be spoilt."""
+    return np.minimum(scores, FARTHEST * float(np.quantile(scores, 0.9)))
 
 
 def quantile(scores: np.ndarray, units: np.ndarray, coverage: float) -> float:

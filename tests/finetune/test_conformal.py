@@ -91,4 +91,4 @@ def test_a_few_spoilt_labels_do_not_fix_the_standard_deviation():
     assert std[0] == pytest.approx(1.0, rel=0.1)
     assert std[1] < 2.5
     widths = [float(np.exp(c.coefficients[0]) * c.quantiles[1]) for c in (plain, found)]
-    assert widths[1] == pytest.approx(widths[0], rel=0.15) and widths[1] >= widths[0]
+    assert widths[1] == pytest.approx(widths[0], rel=0.2) and widths[1] >= widths[0]
