@@ -19,7 +19,7 @@ from torch import Tensor
 from .bonds import Bonds, joined
 from .errors import InputError, Provenance
 from .graph_batch import GraphBatch, World
-from .quantities import CONDITIONS, VOCABULARY, Quantity
+from .quantities import CONDITIONS, EARLIER_STATES, VOCABULARY, Quantity
 
 EdgeKind = Literal["radius", "grid", "mesh", "knn"]
 
@@ -247,17 +247,25 @@ class Graph:
 
     def pair(self, time_index: int, stride: int = 1) -> Graph:
         """The state at ``time_index`` with the one ``stride`` steps later as ``next_quantities``; sets ``dt`` and
-        the dimensionless step conditions."""
+        the dimensionless step conditions. ``solution_before`` is the solution as long before, where the record has it."""
         if self.times is None or time_index + stride >= len(self.times):
             self._refuse(f"no pair ({time_index}, +{stride}) in a record of {self.num_times} times")
-        dt = float(self.times[time_index + stride] - self.times[time_index])  # type: ignore[index]
+        dt = self._length(time_index, time_index + stride)
         later = {k: v for k, v in self._at(time_index + stride).items() if k in self._evolving()}
+        now = self._at(time_index)
+        if time_index >= stride and abs(self._length(time_index - stride, time_index) / dt - 1) < 1e-3:
+            known = {k: name for k, name in EARLIER_STATES.items() if k in later}
+            now |= {name: self.quantities[k][time_index - stride] for k, name in known.items()}
         return self.changed(
             times=None,
-            quantities=self._at(time_index),
+            quantities=now,
             next_quantities=later,
             conditions=step_conditions(self.conditions, dt, self.spacing),
         )
+
+    def _length(self, start: int, stop: int) -> float:
+        """Time from one index to another."""
+        return float(self.times[stop] - self.times[start])  # type: ignore[index]
 
     def window(self, start: int, stop: int) -> Graph:
         """Times ``start`` to ``stop`` (exclusive) of a trajectory, as a trajectory."""

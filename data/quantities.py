@@ -249,6 +249,13 @@ _FIELDS = (
         trusted=("solution",),
     ),
     Quantity(
+        "solution_before",
+        "0e",
+        "node",
+        "field",
+        "solution one step earlier: what is of second order in time cannot be judged without; made from trajectories",
+    ),
+    Quantity(
         "magnetic_field",
         "1e",
         "node",
@@ -287,19 +294,25 @@ FIELD_STATES: tuple[str, ...] = (
 """Quantities of a field that evolve in time, in the order of the model's channels."""
 FIELD_INPUTS: tuple[str, ...] = (*FIELD_STATES, "permeability", "normal", "gravity", "inflow")
 """Quantities of a field that the model reads."""
+EARLIER_STATES = {"solution": "solution_before"}
+"""States whose value one step earlier stands beside a step, where the record has it: state -> its name there."""
+DIRECTIONS = ("gravity", "inflow")
+"""Vectors of a whole record that name a direction, the first that is there."""
 
 
 @dataclass(frozen=True)
 class Condition:
     """A number that describes the system or the step. Missing (NaN) is a state of its own, never zero.
 
-    ``scale``: how the model reads it, ``"signed"`` (asinh), ``"log"`` (positive, spans decades).
+    ``scale``: how the model reads it, ``"signed"`` (asinh), ``"log"`` (positive, spans decades). ``special``: a constant of one
+    equation; a network reads it only where its training records have it, so that the others keep their size.
     """
 
     name: str
     unit: str
     scale: Literal["signed", "log"]
     meaning: str
+    special: bool = False
 
 
 CONDITIONS: dict[str, Condition] = {
@@ -322,8 +335,26 @@ CONDITIONS: dict[str, Condition] = {
         Condition("reaction_rate", "field", "log", "reactions per time; feed and loss are in units of it"),
         Condition("feed", "1", "log", "inflow of the first species over the reaction rate (Gray-Scott's F)"),
         Condition("kill", "1", "log", "loss of the second species over the reaction rate (Gray-Scott's k)"),
+        Condition("advection", "field", "signed", "a in a u du/dx of a wave u (Korteweg-de Vries)", True),
+        Condition("dispersion", "field", "signed", "b in b d3u/dx3 (Korteweg-de Vries)", True),
+        Condition(
+            "antidiffusivity",
+            "field",
+            "log",
+            "b in b laplacian(u), which lets u grow (Kuramoto-Sivashinsky)",
+            True,
+        ),
+        Condition(
+            "hyperdiffusivity", "field", "log", "c in c laplacian(laplacian(u)) (Kuramoto-Sivashinsky)", True
+        ),
+        Condition(
+            "double_well_rate", "field", "log", "r in r (u - u^3), phases at u = +-1 (Allen-Cahn)", True
+        ),
+        Condition("source", "field", "signed", "f of -div(k grad u) = f, the same everywhere (Darcy)", True),
     )
 }
+READ_ALWAYS: tuple[str, ...] = tuple(n for n, c in CONDITIONS.items() if not c.special)
+"""Conditions that every network reads."""
 
 
 PER_FRAGMENT = {"charge": "fragment_charge", "spin": "fragment_spin"}

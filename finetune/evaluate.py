@@ -221,7 +221,7 @@ def evaluate(
     print_table(results_table(assessment, control, intervals=console.width >= 110), title, console)
     if laws.rows:
         print_table(laws.table(), "Laws", console)
-    for note in assessment.notes:
+    for note in (*laws.missed, *assessment.notes):
         console.print(f"{note}.", style="dim", highlight=False, markup=False)
     console.print(
         f"Written: {out / 'metrics.json'}, {predictions}, {report}",

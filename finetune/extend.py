@@ -36,14 +36,23 @@ def size_of(config: NetworkConfig) -> NetworkSize:
     return NetworkSize(**{**own, "contains": dict(config.contains)})
 
 
-def fresh(size: NetworkSize, task: Task, level: str, fits: Sequence[PropertyFit], seed: int) -> AtomFieldNet:
-    """Random weights with one level."""
+def fresh(
+    size: NetworkSize,
+    task: Task,
+    level: str,
+    fits: Sequence[PropertyFit],
+    seed: int,
+    conditions: Collection[str] = (),
+) -> AtomFieldNet:
+    """Random weights with one level. conditions: of the records, which the network reads."""
     _check_parity(size, fits)
     torch.manual_seed(seed)
     default = {"default_level_field" if task.world == "field" else "default_level_atoms": level}
+    plain = NetworkConfig(**size.hyperparameters())
     return AtomFieldNet(
         NetworkConfig(
             **size.hyperparameters(),
+            conditions=plain.reading(conditions),
             levels=(level,),
             properties=tuple(f.config for f in fits),
             steady=task.names if task.steady else (),
@@ -61,12 +70,14 @@ def extended(
     contains: ByLevel | None = None,
     kept: Collection[str] = (),
     long_range: str | None = None,
+    conditions: Collection[str] = (),
 ) -> AtomFieldNet:
     """A copy of ``net`` with ``level`` (a copy of the row ``copy_from``, unless the level exists) and with the properties.
 
     contains: what the labels of levels contain, in place of the checkpoint's own table. kept: names of the checkpoint's own
     properties that are trained on again; its others are left out. long_range: what acts beyond the cutoff; what the checkpoint
-    lacks begins by adding nothing. None: as it is.
+    lacks begins by adding nothing. None: as it is. conditions: of the new records; those that the checkpoint does not read yet
+    begin by changing nothing.
     """
     config = net.config
     _check_parity(config, fits)
@@ -83,6 +94,7 @@ def extended(
                 "properties": (*own, *(f.config for f in fits)),
                 "contains": config.contains if contains is None else contains,
                 "long_range": long_range or config.long_range,
+                "conditions": config.reading(conditions),
                 "steady": tuple(
                     sorted({*config.steady, *task.names} if task.steady else {*config.steady} - {*task.names})
                 ),

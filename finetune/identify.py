@@ -172,7 +172,9 @@ def _records(config: IdentifyConfig) -> Identified:
             problem = identify_records.problem_of_atoms(config, config.law)
         case "burgers" | "heat" | "advection_diffusion" | "navier_stokes" | "acoustics":
             problem = identify_records.problem_of_field(config, config.law)
-        case "shallow_water" | "gray_scott" | "wave" | "darcy":
+        case (
+            "shallow_water" | "gray_scott" | "allen_cahn" | "kdv" | "kuramoto_sivashinsky" | "wave" | "darcy"
+        ):
             problem = identify_records.problem_of_field(config, config.law)
         case other:
             raise AssertionError(other)

@@ -122,7 +122,9 @@ class IdentifyConfig(_Frozen):
                 given = [name.split(" ")[0] for name in given]
             case "navier_stokes" | "acoustics" | "shallow_water" | "gray_scott" | "wave" | "darcy":
                 names = field_law(self.law).constants
-            case "burgers" | "heat" | "advection_diffusion" if self.of_records:
+            case (
+                "burgers" | "heat" | "advection_diffusion" | "allen_cahn" | "kdv" | "kuramoto_sivashinsky"
+            ) if self.of_records:
                 names = field_law(self.law).constants
             case _ if self.data.record is not None:
                 raise ValueError(f"data.record is given, but {self.law} is no law of a record; leave it out")

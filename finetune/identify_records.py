@@ -12,13 +12,14 @@ from atomfield.data.graph import Graph, NodeType, collate
 from atomfield.data.neighbors import with_edges
 from atomfield.data.readers import ReadOptions
 from atomfield.data.source import open_source
-from atomfield.models.field_operators import parts_of
+from atomfield.models.field_operators import direction_of, parts_of
 from atomfield.physics_priors.energy_laws import EnergyLawName, energy_law
 from atomfield.physics_priors.field_laws import FieldLawName, field_law
 from atomfield.physics_priors.law_equations import Labelled, energy_equations, field_equations
 from atomfield.physics_priors.law_fit import Equations
 from atomfield.physics_priors.pairs import find_pairs
 from atomfield.physics_priors.periodic_cell import PeriodicCell
+from atomfield.pretrain.physics_loss import DIRECTION
 
 from .identify_config import ConstantConfig, IdentifyConfig
 
@@ -46,7 +47,7 @@ def problem_of_field(config: IdentifyConfig, name: FieldLawName) -> Problem:
     Raises ``InputError`` for a record that lacks what the law reads or is no trajectory of uniform steps.
     """
     law, (where, graph) = field_law(name), _record(config)
-    wanted = (*dict.fromkeys((*law.reads, *law.explains)),)
+    wanted = tuple(n for n in dict.fromkeys((*law.reads, *law.explains)) if n != DIRECTION)
     missing = [q for q in wanted if q not in graph.quantities]
     if missing:
         held = ", ".join(graph.quantities) or "nothing"
@@ -72,12 +73,22 @@ def problem_of_field(config: IdentifyConfig, name: FieldLawName) -> Problem:
         value = value.movedim(1, -1)
         noise = torch.randn(value.shape, dtype=torch.float64, generator=generator)
         states[quantity] = value + config.noise * value.std() * noise if config.noise else value
-    part = next(parts_of(collate([with_edges(graph.snapshot(0) if graph.times is not None else graph, 1.0)])))
+    batch = collate([with_edges(graph.snapshot(0) if graph.times is not None else graph, 1.0)])
+    if DIRECTION in law.reads:
+        direction = direction_of(batch)
+        if direction is None or not bool(torch.isfinite(direction).all()):
+            raise InputError(
+                f"names no direction, which {name} needs: give one that never changes, data.columns: {{gravity: '1'}} on a "
+                "line along x, '1+0' in a plane",
+                where,
+            )
+        states[DIRECTION] = direction[0, None, :, None].expand(max(1, graph.num_times), 3, graph.num_nodes)
+    operators = next(parts_of(batch)).for_order(law.order)
     low, high = graph.positions.amin(0), graph.positions.amax(0)
     tile = ((graph.positions - low) / (high - low).clamp_min(1e-12) * TILES).long().clamp_max(TILES - 1)
     inside = graph.node_type == int(NodeType.INTERIOR)
     equations = field_equations(
-        law, part.operators, states, float(steps.mean()) if len(steps) else 1.0, inside,
+        law, operators, states, float(steps.mean()) if len(steps) else 1.0, inside,
         (tile * torch.tensor([TILES * TILES, TILES, 1])).sum(1),
     )  # fmt: skip
     known = {n: ConstantConfig(reference=graph.conditions.get(n)) for n in law.constants}
@@ -87,7 +98,7 @@ def problem_of_field(config: IdentifyConfig, name: FieldLawName) -> Problem:
     note = f"{max(1, graph.num_times)} times on " + (
         f"a grid of {grid}" if grid else f"{int(inside.sum())} points"
     )
-    if not isinstance(part.operators, PeriodicCell):
+    if not isinstance(operators, PeriodicCell):
         note += ", derivatives by least squares, whose error the deviations do not hold"
     return Problem(law.constants, given, start, equations, False, note)
 

@@ -3,8 +3,9 @@
 - symmetry: what it says of a rotated and of a reflected record, against its own answer rotated and reflected;
 - atoms: how well the energy is kept along a short run at constant energy (what forces and charges add up to is measured with the
   errors, ``conservation.py``);
-- fields: the residual of every law that the record has the quantities for, of one predicted step, with the figure of the data
-  beside it. A law that the data do not obey is none for this data; the floor of true data is the error of the differences.
+- fields: the residual of every law that the record has the quantities and constants for, of one predicted step or of the answer
+  to a steady problem, with the figure of the data beside it. A law that the data do not obey is none for this data; the floor of
+  true data is the error of the differences.
 
 Figures of fields are relative (``physics_priors/law.py``): 0 for a solution, 1 where nothing cancels.
 """
@@ -12,7 +13,7 @@ Figures of fields are relative (``physics_priors/law.py``): 0 for a solution, 1 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -23,11 +24,13 @@ from torch import Tensor
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph, GraphBatch, collate
 from atomfield.data.neighbors import with_edges
-from atomfield.data.quantities import VOCABULARY
+from atomfield.data.quantities import CONDITIONS, DIRECTIONS, VOCABULARY
+from atomfield.data.steady import unsolved
 from atomfield.models.field_operators import parts_of
-from atomfield.pretrain.config import LawName
+from atomfield.physics_priors.law import Law
+from atomfield.pretrain.config import FIELD_LAWS, LawName
 from atomfield.pretrain.equivariance import turned, turned_batch
-from atomfield.pretrain.physics_loss import Step, law_of, laws_of
+from atomfield.pretrain.physics_loss import DIRECTION, Step, law_of, laws_of
 
 from .assess import step_starts
 from .report import Section, Table, number
@@ -53,10 +56,11 @@ class Obeyed:
 
 @dataclass
 class LawReport:
-    """All laws of one network, and remarks."""
+    """All laws of one network, and remarks; ``missed``: why laws whose constants the records have were not measured."""
 
     rows: list[Obeyed] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
 
     def flat(self) -> dict[str, float]:
         """For metrics.json; figures of the data end in ``_of_data``."""
@@ -73,7 +77,8 @@ class LawReport:
         return Table(columns, rows, text_columns=frozenset({0, len(columns) - 1}))
 
     def section(self) -> Section:
-        return Section("Laws", (self.table(), *(f"{note}." for note in self.notes)) if self.rows else ())
+        notes = (f"{note}." for note in (*self.missed, *self.notes))
+        return Section("Laws", (self.table(), *notes) if self.rows else ())
 
 
 def laws_obeyed(net: AtomFieldNet, test: Sequence[Graph], targets: Sequence[str]) -> LawReport:
@@ -87,12 +92,15 @@ def laws_obeyed(net: AtomFieldNet, test: Sequence[Graph], targets: Sequence[str]
     net.eval()
     try:
         report.rows += symmetry(net, graphs, targets)
-        if graphs[0].world == "field" and graphs[0].num_times > 1:
-            report.rows += laws_of_fields(net, graphs)
-            report.notes.append(
-                "Figures of fields are relative residuals of one step: 0 for a solution, 1 where nothing cancels; those of "
-                "the data hold what time step and grid leave"
-            )
+        if graphs[0].world == "field":
+            rows, report.missed = laws_of_fields(net, graphs, targets)
+            report.rows += rows
+            if rows:
+                what = "one step" if graphs[0].num_times > 1 else "the answer"
+                report.notes.append(
+                    f"Figures of fields are relative residuals of {what}: 0 for a solution, 1 where nothing cancels; those of "
+                    "the data hold what time step and grid leave"
+                )
         elif "forces" in targets:
             kept = energy_kept(net, test)
             report.rows += [kept] if isinstance(kept, Obeyed) else []
@@ -147,34 +155,61 @@ def answer(net: AtomFieldNet, batch: GraphBatch) -> dict[str, Tensor]:
 
 # ---------------------------------------------------------------- fields
 @torch.no_grad()
-def laws_of_fields(net: AtomFieldNet, graphs: Sequence[Graph]) -> list[Obeyed]:
-    """Median over a few steps of each record, of the network's forecast and of the data."""
-    network: dict[str, list[float]] = {}
-    data: dict[str, list[float]] = {}
+def laws_of_fields(
+    net: AtomFieldNet, graphs: Sequence[Graph], targets: Sequence[str]
+) -> tuple[list[Obeyed], list[str]]:
+    """Median over a few steps of each record, or over the answers of a steady problem, of the network and of the data; and
+    remarks on laws whose constants the records have, but not the rest."""
+    network: dict[LawName, list[float]] = {}
+    data: dict[LawName, list[float]] = {}
+    notes: dict[str, None] = {}
     for graph in graphs:
         ready = with_edges(graph, net.config.cutoff)
-        for t in step_starts(graph.num_times, 3).tolist():
-            batch = collate([ready.pair(t)]).to(net.device)
+        problems = [unsolved(ready, targets)]
+        if graph.num_times > 1:
+            problems = [ready.pair(t) for t in step_starts(graph.num_times, 3).tolist()]
+        for problem in problems:
+            batch = collate([problem]).to(net.device)
             out = {k: v.double() for k, v in net(batch).items() if k in batch.next_quantities}
-            for name, own, true in _steps(batch, out):
-                network.setdefault(name, []).append(own)
-                data.setdefault(name, []).append(true)
-    return [
+            try:
+                for name, own, true in _steps(batch, out):
+                    network.setdefault(name, []).append(own)
+                    data.setdefault(name, []).append(true)
+            except InputError as error:
+                notes[str(error)] = None
+        notes |= dict.fromkeys(_told_but_not_asked(graph, network))
+    rows = [
         Obeyed(f"law_{name}", LABELS[name], "", float(np.median(values)), float(np.median(data[name])))
         for name, values in network.items()
     ]
+    return rows, list(notes)
 
 
 def _steps(batch: GraphBatch, out: dict[str, Tensor]) -> Iterator[tuple[LawName, float, float]]:
-    """(law, figure of the forecast ``out``, figure of the labels) of a batch of one graph."""
+    """(law, figure of the answer ``out``, figure of the labels) of a batch of one graph."""
     other = {"pressure", "depth"} & batch.quantities.keys()  # a velocity with either obeys another law
     names = [n for n in laws_of(batch) if not (n == "burgers" and other)]
-    for part in parts_of(batch):
+    for part in parts_of(batch) if names else ():
         own, true = Step.of(part, batch, out), Step.of(part, batch, batch.next_quantities)
         for name in names:
             law = law_of(name)
             if set(law.reads) & out.keys():
                 yield name, own.relative(law), true.relative(law)
+
+
+def _told_but_not_asked(graph: Graph, measured: Collection[str]) -> Iterator[str]:
+    """A sentence for each law of which the record has the constants, one of them its own, and not what it reads."""
+    for name in FIELD_LAWS:
+        law: Law = law_of(name)
+        own = any(CONDITIONS[c].special for c in law.constants)
+        if not own or name in measured or not {*law.constants} <= graph.conditions.keys():
+            continue
+        lacking = [q for q in (*law.reads, *law.explains) if q != DIRECTION and q not in graph.quantities]
+        if DIRECTION in law.reads and not any(q in graph.quantities for q in DIRECTIONS):
+            lacking.append("a direction (--map gravity=1 on a line, gravity=1+0 in a plane)")
+        if lacking:
+            said = ", ".join(law.constants)
+            yield f"The records have {said}, but law_{name} also needs {', '.join(dict.fromkeys(lacking))}"
 
 
 LABELS = {
@@ -187,6 +222,11 @@ LABELS = {
     "acoustics": "linear sound: residual over the rate of the velocity",
     "shallow_water": "shallow water: residual over the rate of the velocity",
     "gray_scott": "Gray-Scott: residual of the first species over its rate",
+    "allen_cahn": "Allen-Cahn: residual over the rate",
+    "kdv": "Korteweg-de Vries: residual over the rate",
+    "kuramoto_sivashinsky": "Kuramoto-Sivashinsky: residual over the rate",
+    "wave": "wave equation: residual over the second derivative in time",
+    "darcy": "Darcy: source less divergence of the flux, over that divergence",
     "conserved_concentration": "total amount: its rate over the rate at points",
     "conserved_momentum": "total momentum: its rate over the rate at points",
 }

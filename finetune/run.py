@@ -206,7 +206,7 @@ def prepare_network(
     ]
     notes = [said for _, said in usual.values() if said]
     notes += [f"{f.config.name}: {f.reason}" for f in fits]
-    source = level
+    source, conditions = level, {name for g in graphs for name in g.conditions}
     if start is None or strategy == "scratch":
         if start is not None:  # the network that would be trained from the checkpoint
             far, _ = beyond_cutoff(config, start.config, task, "full")
@@ -215,7 +215,7 @@ def prepare_network(
             size = config.network.for_data(grids=any(g.is_periodic_grid for g in graphs), steady=task.steady)
             if size.fourier and config.network.fourier is None:
                 notes.append("periodic grids: every layer also works in Fourier space (network.fourier)")
-        net = fresh(size, task, level, fits, config.seed)
+        net = fresh(size, task, level, fits, config.seed, conditions)
     else:
         torch.manual_seed(config.seed)
         known = level in start.config.levels
@@ -225,7 +225,7 @@ def prepare_network(
         labels, levels = replayed(config)
         far, said = beyond_cutoff(config, start.config, task, strategy)
         notes += said
-        net = extended(start, task, level, fits, source, terms.contains, labels, far)
+        net = extended(start, task, level, fits, source, terms.contains, labels, far, conditions)
         notes.append(
             f"level {level!r}: {'known to the checkpoint' if source == level else f'new, starts as a copy of {source!r}'}"
         )

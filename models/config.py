@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -15,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from atomfield.data.quantities import CONDITIONS, FIELD_INPUTS, FIELD_STATES, parse_irreps
+from atomfield.data.quantities import CONDITIONS, FIELD_INPUTS, FIELD_STATES, READ_ALWAYS, parse_irreps
 
 FORMAT_VERSION = 4
 """2: uncertainty beside the weights. 3: a linear part in the energies of atoms. 4: properties that are read by trees. Files of
@@ -181,7 +182,8 @@ class NetworkConfig(BaseModel):
     that stood alone (``Cu``). A level that is not here knows whatever its elements can make."""
     field_inputs: tuple[str, ...] = FIELD_INPUTS
     field_states: tuple[str, ...] = FIELD_STATES
-    conditions: tuple[str, ...] = tuple(CONDITIONS)
+    conditions: tuple[str, ...] = READ_ALWAYS
+    """Conditions that are read, those of one equation where training records have them (:meth:`reading`)."""
     inputs: ByLevel = ()
     """Level -> quantities of fields that all its training records had and that it does not find; others are not known."""
     steady: tuple[str, ...] = ()
@@ -199,6 +201,10 @@ class NetworkConfig(BaseModel):
     """Laws that forecasts of fields obey exactly; see ``constraints.py``."""
     uncertainty: UncertaintyConfig | None = None
     """None: the network gives no intervals."""
+
+    def reading(self, found: Collection[str]) -> tuple[str, ...]:
+        """``conditions`` and, behind them, those of ``found`` that are not among them."""
+        return (*self.conditions, *(n for n in CONDITIONS if n in found and n not in self.conditions))
 
     @model_validator(mode="before")
     @classmethod

@@ -7,14 +7,16 @@ only, the only choice. Legend: ``N`` points of one graph.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
 
 from atomfield.data.errors import InputError
 from atomfield.data.graph import GraphBatch
+from atomfield.data.quantities import DIRECTIONS
 from atomfield.physics_priors.least_squares import PointOperators, two_rings
 from atomfield.physics_priors.operators import Operators
 from atomfield.physics_priors.periodic_cell import PeriodicCell
@@ -22,11 +24,26 @@ from atomfield.physics_priors.periodic_cell import PeriodicCell
 
 @dataclass(frozen=True)
 class Part:
-    """One graph of a batch: its number, its nodes ``rows`` and its operators."""
+    """One graph of a batch: its number, its nodes ``rows`` and its operators for first and second derivatives."""
 
     number: int
     rows: slice
     operators: Operators
+    of_degree: Callable[[int], Operators] | None = None
+    """Off grids: operators that are exact on polynomials of that degree."""
+
+    def for_order(self, order: int) -> Operators:
+        """Operators whose compositions have derivatives of ``order``: each derivative divides by the spacing once more what least
+        squares leave of the one before, so the polynomials are of the highest degree that the neighbours determine, up to two
+        more than ``order``."""
+        if order <= 2 or self.of_degree is None:
+            return self.operators
+        for degree in (order + 2, order + 1):
+            try:
+                return self.of_degree(degree)
+            except InputError:
+                continue
+        return self.of_degree(order)
 
 
 def parts_of(batch: GraphBatch) -> Iterator[Part]:
@@ -38,10 +55,22 @@ def parts_of(batch: GraphBatch) -> Iterator[Part]:
         shape = batch.grid_shapes[number] if batch.grid_shapes else None
         repeats = batch.pbc[number].tolist()
         if shape is not None and repeats == [axis < len(shape) for axis in range(3)]:
-            cell = batch.cell[number][: len(shape)]
-            yield Part(number, rows, PeriodicCell(shape, cell.double()))
+            yield Part(number, rows, PeriodicCell(shape, batch.cell[number][: len(shape)].double()))
         else:
-            yield Part(number, rows, _by_edges(batch, number, rows))
+            fitted = lru_cache(partial(_by_edges, batch, number, rows))
+            yield Part(number, rows, fitted(2), fitted)
+
+
+def direction_of(batch: GraphBatch) -> Tensor | None:
+    """``[G, 3]`` the direction that each record names (:data:`DIRECTIONS`), of length 1; NaN where it names none. None: no record
+    does."""
+    found = None
+    for name in DIRECTIONS:
+        if name in batch.quantities:
+            vector = batch.quantities[name].double()
+            unit = vector / vector.norm(dim=1, keepdim=True)  # NaN of a vector that is zero or missing
+            found = unit if found is None else torch.where(torch.isfinite(found), found, unit)
+    return found
 
 
 def without_boundary(batch: GraphBatch, number: int, rows: slice) -> bool:
@@ -57,7 +86,7 @@ def without_boundary(batch: GraphBatch, number: int, rows: slice) -> bool:
     return float((points - inside).abs().max()) < 1e-9 * float(lattice.abs().max())
 
 
-def _by_edges(batch: GraphBatch, number: int, rows: slice) -> PointOperators:
+def _by_edges(batch: GraphBatch, number: int, rows: slice, degree: int) -> PointOperators:
     sender, receiver = batch.edge_index
     inside = (receiver >= rows.start) & (receiver < rows.stop)
     sender, receiver = sender[inside], receiver[inside]
@@ -68,11 +97,11 @@ def _by_edges(batch: GraphBatch, number: int, rows: slice) -> PointOperators:
     own = ((sender - rows.start).cpu(), (receiver - rows.start).cpu(), vectors.detach().double().cpu())
     volumes, device = batch.volume[rows].cpu(), batch.positions.device
     try:
-        return PointOperators(own[0], own[1], own[2], count, volumes=volumes).to(device)
+        return PointOperators(own[0], own[1], own[2], count, degree, volumes).to(device)
     except ValueError:
         try:
             far = two_rings(own[0], own[1], own[2], count)
-            return PointOperators(far[0], far[1], far[2], count, volumes=volumes).to(device)
+            return PointOperators(far[0], far[1], far[2], count, degree, volumes).to(device)
         except ValueError as error:
             where = batch.provenance[number] if batch.provenance else None
             raise InputError(f"a law cannot be measured on this graph: {error}", where) from error

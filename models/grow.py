@@ -29,6 +29,8 @@ PER_LEVEL = (
     "state_head.weight",
 )
 """Tensors with one row per level."""
+CONDITIONS_IN = "backbone.conditions.up.weight"
+"""Two columns for each condition: its value, and whether it is known."""
 HEADS = ("atom_head.", "field_head.", "element_head.", "state_head.")
 PER_PROPERTY = ("sum_weight", "mean_weight", "scale", "shift", "reference")
 """Last parts of the names of tensors of the property head with one row per property."""
@@ -39,13 +41,15 @@ def grown(
 ) -> AtomFieldNet:
     """A network of ``config`` with the weights of ``net``.
 
-    config: that of ``net`` with more levels after its own, with other properties, with more or fewer auxiliary parts. A new
-    level starts as a copy of the row ``copy_from``, or with fresh weights. New parts are fresh, and so are the rows of new
-    properties, which read what the old ones shared.
+    config: that of ``net`` with more levels after its own, with other properties, with more or fewer auxiliary parts, with more
+    conditions after its own. A new level starts as a copy of the row ``copy_from``, or with fresh weights. New parts are fresh,
+    and so are the rows of new properties, which read what the old ones shared. New conditions begin by changing nothing.
     fresh_heads: weights of all heads start again; scales and references (buffers) carry over all the same.
     """
     old = net.config.levels
     assert config.levels[: len(old)] == old, "the levels of the network come first and in their order"
+    known = net.config.conditions
+    assert config.conditions[: len(known)] == known, "its conditions come first and in their order"
     new = AtomFieldNet(config)
     state, parameters = new.state_dict(), dict(net.named_parameters())
     with torch.no_grad():
@@ -57,7 +61,10 @@ def grown(
                 continue
             if fresh_heads and name.startswith(HEADS) and name in parameters:
                 continue
-            if name in PER_LEVEL:
+            if name == CONDITIONS_IN:
+                state[name].zero_()
+                state[name][:, : value.shape[1]] = value
+            elif name in PER_LEVEL:
                 state[name][: len(old)] = value
                 if copy_from is not None:
                     state[name][len(old) :] = value[old.index(copy_from)]

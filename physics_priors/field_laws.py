@@ -3,6 +3,7 @@
 Vectors have one component per dimension of the domain (three on graphs: a plane lies in z = 0). Units: any consistent set.
 Where the law is an equation of motion its residual is that of its own file (``navier_stokes.py``, ...), and its size is the rate
 of change that it explains; conditions are measured against the gradients or values that cancel in them.
+``direction``: a unit vector at every point, along which a law knows left from right.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from torch import Tensor
 
 from . import (
     advection_diffusion,
+    allen_cahn,
     burgers,
     divergence_free,
     heat,
+    kdv,
+    kuramoto_sivashinsky,
     navier_stokes,
     poisson,
     reaction_diffusion,
@@ -38,6 +42,9 @@ FieldLawName = Literal[
     "acoustics",
     "shallow_water",
     "gray_scott",
+    "allen_cahn",
+    "kdv",
+    "kuramoto_sivashinsky",
     "wave",
     "darcy",
     "conserved_concentration",
@@ -139,6 +146,42 @@ def field_law(name: FieldLawName) -> Law[Operators]:
                 explains=("concentration",),
                 constants=("diffusivity", "reaction_rate", "feed"),
                 order=2,
+            )
+        case "allen_cahn":  # of an order parameter whose phases are at 1 and -1
+            return Law(
+                "allen_cahn",
+                lambda ops, v, r, c: allen_cahn.residual(
+                    ops, v["solution"], r["solution"], c["diffusivity"], c["double_well_rate"]
+                ),
+                lambda ops, v, r: rms(r["solution"]),
+                reads=("solution",),
+                explains=("solution",),
+                constants=("diffusivity", "double_well_rate"),
+                order=2,
+            )
+        case "kdv":  # along a direction
+            return Law(
+                "kdv",
+                lambda ops, v, r, c: kdv.residual_along(
+                    ops, v["solution"], r["solution"], v["direction"], c["advection"], c["dispersion"]
+                ),
+                lambda ops, v, r: rms(r["solution"]),
+                reads=("solution", "direction"),
+                explains=("solution",),
+                constants=("advection", "dispersion"),
+                order=3,
+            )
+        case "kuramoto_sivashinsky":  # of the slope of a front, which is carried by itself
+            return Law(
+                "kuramoto_sivashinsky",
+                lambda ops, v, r, c: kuramoto_sivashinsky.residual_vector(
+                    ops, v["velocity"], r["velocity"], c["antidiffusivity"], c["hyperdiffusivity"]
+                ),
+                lambda ops, v, r: rms(r["velocity"]),
+                reads=("velocity",),
+                explains=("velocity",),
+                constants=("antidiffusivity", "hyperdiffusivity"),
+                order=4,
             )
         case "wave":  # of one field, of second order in time
             return Law(

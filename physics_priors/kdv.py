@@ -2,6 +2,12 @@
 
     du/dt + a u du/dx + b d3u/dx3 = 0
 
+In space, of waves that go along a direction e and bend little across it (Zakharov and Kuznetsov, Sov. Phys. JETP 39, 285 (1974)):
+
+    du/dt + a u (e . grad) u + b (e . grad) laplacian(u) = 0
+
+which is the same on a line along e. A mirror across e turns either into another equation, so that records name e.
+
 Exact soliton of speed c: u = (3 c / a) sech^2( sqrt(c / 4b) (x - c t - x0) ) (Korteweg and de Vries, Phil. Mag. 39, 422 (1895)).
 Usual constants: a = 6, b = 1. Units: any consistent set. Solver on a periodic line: dispersion exactly (integrating factor), the
 flux by fourth-order Runge-Kutta, dealiased by the 2/3 rule.
@@ -13,16 +19,29 @@ import torch
 from torch import Tensor
 
 from .integrating_factor import runge_kutta_step
-from .operators import Operators
+from .operators import Operators, advect
 from .spectral import PeriodicGrid
 
 
 def residual(
     operators: Operators, u: Tensor, u_t: Tensor, advection: float | Tensor, dispersion: float | Tensor
 ) -> Tensor:
-    """Shape of ``u [*points]`` on a line."""
+    """Shape of ``u [*points]`` on a line along the first axis."""
     third = operators.gradient(operators.laplacian(u))[0]
     return u_t + advection * u * operators.gradient(u)[0] + dispersion * third
+
+
+def residual_along(
+    operators: Operators,
+    u: Tensor,
+    u_t: Tensor,
+    direction: Tensor,
+    advection: float | Tensor,
+    dispersion: float | Tensor,
+) -> Tensor:
+    """Shape of ``u [*points]``; ``direction [d, *points]`` is of length 1."""
+    carried = advect(operators, direction, u)
+    return u_t + advection * u * carried + dispersion * advect(operators, direction, operators.laplacian(u))
 
 
 def soliton(x: Tensor, time: float | Tensor, speed: float, advection: float, dispersion: float) -> Tensor:

@@ -2,6 +2,11 @@
 
     du/dt + a u du/dx + b d2u/dx2 + c d4u/dx4 = 0            (a = b = c = 1)
 
+Of a velocity in any dimension, where a is 1 because velocities carry: the front's slope v = grad h of
+dh/dt + |grad h|^2 / 2 + b laplacian(h) + c laplacian(laplacian(h)) = 0 obeys
+
+    dv/dt + v . grad v + b laplacian(v) + c laplacian(laplacian(v)) = 0
+
 Sivashinsky, Acta Astronautica 4, 1177 (1977). Exact front for unit constants: u = s + (15/19) sqrt(11/19) (11 tanh^3
 y - 9 tanh y),
 y = sqrt(11/19)/2 (x - s t) (Kudryashov, J. Appl. Math. Mech. 52, 361 (1988)). Units: any consistent set.
@@ -12,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .operators import Operators
+from .operators import Operators, advect
 
 
 def residual(
@@ -31,6 +36,19 @@ def residual(
         + second * curvature
         + fourth * operators.laplacian(curvature)
     )
+
+
+def residual_vector(
+    operators: Operators,
+    velocity: Tensor,
+    velocity_t: Tensor,
+    second: float | Tensor,
+    fourth: float | Tensor,
+) -> Tensor:
+    """Shape of ``velocity [d, *points]``, a gradient."""
+    curvature = operators.laplacian(velocity)
+    carried = advect(operators, velocity, velocity)
+    return velocity_t + carried + second * curvature + fourth * operators.laplacian(curvature)
 
 
 def front(x: Tensor, time: float | Tensor, speed: float) -> Tensor:

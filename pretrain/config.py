@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 LawName = Literal[
     "divergence", "curl", "navier_stokes", "burgers", "advection_diffusion", "heat",
-    "acoustics", "shallow_water", "gray_scott", "conserved_concentration", "conserved_momentum",
+    "acoustics", "shallow_water", "gray_scott", "allen_cahn", "kdv", "kuramoto_sivashinsky", "wave", "darcy",
+    "conserved_concentration", "conserved_momentum",
     "net_charge", "net_force", "net_torque",
 ]  # fmt: skip
 """Laws of ``physics_priors/field_laws.py`` and ``balances.py`` that a prediction can be asked to obey."""

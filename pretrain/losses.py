@@ -13,7 +13,7 @@ from torch import Tensor
 
 from atomfield.data.basis import to_irreps
 from atomfield.data.graph import GraphBatch
-from atomfield.data.quantities import VOCABULARY
+from atomfield.data.quantities import EARLIER_STATES, VOCABULARY
 from atomfield.models.network import AtomFieldNet
 
 from . import physics_loss
@@ -131,14 +131,20 @@ def loss_sums(
             batch = rolled_out(predict, batch)
             out, rms = predict(batch), net.field_head.increment_rms
             sums = _field_sums(net, out, batch, targets, rms, "field", weights.field)
-            return sums | physics_loss.physics_sums(
-                weights.physics, batch, {k: out[k] for k in _predicted(net, batch, targets) if k in out}
-            )
+            return sums | _field_laws(net, out, batch, targets, weights)
         case "supervised" if batch.world == "field":  # a steady problem
             out, rms = predict(batch), net.field_head.increment_rms
-            return _field_sums(net, out, batch, targets, rms, "field", weights.field)
+            sums = _field_sums(net, out, batch, targets, rms, "field", weights.field)
+            return sums | _field_laws(net, out, batch, targets, weights)
         case "supervised":
             return _atom_sums(net, predict, batch, targets, weights)
+
+
+def _field_laws(
+    net: AtomFieldNet, out: dict[str, Tensor], batch: GraphBatch, targets: Targets, weights: LossWeights
+) -> dict[str, Tensor]:
+    predicted = {k: out[k] for k in _predicted(net, batch, targets) if k in out}
+    return physics_loss.physics_sums(weights.physics, batch, predicted)
 
 
 @torch.no_grad()
@@ -152,7 +158,11 @@ def rolled_out(predict, batch: GraphBatch) -> GraphBatch:
     for earlier in batch.earlier:
         given = replace(earlier, quantities={**earlier.quantities, **state})
         state = {name: value.double() for name, value in predict(given).items()}
-    return replace(batch, quantities={**batch.quantities, **state}, earlier=()) if state else batch
+    if not state:
+        return batch
+    known = {k: name for k, name in EARLIER_STATES.items() if k in state and name in batch.quantities}
+    before = {name: given.quantities[k] for k, name in known.items()}
+    return replace(batch, quantities={**batch.quantities, **state, **before}, earlier=())
 
 
 def _noise_sums(

@@ -25,7 +25,7 @@ from .config import BALANCES, LawName, LossWeights
 from .ema import Ema
 from .engine import DeepSpeedEngine, EngineState, TorchEngine
 from .losses import counts
-from .physics_loss import PREFIX, law_of
+from .physics_loss import DIRECTION, PREFIX, law_of
 from .streams import Stream
 
 WHEN = (0.15, 0.4, 0.7)
@@ -159,10 +159,9 @@ def check_penalties(net: AtomFieldNet, streams: list[Stream], weights: LossWeigh
     for name in weights.physics:
         if f"{PREFIX}{name}" not in asked:
             law = law_of(name)
-            needs = [
-                *dict.fromkeys([*law.reads, *law.explains]),
-                *(f"the condition {c}" for c in law.constants),
-            ]
+            read = ["a direction (gravity)" if q == DIRECTION else q for q in (*law.reads, *law.explains)]
+            needs = [*dict.fromkeys(read), *(f"the condition {c}" for c in law.constants)]
+            needs += ["three times"] if law.time_order == 2 else []
             raise InputError(
                 f"loss.physics.{name} asks nothing of these records: it needs {', '.join(needs)} in a record"
                 + (" of atoms" if name in BALANCES else " of a field")

@@ -1,13 +1,15 @@
 """Laws as loss terms: the square of the relative residual of what a network predicts, off by default.
 
 A field is judged on the step that the network makes. With the state u0 and the forecast u1 a step dt later, the law is written
-at the middle of the step, u = (u0 + u1)/2 and du/dt = (u1 - u0)/dt, which is of second order in dt; conditions on the state
-itself (``divergence``, ``curl``) are asked of u1. Atoms are judged on what their forces and charges add up to. What a residual is
-measured against comes from the labels, so that a penalty is 1 where nothing cancels and 0 for a solution; true data have a
-floor of their own, from dt and the discretisation, which the evaluation reports beside the network's figure.
+at the middle of the step, u = (u0 + u1)/2 and du/dt = (u1 - u0)/dt, which is of second order in dt. A law of second order in
+time (``wave``) is written at u0, d2u/dt2 = (u1 - 2 u0 + u-1)/dt^2, with the state u-1 that the record has one step before.
+Conditions on the state itself (``divergence``, ``curl``) and steady laws (``darcy``) are asked of u1, or of the answer to a
+steady problem. Atoms are judged on what their forces and charges add up to. What a residual is measured against comes from the
+labels, so that a penalty is 1 where nothing cancels and 0 for a solution; true data have a floor of their own, from dt and the
+discretisation, which the evaluation reports beside the network's figure.
 
-A graph that lacks what a law needs (a quantity, a constant, a domain without boundary) adds nothing and is not counted. Each term
-is a sum over graphs, divided by the count of the step like every other loss term.
+A graph that lacks what a law needs (a quantity, a constant, a direction, a domain without boundary) adds nothing and is not
+counted. Each term is a sum over graphs, divided by the count of the step like every other loss term.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ import torch
 from torch import Tensor
 
 from atomfield.data.graph import GraphBatch
-from atomfield.models.field_operators import Part, as_fields, parts_of, without_boundary
+from atomfield.data.quantities import EARLIER_STATES
+from atomfield.models.field_operators import Part, as_fields, direction_of, parts_of, without_boundary
 from atomfield.physics_priors.balances import Bodies, balance
 from atomfield.physics_priors.field_laws import field_law
 from atomfield.physics_priors.law import Law
@@ -29,6 +32,8 @@ from .config import BALANCES, FIELD_LAWS, LawName
 
 PREFIX = "physics/"
 """Of the names of these loss terms."""
+DIRECTION = "direction"
+"""What a law reads that :func:`direction_of` gives."""
 SMALLEST = 1e-3
 """e and eV/angstrom: charges and forces that are smaller are measured against this."""
 
@@ -39,23 +44,33 @@ def applicable(name: LawName, batch: GraphBatch, names: tuple[str, ...]) -> Tens
     if (batch.world == "field") != (name in FIELD_LAWS):
         return none
     law: Law = law_of(name)
-    wanted = {*law.reads, *law.explains}
     found = ~none
-    for constant in law.constants:
+    for constant in (*law.constants, *(("dt",) if batch.world == "field" and law.explains else ())):
         if constant not in batch.conditions:
             return none
         found &= torch.isfinite(batch.conditions[constant]).cpu()
     if batch.world != "field":
-        return found if wanted <= {*names} else none
-    if not wanted <= batch.quantities.keys() or not wanted & {*names} or not {*law.explains} <= {*names}:
+        return found if {*law.reads, *law.explains} <= {*names} else none
+    wanted = quantities_of(law)
+    held = batch.quantities.keys() | (set() if law.explains else {*names})
+    if not wanted <= held or not wanted & {*names} or not {*law.explains} <= {*names}:
         return none
     for quantity in wanted:
         for values in (batch.quantities, batch.next_quantities):
             if quantity in values:
                 found &= _whole(torch.isfinite(values[quantity]), batch)
+    if DIRECTION in law.reads:
+        direction = direction_of(batch)
+        found &= torch.zeros_like(found) if direction is None else torch.isfinite(direction).all(1).cpu()
     if law.order == 0:
         found &= _closed(batch)
     return found
+
+
+def quantities_of(law: Law) -> set[str]:
+    """What a law of fields needs of a record: what it reads and explains and, of second order in time, the state before."""
+    before = {EARLIER_STATES[q] for q in law.explains} if law.time_order == 2 else set()
+    return ({*law.reads, *law.explains} | before) - {DIRECTION}
 
 
 def law_of(name: LawName) -> Law:
@@ -112,59 +127,66 @@ def physics_sums(
         step = Step.of(part, batch, out)
         for name, flags in asked.items():
             if flags[part.number]:
-                law = law_of(name)
-                penalty = law.penalty(
-                    part.operators, step.values(law), step.rate, step.constants, step.size(law)
-                )
                 key = f"{PREFIX}{name}"
-                sums[key] = sums.get(key, 0.0) + weights[name] * penalty
+                sums[key] = sums.get(key, 0.0) + weights[name] * step.penalty(law_of(name))
     return sums
 
 
 @dataclass(frozen=True)
 class Step:
-    """One graph's step: middle, forecast and rate of the network, and the same of the labels, fields with their points last."""
+    """One graph's step: the state now, what the network says of the next one and the labels of it, fields with their points last.
+    dt: None in a steady problem, whose answer is the next state."""
 
     part: Part
-    middle: dict[str, Tensor]
-    forecast: dict[str, Tensor]
-    rate: dict[str, Tensor]
-    true_forecast: dict[str, Tensor]
-    true_rate: dict[str, Tensor]
+    now: dict[str, Tensor]
+    later: dict[str, Tensor]
+    labels: dict[str, Tensor]
+    dt: Tensor | None
     constants: dict[str, Tensor]
 
     @staticmethod
     def of(part: Part, batch: GraphBatch, out: Mapping[str, Tensor]) -> Step:
-        dt = batch.conditions["dt"][part.number]
         cut = lambda values: as_fields(values[part.rows].double())  # noqa: E731
         now = {k: cut(v) for k, v in batch.quantities.items() if len(v) == batch.num_nodes}
-        later = {k: cut(v) for k, v in out.items() if k in now}
-        true = {k: cut(v) for k, v in batch.next_quantities.items() if k in now}
+        direction = direction_of(batch)
+        if direction is not None:
+            now[DIRECTION] = direction[part.number, :, None].expand(3, part.rows.stop - part.rows.start)
         return Step(
             part,
-            middle={k: (v + later[k]) / 2 if k in later else v for k, v in now.items()},
-            forecast={k: later.get(k, v) for k, v in now.items()},
-            rate={k: (v - now[k]) / dt for k, v in later.items()},
-            true_forecast={k: true.get(k, v) for k, v in now.items()},
-            true_rate={k: (v - now[k]) / dt for k, v in true.items()},
+            now,
+            later={k: cut(v) for k, v in out.items()},
+            labels={k: cut(v) for k, v in batch.next_quantities.items()},
+            dt=batch.conditions["dt"][part.number] if "dt" in batch.conditions else None,
             constants={k: v[part.number] for k, v in batch.conditions.items()},
         )
 
-    def values(self, law: Law[Operators]) -> dict[str, Tensor]:
-        """What the law reads of the network's step."""
-        return self.middle if law.explains else self.forecast
-
-    def size(self, law: Law[Operators]) -> Tensor:
-        """What the residual is measured against, from the labels."""
-        return law.size(self.part.operators, self.true_forecast, self.true_rate)
+    def penalty(self, law: Law[Operators]) -> Tensor:
+        """``[]`` the square of the residual of the network's step over the size of the label's."""
+        operators, rates = self.part.for_order(law.order), self._rates(law, self.later)
+        size = law.size(operators, self.now | self.labels, self._rates(law, self.labels))
+        return law.penalty(operators, self._values(law), rates, self.constants, size)
 
     def relative(self, law: Law[Operators]) -> float:
         """The residual of the network's step over the size of the label's."""
-        return float(
-            law.penalty(
-                self.part.operators, self.values(law), self.rate, self.constants, self.size(law)
-            ).sqrt()
-        )
+        return float(self.penalty(law).sqrt())
+
+    def _values(self, law: Law[Operators]) -> dict[str, Tensor]:
+        """What the law reads of the network's step."""
+        if not law.explains:
+            return self.now | self.later
+        if law.time_order == 2:
+            return self.now
+        return self.now | {k: (self.now[k] + v) / 2 for k, v in self.later.items() if k in self.now}
+
+    def _rates(self, law: Law[Operators], later: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the law explains, of a step to ``later``."""
+        if not law.explains:
+            return {}
+        assert self.dt is not None
+        if law.time_order == 2:
+            twice = {k: later[k] - 2 * self.now[k] + self.now[EARLIER_STATES[k]] for k in law.explains}
+            return {k: v / self.dt**2 for k, v in twice.items()}
+        return {k: (later[k] - self.now[k]) / self.dt for k in law.explains}
 
 
 def bodies_of(batch: GraphBatch) -> Bodies:

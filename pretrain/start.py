@@ -54,6 +54,7 @@ def build(
     atoms: dict[str, None] = {}
     fields: dict[str, None] = {}
     grids = False
+    conditions: set[str] = set()
     holders: dict[str, list[Graph]] = {}
     unlabelled: dict[int, int] = {}
     for number, graphs in enumerate(train_sets):
@@ -68,6 +69,7 @@ def build(
             if g.world != "field":
                 (crystals if g.world == "crystal" else molecules).setdefault(g.level)
             grids = grids or g.is_periodic_grid
+            conditions |= g.conditions.keys()
     known = () if start is None else start.config.properties
     properties = tuple(
         fit_property(name, holders[name], "auto", "auto")
@@ -78,6 +80,7 @@ def build(
         net = AtomFieldNet(
             NetworkConfig(
                 **config.network.for_data(grids=grids).hyperparameters(),
+                conditions=size.reading(conditions),
                 levels=tuple(atoms | fields),
                 average_neighbors=16.0,
                 default_level_atoms=next(iter(molecules or atoms), ""),
@@ -105,6 +108,7 @@ def build(
         old.model_copy(
             update={
                 "levels": (*old.levels, *new),
+                "conditions": old.reading(conditions),
                 "default_level_atoms": old.default_level_atoms or next(iter(molecules or atoms), ""),
                 "default_level_field": old.default_level_field or next(iter(fields), ""),
                 "crystal_levels": tuple(dict.fromkeys(n for n in (*old.crystal_levels, *crystals) if n)),

@@ -62,3 +62,16 @@ def test_a_new_property_reads_what_the_old_ones_shared(old):
             before, after = getattr(net.property_head, part), getattr(more.property_head, part)
             assert torch.equal(before.weight, after.weight) and torch.equal(before.bias, after.bias), part
         assert more.property_head.mean_weight.abs().max() == 0
+
+
+def test_new_conditions_begin_by_changing_nothing():
+    net = _network(GAP)
+    more = grown(net, net.config.model_copy(update={"conditions": net.config.reading(("source", "charge"))}))
+    assert more.config.conditions == (*net.config.conditions, "source")
+    batch = graphs_to_batch(net.config, morse_clusters(3))
+    batch.conditions["source"] = torch.tensor([1.0, 2.0, float("nan")], dtype=torch.float64)
+    torch.testing.assert_close(more.eval()(batch)["gap"], net(batch)["gap"], rtol=1e-6, atol=0)
+    with torch.no_grad():
+        more.backbone.conditions.up.weight[:, -2:] = 1.0
+    changed = (more(batch)["gap"] - net(batch)["gap"]).abs() > 1e-3
+    assert changed.tolist() == [True, True, False]
