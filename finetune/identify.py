@@ -16,6 +16,7 @@ from rich.console import Console
 from torch import Tensor
 
 from atomfield.data.errors import InputError
+from atomfield.models.pair_terms import written
 from atomfield.physics_priors import lorenz, lotka_volterra
 from atomfield.physics_priors.law_fit import fit_law
 from atomfield.physics_priors.line_laws import LineLaw, line_law
@@ -26,7 +27,7 @@ from atomfield.physics_priors.weak_form import library
 from atomfield.physics_priors.weak_identification import discover, identify
 
 from . import identify_data, identify_plots, identify_records
-from .identify_config import TRAJECTORY_LAWS, ConstantConfig, IdentifyConfig
+from .identify_config import ENERGY_LAWS, TRAJECTORY_LAWS, ConstantConfig, IdentifyConfig
 from .plots import png
 
 if TYPE_CHECKING:
@@ -190,10 +191,22 @@ def _records(config: IdentifyConfig) -> Identified:
         notes.append(
             f"{100 * found.rest:.2g} % of what the law explains is left: noise, points too far apart, or another law."
         )
+    if config.law in ENERGY_LAWS:
+        notes.append(
+            f"As a term that a network corrects: network.priors: ['{_term(config.law, problem.kinds, found.values)}']"
+        )
     figure = identify_plots.law(found.explained, found.predicted, found.draws, rows)
     return Identified(
         rows, figure, {"residual_relative": found.rest, "steps": float(found.steps)}, tuple(notes)
     )
+
+
+def _term(law: str, kinds: tuple[str, ...], values: Tensor) -> str:
+    """The constants of an energy as the name of a prior; ``kinds``: the pair of elements of each."""
+    found: dict[str, tuple[float, ...]] = {}
+    for kind, value in zip(kinds, values.tolist(), strict=True):
+        found[kind] = (*found.get(kind, ()), value)
+    return written(law, found)
 
 
 def _network(config: IdentifyConfig, u: Tensor, x: Tensor, t: Tensor, advance: Advance) -> Identified:

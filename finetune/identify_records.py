@@ -31,7 +31,8 @@ TILES = 4
 
 @dataclass(frozen=True)
 class Problem:
-    """``names [K]`` of the constants, their ``given`` configuration, ``start [K]``, the equations, and a remark on the data."""
+    """``names [K]`` of the constants, their ``given`` configuration, ``start [K]``, the equations, and a remark on the data;
+    ``kinds [K]``: the pair of elements of each, of atoms."""
 
     names: tuple[str, ...]
     given: tuple[ConstantConfig, ...]
@@ -39,6 +40,7 @@ class Problem:
     equations: Equations
     positive: bool
     note: str
+    kinds: tuple[str, ...] = ()
 
 
 def problem_of_field(config: IdentifyConfig, name: FieldLawName) -> Problem:
@@ -132,10 +134,12 @@ def problem_of_atoms(config: IdentifyConfig, name: EnergyLawName) -> Problem:
     from ase.data import chemical_symbols
 
     order = sorted(kinds)
-    names, given = [], []
+    names, given, labels = [], [], []
     for a, b in order:
-        label = "" if len(order) == 1 else f" {chemical_symbols[a]}-{chemical_symbols[b]}"
+        kind = f"{chemical_symbols[a]}-{chemical_symbols[b]}"
+        label = "" if len(order) == 1 else f" {kind}"
         for constant in law.constants:
+            labels.append(kind)
             names.append(constant + label)
             given.append(config.constants.get(constant + label, config.constants[constant]))
     start = torch.tensor(
@@ -144,7 +148,7 @@ def problem_of_atoms(config: IdentifyConfig, name: EnergyLawName) -> Problem:
     by = "forces" if all(s.forces is not None for s in structures) else "energies (zero: atoms far apart)"
     return Problem(
         tuple(names), tuple(given), start.double(), energy_equations(law, order, structures), True,
-        f"{len(structures)} structures, by their {by}",
+        f"{len(structures)} structures, by their {by}", tuple(labels),
     )  # fmt: skip
 
 

@@ -192,12 +192,14 @@ class NetworkConfig(BaseModel):
     auxiliary: tuple[Auxiliary, ...] = ()
     """Parts that only some objectives of pretraining need, see ``auxiliary.py``."""
     priors: tuple[str, ...] = ()
-    """Analytic terms in the energy, ``zbl``, ``d3:<functional>`` and ``d4:<functional>``; see ``priors.py``."""
+    """Analytic terms in the energy, ``zbl``, ``d3:<functional>``, ``d4:<functional>`` and pair potentials; see ``priors.py``."""
     contains: ByLevel = ()
     """Level -> the dispersion that its labels contain already (``d3:pbe``, ``d4:pbe``, ``d4``, ``vv10``, ...); empty: none."""
     dispersion_cutoff: float = Field(12.0, gt=0)
-    """angstrom."""
-    constraints: tuple[Literal["divergence", "conserved_concentration", "conserved_momentum"], ...] = ()
+    """angstrom, of pair potentials too."""
+    constraints: tuple[
+        Literal["divergence", "conserved_concentration", "conserved_momentum", "nonnegative"], ...
+    ] = ()
     """Laws that forecasts of fields obey exactly; see ``constraints.py``."""
     uncertainty: UncertaintyConfig | None = None
     """None: the network gives no intervals."""
@@ -244,12 +246,18 @@ class NetworkConfig(BaseModel):
                 raise ValueError(
                     f"level {name!r} has a role, but is not among the levels {list(self.levels)}"
                 )
+        from .pair_terms import EXAMPLE, constants_of, is_pair_term  # torch, which --help does without
+
         for term in self.priors:
-            if term != "zbl" and not (term.startswith(("d3:", "d4:")) and len(term) > 3):
+            if is_pair_term(term):
+                constants_of(term)
+            elif term != "zbl" and not (term.startswith(("d3:", "d4:")) and len(term) > 3):
                 raise ValueError(
-                    f"prior {term!r} is unknown, expected 'zbl', 'd3:<functional>' or 'd4:<functional>', e.g. 'd3:pbe'"
+                    f"prior {term!r} is unknown, expected 'zbl', 'd3:<functional>' or 'd4:<functional>', e.g. 'd3:pbe', or a "
+                    f"pair potential, e.g. {EXAMPLE}"
                 )
-        if len({t == "zbl" for t in self.priors}) != len(self.priors):
+        kinds = [t.partition(":")[0].replace("d4", "d3") for t in self.priors]
+        if len(set(kinds)) != len(kinds):
             raise ValueError(f"priors {list(self.priors)} count a term twice")
         if len(set(self.levels)) != len(self.levels):
             raise ValueError(f"levels {list(self.levels)} repeat a name")

@@ -24,19 +24,25 @@ from atomfield.physics_priors.periodic_cell import PeriodicCell
 
 @dataclass(frozen=True)
 class Part:
-    """One graph of a batch: its number, its nodes ``rows`` and its operators for first and second derivatives."""
+    """One graph of a batch: its number and its nodes ``rows``. Operators are made when they are asked for, once."""
 
     number: int
     rows: slice
-    operators: Operators
-    of_degree: Callable[[int], Operators] | None = None
-    """Off grids: operators that are exact on polynomials of that degree."""
+    on_grid: bool
+    """A regular grid that repeats in all of its directions: derivatives of all orders are exact."""
+    of_degree: Callable[[int], Operators]
+    """Operators that are exact on polynomials of that degree; on grids always the same."""
+
+    @property
+    def operators(self) -> Operators:
+        """For first and second derivatives."""
+        return self.of_degree(2)
 
     def for_order(self, order: int) -> Operators:
         """Operators whose compositions have derivatives of ``order``: each derivative divides by the spacing once more what least
         squares leave of the one before, so the polynomials are of the highest degree that the neighbours determine, up to two
         more than ``order``."""
-        if order <= 2 or self.of_degree is None:
+        if order <= 2 or self.on_grid:
             return self.operators
         for degree in (order + 2, order + 1):
             try:
@@ -47,18 +53,19 @@ class Part:
 
 
 def parts_of(batch: GraphBatch) -> Iterator[Part]:
-    """The graphs of ``batch``, one after the other. Raises ``InputError`` where neighbours determine no derivatives."""
+    """The graphs of ``batch``, one after the other. Their operators raise ``InputError`` where neighbours determine no
+    derivatives."""
     start = 0
     for number, count in enumerate(batch.nodes_per_graph().tolist()):
         rows = slice(start, start + count)
         start += count
         shape = batch.grid_shapes[number] if batch.grid_shapes else None
         repeats = batch.pbc[number].tolist()
-        if shape is not None and repeats == [axis < len(shape) for axis in range(3)]:
-            yield Part(number, rows, PeriodicCell(shape, batch.cell[number][: len(shape)].double()))
-        else:
-            fitted = lru_cache(partial(_by_edges, batch, number, rows))
-            yield Part(number, rows, fitted(2), fitted)
+        on_grid = shape is not None and repeats == [axis < len(shape) for axis in range(3)]
+        make: Callable[[int], Operators] = (
+            partial(_on_grid, batch, number) if on_grid else partial(_by_edges, batch, number, rows)
+        )
+        yield Part(number, rows, on_grid, lru_cache(make))
 
 
 def direction_of(batch: GraphBatch) -> Tensor | None:
@@ -84,6 +91,12 @@ def without_boundary(batch: GraphBatch, number: int, rows: slice) -> bool:
     lattice = batch.cell[number][repeats]
     inside = points @ torch.linalg.pinv(lattice) @ lattice
     return float((points - inside).abs().max()) < 1e-9 * float(lattice.abs().max())
+
+
+def _on_grid(batch: GraphBatch, number: int, degree: int) -> PeriodicCell:
+    shape = batch.grid_shapes[number]
+    assert shape is not None
+    return PeriodicCell(shape, batch.cell[number][: len(shape)].double())
 
 
 def _by_edges(batch: GraphBatch, number: int, rows: slice, degree: int) -> PointOperators:

@@ -1,11 +1,13 @@
 """Analytic terms inside the energy of the network: which, at which level of theory, and how.
 
 A term is named ``zbl`` (repulsion of screened nuclei, ``physics_priors/zbl.py``), ``d3:<functional>`` (D3(BJ) with the
-parameters of a functional, ``physics_priors/dispersion.py``) or ``d4:<functional>`` (``physics_priors/dispersion_d4.py``; charges
-are the records', 0 where unknown). What happens with it depends on what the labels of a level contain:
+parameters of a functional, ``physics_priors/dispersion.py``), ``d4:<functional>`` (``physics_priors/dispersion_d4.py``; charges
+are the records', 0 where unknown) or is a pair potential with its constants (``pair_terms.py``). What happens with it depends on
+what the labels of a level contain:
 
 - the labels contain it: the energy is the network plus the term, and the network learns the remainder. Every label
-  of atoms contains the repulsion of nuclei, so ``zbl`` is always this;
+  of atoms contains the repulsion of nuclei, so ``zbl`` is always this, and so is a pair potential, whose constants are somebody's
+  estimate of these labels;
 - the labels are declared and contain no dispersion: the network learns the labels, and the term is added where a forecast is
   wanted and not a comparison with labels (``forward(..., added=True)``);
 - the labels contain another dispersion (GFN2 has D4), or nobody has declared what they contain: nothing is added.
@@ -30,6 +32,7 @@ from atomfield.physics_priors.pairs import PairEdges, derivatives
 from atomfield.physics_priors.zbl import zbl
 
 from .config import NetworkConfig
+from .pair_terms import is_pair_term, pair_energy
 
 Role = Literal["remainder", "added", "none"]
 DECLARED: dict[str, tuple[str, ...]] = {
@@ -50,7 +53,7 @@ def contained(config: NetworkConfig, level: str) -> tuple[str, ...] | None:
 
 def role(config: NetworkConfig, term: str, level: str) -> Role:
     """What becomes of ``term`` at ``level``."""
-    if term == "zbl":
+    if _always(term):
         return "remainder"
     found = contained(config, level)
     if found is None:
@@ -60,12 +63,17 @@ def role(config: NetworkConfig, term: str, level: str) -> Role:
     return "none" if found else "added"
 
 
+def _always(term: str) -> bool:
+    """Whether a term is part of the labels of every level."""
+    return term == "zbl" or is_pair_term(term)
+
+
 def explain(config: NetworkConfig, levels: Sequence[str]) -> list[str]:
     """One sentence for each term and each of these levels of atoms, for the person who starts a run."""
     lines = []
     for term in config.priors:
-        if term == "zbl":
-            lines.append("zbl is part of the energy at every level; the network learns the remainder")
+        if _always(term):
+            lines.append(f"{term} is part of the energy at every level; the network learns the remainder")
             continue
         for level in levels:
             found = contained(config, level)
@@ -128,6 +136,8 @@ class Priors(nn.Module):
         reach = self.config.dispersion_cutoff
         index, shift = radius_pairs(positions, batch.nodes_per_graph(), cell, batch.pbc, reach)
         pairs = PairEdges(positions, cell, batch.species, batch.graph_index, index[0], index[1], shift)
+        if is_pair_term(term):
+            return pair_energy(term, pairs, reach)
         return dispersion(pairs, self.damping[term], reach)
 
 

@@ -42,11 +42,14 @@ class NetworkSize(BaseModel):
     symmetry: Literal["O3", "none"] = "O3"
     """``none``: the control without the symmetry, of the same channels and layers but degree 0."""
     priors: tuple[str, ...] = ()
-    """Analytic terms in the energy of atoms: ``zbl``, ``d3:<functional>``, ``d4:<functional>``; see ``models/priors.py``."""
+    """Analytic terms in the energy of atoms: ``zbl``, ``d3:<functional>``, ``d4:<functional>``, and pair potentials with their
+    constants (``lennard_jones:Ar-Ar=0.0104/3.4``, ``models/pair_terms.py``); see ``models/priors.py``."""
     contains: dict[str, tuple[str, ...]] = {}
     """Level -> the dispersion that its labels contain already (``d3:pbe``, ``d4``, ...); empty: none."""
     dispersion_cutoff: float = 12.0
-    constraints: tuple[Literal["divergence", "conserved_concentration", "conserved_momentum"], ...] = ()
+    constraints: tuple[
+        Literal["divergence", "conserved_concentration", "conserved_momentum", "nonnegative"], ...
+    ] = ()
     """Laws that forecasts of fields obey exactly; see ``models/constraints.py``."""
     long_range: Literal["none", "filter", "coarse", "both"] | None = None
     """What acts beyond the cutoff. None: coarse levels for steady problems of fields, where every point counts for every other;

@@ -11,6 +11,7 @@ import pytest
 from atomfield.finetune.identify_config import ENERGY_LAWS, RECORD_LAWS, TRAJECTORY_LAWS, IdentifyConfig
 from atomfield.finetune.laws import LABELS
 from atomfield.models.constraints import Constraint
+from atomfield.models.pair_terms import is_pair_term
 from atomfield.physics_priors.balances import BalanceName, balance
 from atomfield.physics_priors.energy_laws import EnergyLawName, energy_law
 from atomfield.physics_priors.field_laws import FieldLawName, field_law
@@ -78,6 +79,7 @@ def test_balances(name):
 @pytest.mark.parametrize("name", get_args(EnergyLawName))
 def test_energies(name):
     assert energy_law(name).explains == ("energy",)
+    assert USES[name][3] == ("`network.priors`" if name == "zbl" or is_pair_term(name) else NONE)
     assert USES[name][4] == identified(name)
 
 
@@ -85,4 +87,8 @@ def test_nothing_is_left_out():
     known = {*get_args(FieldLawName), *get_args(BalanceName), *get_args(EnergyLawName), *TRAJECTORY_LAWS}
     assert known <= USES.keys()
     assert set(NEEDS) == set(get_args(FieldLawName))
+    held = {name for name, row in USES.items() if row[2].startswith("yes")} - {
+        "amounts that are never negative"
+    }
+    assert held | {"nonnegative"} == set(get_args(Constraint))
     assert LossWeights(physics=dict.fromkeys(get_args(LawName), 1.0))

@@ -363,7 +363,9 @@ def test_constants_of_an_energy_between_atoms(tmp_path, capsys):
     found = result(tmp_path)
     assert found["constant_epsilon"] == pytest.approx(0.0104, rel=1e-6)
     assert found["constant_sigma"] == pytest.approx(3.4, rel=1e-6)
-    assert "3 structures, by their forces" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "3 structures, by their forces" in said
+    assert "network.priors: ['lennard_jones:Ar-Ar=0.0104/3.4']" in said
     assert "constants.sigma.start is -1, expected > 0" in mistake(
         capsys, config, "--set", "constants.sigma.start=-1"
     )

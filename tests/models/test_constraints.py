@@ -14,6 +14,7 @@ from atomfield.data.graph import collate
 from atomfield.data.neighbors import with_edges
 from atomfield.models import checkpoint
 from atomfield.models.checkpoint import cast
+from atomfield.models.constraints import constrained
 from atomfield.models.field_operators import as_fields, parts_of
 from atomfield.pretrain.equivariance import turned_batch
 from tests.small import small_network, waves
@@ -93,3 +94,44 @@ def test_scattered_points_are_refused_with_a_way_out():
     graph = flow(np.random.default_rng(0), 8e-3, "f", 2, dt=2e-3, scattered=True).pair(0)
     with pytest.raises(InputError, match="regular grid .* use loss.physics"):
         network(("divergence",))(batch_of(graph))
+
+
+def amounts(**fields):
+    """A wave of concentrations from 0 to 2."""
+    graph = waves(1)[0]
+    values = graph.quantities["concentration"] + 1
+    return replace(graph, quantities=graph.quantities | {"concentration": values}, **fields).pair(0)
+
+
+@torch.no_grad()
+def test_amounts_are_nowhere_negative_and_keep_their_sum():
+    volume = torch.rand(64, dtype=torch.float64) + 0.5
+    for graph in (amounts(), amounts(grid_shape=None, volume=volume)):
+        batch = batch_of(graph)
+        out = {"concentration": graph.quantities["concentration"] - 0.7}  # what a head might say
+        plain = constrained(("nonnegative",), batch, out)["concentration"]
+        assert (
+            torch.equal(plain, out["concentration"].clamp_min(0)) and float(out["concentration"].min()) < -0.5
+        )
+        kept = constrained(("nonnegative", "conserved_concentration"), batch, out)["concentration"]
+        weights, now = batch.volume, graph.quantities["concentration"]
+        assert float(kept.min()) >= 0
+        assert float(weights @ kept) == pytest.approx(float(weights @ now), rel=1e-12)
+    net = network(("conserved_concentration", "nonnegative"), "wave")
+    assert float(net(batch)["concentration"].min()) >= 0
+
+
+def test_what_has_negative_values_is_no_amount():
+    with pytest.raises(
+        InputError, match=r"concentration is -.* expected 0 or more, as network.constraints nonnegative"
+    ):
+        network(("nonnegative",), "wave")(batch_of(waves(1)[0].pair(0)))
+
+
+def test_a_steady_answer_has_no_state_to_keep():
+    """A concentration that is found from a velocity: nothing is stepped, and what is left of the constraints holds."""
+    graph = amounts()
+    steady = replace(graph, quantities={"velocity": graph.quantities["velocity"]}, next_quantities={})
+    out = {"concentration": torch.linspace(-1, 1, 64, dtype=torch.float64)}
+    found = constrained(("conserved_concentration", "nonnegative"), batch_of(steady), out)
+    assert torch.equal(found["concentration"], out["concentration"].clamp_min(0))

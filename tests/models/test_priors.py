@@ -159,7 +159,7 @@ def test_dispersion_ends_smoothly_at_its_own_cutoff():
     assert forces[end + 1e-3] == 0.0
 
 
-@pytest.mark.parametrize("term", ["zbl", "d3:pbe", "d4:pbe"])
+@pytest.mark.parametrize("term", ["zbl", "d3:pbe", "d4:pbe", "morse:O-H=4.5/2.2/0.96,H-H=0.2/1.5/1.4"])
 def test_the_remainder_is_what_the_term_adds(term):
     _needs(term)
     plain, with_term = _net(), _net(term)
