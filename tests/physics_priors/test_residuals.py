@@ -116,6 +116,21 @@ def test_kdv_soliton():
     u = kdv.soliton(points[:, 0], points[:, 1], 1.3, 6.0, 0.8)
     assert size(kdv.residual(operators, u, rates(operators, u), 6.0, 0.8)) < 1e-11
     assert size(kdv.residual(operators, u, rates(operators, u), 6.0, 0.7)) > 1e-2
+    along = torch.ones(1, len(u), dtype=torch.float64)
+    assert size(kdv.residual_along(operators, u, rates(operators, u), along, 6.0, 0.8)) < 1e-11
+    back = kdv.residual_along(operators, u, rates(operators, u), -along, 6.0, 0.8)
+    assert size(back - 2 * rates(operators, u)) < 1e-11  # the same wave goes the other way
+
+
+def test_an_oblique_wave_of_zakharov_and_kuznetsov():
+    """Along n at an angle to e: u_n carries a cos, and the third derivative too, so a soliton of constants a cos, b cos."""
+    points, operators = spacetime((-3, 3), (-3, 3), (-1, 1))
+    phase, cosine = 0.6 * points[:, 0] + 0.8 * points[:, 1], 0.6
+    u = kdv.soliton(phase, points[:, 2], 0.7, 6.0 * cosine, 0.8 * cosine)
+    along = torch.tensor([1.0, 0.0], dtype=torch.float64)[:, None].expand(2, len(u))
+    assert size(kdv.residual_along(operators, u, rates(operators, u), along, 6.0, 0.8)) < 1e-11
+    turned = along.flip(0)
+    assert size(kdv.residual_along(operators, u, rates(operators, u), turned, 6.0, 0.8)) > 1e-2
 
 
 def test_kuramoto_sivashinsky_front():
@@ -123,6 +138,18 @@ def test_kuramoto_sivashinsky_front():
     u = kuramoto_sivashinsky.front(points[:, 0], points[:, 1], 0.4)
     assert size(kuramoto_sivashinsky.residual(operators, u, rates(operators, u))) < 1e-11
     assert size(kuramoto_sivashinsky.residual(operators, u, rates(operators, u), second=1.1)) > 1e-2
+    one = kuramoto_sivashinsky.residual_vector(operators, u[None], rates(operators, u)[None], 1.0, 1.0)
+    assert size(one) < 1e-11
+
+
+def test_an_oblique_front_of_kuramoto_sivashinsky():
+    """The velocity of a front that depends on one direction n of the plane is that of the line, along n."""
+    points, operators = spacetime((-3, 3), (-3, 3), (-1, 1))
+    n = torch.tensor([0.6, 0.8], dtype=torch.float64)
+    u = kuramoto_sivashinsky.front(points[:, :2] @ n, points[:, 2], 0.4)
+    velocity, rate = n[:, None] * u, n[:, None] * rates(operators, u)
+    assert size(kuramoto_sivashinsky.residual_vector(operators, velocity, rate, 1.0, 1.0)) < 1e-11
+    assert size(kuramoto_sivashinsky.residual_vector(operators, velocity, rate, 1.0, 1.1)) > 1e-2
 
 
 def test_allen_cahn_front_and_its_energy():
