@@ -126,6 +126,12 @@ def page(results: Path) -> str:
         ("gpu_speed", "## The same structures, in turns",
          "Medians, neighbours not counted. In brackets: how many times the fastest peer's time ours is faster. GB: the most that "
          "tensors took at once. `:cueq` is with NVIDIA's cuequivariance, `+compiled` the package's compiled form.", speed_table),
+        ("gpu_training", "## Training steps recorded",
+         "`python benchmarks/gpu_speed.py --peer mace,nequip --structure si1728,ethanol32 --size atomfield=default+captured "
+         "--size mace=64x0e --size nequip=S --out benchmarks/results/gpu_training.json`. Ours are recorded as CUDA graphs in "
+         "training too ([more](gpu_replayed.md)); the memory of a recording is not in the figure. Eight others worked on "
+         "other cores.",
+         speed_table),
         ("gpu_compiled", "## Larger cells, our passes alone",
          "`python benchmarks/gpu_speed.py --size atomfield=default+captured,default+compiled --structure "
          "si216,si1728,si13824,si110592 --out benchmarks/results/gpu_compiled.json`. Not captured beyond 300,000 edges.",

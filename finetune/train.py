@@ -70,7 +70,9 @@ def train(
         return [MicroBatch(next(batches).to(device), s.targets, s.weight, s.name) for s in streams]
 
     guard = Guard(weights, lambda: score(net, _errors(net, valid, device)))
-    net.replay_passes(device.startswith("cuda")).train()
+    net.replay_passes(
+        device.startswith("cuda")
+    ).train()  # on a GPU, a step of a small batch is all starting of kernels
     while (fraction := progress.at(step)) < 1.0:
         factor = learning_rate_factor(fraction, schedule.warmup_fraction, schedule.final_fraction)
         set_learning_rate(engine.optimizer, schedule.learning_rate * factor)

@@ -12,6 +12,7 @@ from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph, collate, step_conditions
 from atomfield.data.neighbors import with_edges
 from atomfield.models.denormals import flushed_denormals
+from atomfield.models.gpu import replaying
 
 from .inputs import refuse_incomplete
 from .predict import evaluating
@@ -19,6 +20,10 @@ from .silent import stepped
 
 if TYPE_CHECKING:
     from atomfield.models.network import AtomFieldNet
+
+
+WORTH_RECORDING = 32
+"""Steps from which on recording the kernels of a step takes less time than it saves."""
 
 
 def rollout(
@@ -53,7 +58,7 @@ def rollout(
     ready = with_edges(start, net.config.cutoff)
     states = {name: [start.quantities[name].double()] for name in names}
     batch = collate([ready]).to(net.device)
-    with evaluating(net):
+    with evaluating(net), replaying(net, net.device.type == "cuda" and len(sizes) >= WORTH_RECORDING):
         for step, size in enumerate(sizes):
             conditions = {
                 name: torch.tensor([value], dtype=torch.float64, device=net.device)

@@ -96,6 +96,15 @@ def _keys_of(name: str, tensors: dict[str, Tensor]) -> list[str]:
     return [k for k in rest if "." not in k and k != WEIGHT]
 
 
+def _counts(engine: DeepSpeedEngine, scalars: dict[str, float], beside: Tensor) -> dict[str, Tensor]:
+    """Scalars as the optimiser keeps them: torch's fused kernels want them on the device of the weights, its others on the
+    CPU (as ``torch.optim.Optimizer.load_state_dict`` decides)."""
+    near = any(group.get("fused") or group.get("capturable") for group in engine.client.param_groups)
+    return {
+        key: torch.tensor(value, device=beside.device if near else "cpu") for key, value in scalars.items()
+    }
+
+
 # ---------------------------------------------------------------------- stage 0
 def _plain(engine: DeepSpeedEngine) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
     tensors: dict[str, Tensor] = {}
@@ -115,7 +124,7 @@ def _load_plain(
     for name, parameter in _trained(engine):
         parameter.copy_(tensors[f"{name}.{WEIGHT}"])
         state = {k: tensors[f"{name}.{k}"].to(parameter, copy=True) for k in _keys_of(name, tensors)}
-        state |= {k: torch.tensor(v) for k, v in scalars.get(name, {}).items()}
+        state |= _counts(engine, scalars.get(name, {}), parameter)
         if state:
             engine.client.state[parameter] = state
 
@@ -168,7 +177,7 @@ def _load_stages_1_and_2(
                     pieces.narrow(0, there.start, there.numel).copy_(value.narrow(0, here.start, here.numel))
             if key != WEIGHT:
                 state[key] = pieces
-        state |= {k: torch.tensor(v) for k, v in scalars.get(first, {}).items()}
+        state |= _counts(engine, scalars.get(first, {}), flat)
         if state:
             engine.client.state[flat] = state
         for parameter in parameters:
@@ -198,7 +207,7 @@ def _load_stage_3(
     keys = _keys_of(first, tensors)
     for flat in zero.fp32_partitioned_groups_flat:
         state = {key: torch.zeros_like(flat) for key in keys}
-        state |= {k: torch.tensor(v) for k, v in scalars.get(first, {}).items()}
+        state |= _counts(engine, scalars.get(first, {}), flat)
         if state:
             engine.client.state[flat] = state
     device = torch.device(device_of_messages() if distributed() else "cpu")

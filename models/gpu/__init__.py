@@ -3,7 +3,7 @@
 from .captured import CapturedPass
 from .convolution import convolution_available, convolved_on_gpu
 from .products import powers_on_gpu, products_available
-from .replayed import Call, ReplayedPass
+from .replayed import Call, ReplayedPass, replaying
 from .rows import rows_of
 from .traced import CompiledPass
 
@@ -16,5 +16,6 @@ __all__ = [
     "convolved_on_gpu",
     "powers_on_gpu",
     "products_available",
+    "replaying",
     "rows_of",
 ]

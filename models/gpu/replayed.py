@@ -16,7 +16,8 @@ from __future__ import annotations
 import logging
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -206,6 +207,18 @@ class ReplayedPass:
         trained = [weights[name] for name in recording.trained]
         found = _Replayed.apply(recording, rows, under_way, *trained)
         return dict(zip(recording.values, found, strict=True))
+
+
+@contextmanager
+def replaying(net: AtomFieldNet, on: bool) -> Iterator[None]:
+    """Within, passes over like batches are recorded where ``on``; what holds them goes with it."""
+    before = net.replayed
+    if on:
+        net.replay_passes()
+    try:
+        yield
+    finally:
+        net.replayed = before
 
 
 class _UnderWay:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from atomfield.data.graph_batch import GraphBatch
+from atomfield.inference.rollout import rollout
 from atomfield.models.config import PropertyConfig
 from atomfield.models.gpu import ReplayedPass
 from atomfield.models.gpu.replayed import Room
@@ -256,3 +257,11 @@ def _energies():
     from atomfield.models.heads import Answers
 
     return Call(True, False, Answers(False, True, False))
+
+
+def test_a_rollout_is_as_without(field):
+    other = replaying(copy.deepcopy(field))
+    graph = waves(1)[0]
+    expected, found = rollout(field, graph), rollout(other, graph)
+    assert_alike(found.values(), expected.values())
+    assert recordings(other) == 1

@@ -4,13 +4,16 @@ import json
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from atomfield.data.errors import InputError
 from atomfield.data.store import write_store
 from atomfield.models import checkpoint
+from atomfield.pretrain import state
 from atomfield.pretrain.alone import alone_in
 from atomfield.pretrain.resume import _changed, _drop_rows_after
 from atomfield.pretrain.stopping import StopRequest
@@ -158,3 +161,13 @@ def test_a_changed_setting_is_told_by_its_place():
     assert _changed(before, now) == ["streams.0.weight 1.0 -> 2.0", "streams.1.source not there -> b"]
     assert _changed(now, before)[1] == "streams.1.source b -> not there"
     assert _changed(now, now) == []
+
+
+@pytest.mark.parametrize(("setting", "device"), [({"fused": True}, "meta"), ({"fused": False}, "cpu")])
+def test_counts_of_steps_go_where_the_optimiser_keeps_them(setting, device):
+    """A fused optimiser on a GPU has them beside the weights; on the CPU it would stop with an error at the next step."""
+    engine = SimpleNamespace(client=SimpleNamespace(param_groups=[setting]))
+    found = state._counts(engine, {"step": 7.0}, torch.zeros(3, device="meta"))
+    assert found["step"].device.type == device
+    if device == "cpu":
+        assert float(found["step"]) == 7
