@@ -70,13 +70,16 @@ def _coverage(axes: Axes, one: Judged) -> None:
 def _growth(axes: Axes, std: np.ndarray, error: np.ndarray) -> None:
     """Each record, and the root mean square in bins of equally many."""
     axes.scatter(std, error, s=8, color=BLUE, alpha=0.35, linewidths=0, label="records")
-    if len(std) >= 4 * BINS:
+    low, high = float(std.min()), float(std.max())
+    if high < 1.02 * low:
+        axes.set_title("the standard deviation is the same for all records", fontsize=10)
+        axes.set_xlim(0.5 * low, 1.5 * high)
+    elif len(std) >= 4 * BINS:
         parts = np.array_split(np.argsort(std), BINS)
         rms = lambda x: [float(np.sqrt(np.mean(x[own] ** 2))) for own in parts]  # noqa: E731
         axes.plot(
             rms(std), rms(error), color=ORANGE, marker="o", markersize=4, label=f"RMS of {BINS} equal parts"
         )
-    low, high = float(std.min()), float(std.max())
     axes.plot([low, high], [low, high], color="black", linestyle="--", linewidth=1, label="as promised")
     if low > 0 and error.min() > 0 and (high > 4 * low or error.max() > 30 * error.min()):
         axes.set(xscale="log", yscale="log")

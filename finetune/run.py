@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +36,7 @@ from atomfield.pretrain.validate import errors
 
 from .boosted import boosted
 from .card import card
+from .closed_form_instead import better_of, worth_a_look
 from .config import FinetuneConfig, Strategy
 from .evaluate import evaluate, write_metrics
 from .extend import check_elements, closest_level, extended, fit_scales, forget_untaught, fresh, size_of
@@ -123,16 +125,20 @@ def run_control(config: FinetuneConfig, parts: Parts, console: Console) -> dict[
 def validation_score(config: FinetuneConfig, parts: Parts, console: Console) -> float:
     """Train, and score on the validation records alone (see ``train.score``); nothing but the log of the training is kept."""
     done = trained(config, parts, console)
-    device = pick_device(config.device)
+    return _judged(done.net, config, done.task, done.parts, pick_device(config.device))
+
+
+def _judged(net: AtomFieldNet, config: FinetuneConfig, task: Task, parts: Parts, device: str) -> float:
+    """The score of ``net`` on the validation records."""
     valid = Stream(
-        _as_problems(done.parts.valid, done.task),
-        done.task.targets,
-        cutoff=done.net.config.cutoff,
+        _as_problems(parts.valid, task),
+        task.targets,
+        cutoff=net.config.cutoff,
         max_edges=10_000,
         seed=config.seed,
     )
     with torch.no_grad():
-        return score(done.net, errors(done.net.eval(), valid, device, VALIDATION_BATCHES))
+        return score(net, errors(net.eval(), valid, device, VALIDATION_BATCHES))
 
 
 def trained(config: FinetuneConfig, parts: Parts, console: Console) -> Trained:
@@ -167,7 +173,19 @@ def trained(config: FinetuneConfig, parts: Parts, console: Console) -> Trained:
     net.backbone.recompute = config.recompute
     net.to(device).backbone.prepare()
     before = remembered(config, net, device)
+    untrained = copy.deepcopy(net) if worth_a_look(config, choice.strategy, net, task, parts) else None
     history = adapt_network(config, choice.strategy, net, task, parts, device, console)
+    if untrained is not None:
+        net = better_of(
+            net,
+            untrained,
+            task,
+            parts,
+            device,
+            config.seed,
+            lambda one: _judged(one, config, task, parts, device),
+            console,
+        )
     after = remembered(config, net, device)
     for line in forgotten(before, after):
         console.print(line, highlight=False)

@@ -29,6 +29,8 @@ _RIVALS = {
 }
 """Keys that mean the very quantity. Not ``free_energy``, which electrons at a temperature lower, nor ``U0``, which has the
 zero-point energy."""
+_VIRIALS = ("virial", "virials", "ref_virial", "ref_virials", "dft_virial")
+"""Keys of minus the stress times the volume, eV (small letters)."""
 SYMMETRIC = ("0e+2e", "2x0e+2x2e+4e")
 """Irreps whose values are symmetric matrices."""
 BOOLEANS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
@@ -345,6 +347,10 @@ def missing_target(targets: Iterable[str], keys: Iterable[str], options: ReadOpt
         named.append(repr(target) if key == target else f"{target!r} (key {key!r})")
         if key in keys:
             continue
+        virial = next((k for k in keys if k.lower() in _VIRIALS), "") if target == "stress" else ""
+        if virial:
+            hints.append(f"--map stress={virial} --units stress=virial")
+            continue
         near = [k for k in keys if target in suggestions(k)]
         near += difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
         if near:
@@ -376,6 +382,7 @@ def _meant(key: str) -> list[str]:
 
 def warn_unread(keys: Iterable[str], options: ReadOptions, file: str, read: Iterable[str] = ()) -> None:
     """One line if keys look like quantities of the vocabulary and nobody asked for them."""
+    keys = list(keys)
     taken = {*options.map.values(), *(options.key(t) for t in options.targets)}
     have = {*read, *options.map, *options.targets}
     unread: dict[str, str] = {}
@@ -385,6 +392,10 @@ def warn_unread(keys: Iterable[str], options: ReadOptions, file: str, read: Iter
         near = [name for name in _meant(key) if name not in have]
         if near:
             unread.setdefault(near[0], key)
+        elif key.lower() in _VIRIALS and "stress" not in {*read, *options.map, *keys, *unread}:
+            logger.warning(
+                "%s: %r not read; if wanted: --map stress=%s --units stress=virial", file, key, key
+            )
     if unread:
         hint = ",".join(f"{name}={key}" for name, key in unread.items())
         logger.warning(

@@ -181,3 +181,15 @@ def test_six_numbers_of_a_stress(write: Write, caplog: pytest.LogCaptureFixture)
         graph.quantities["stress"] / -kbar, torch.tensor([[1.0, 4, 6], [4, 2, 5], [6, 5, 3]]).double()
     )
     assert not caplog.text
+
+
+def test_a_virial_is_offered_for_a_stress(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    comment = 'Lattice="4 0 0 0 4 0 0 0 4" energy=-1.0 REF_virial="6.4 0 0 0 6.4 0 0 0 6.4" Properties=species:S:1:pos:R:3'
+    path = write("he.xyz", f"1\n{comment}\nHe 0 0 0\n")
+    with pytest.raises(InputError, match="did you mean --map stress=REF_virial --units stress=virial"):
+        list(read(path, ReadOptions(targets=("stress",))))
+    list(read(path, ReadOptions(targets=("energy",))))
+    assert "'REF_virial' not read; if wanted: --map stress=REF_virial --units stress=virial" in caplog.text
+    options = ReadOptions(targets=("stress",), map={"stress": "REF_virial"}, units={"stress": "virial"})
+    (graph,) = read(path, options)
+    assert graph.quantities["stress"].diagonal().tolist() == pytest.approx([-0.1] * 3)
