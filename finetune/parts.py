@@ -26,6 +26,8 @@ NEW_LEVEL = "finetuned"
 """The level of records that name none."""
 USUAL_SHARE, MOST_SHARE, ENOUGH = 0.1, 0.2, 10
 """Validation records where none are given: a tenth of all, or so many, but no more than a fifth."""
+RARE, FEWEST_RARE = 0.2, 5
+"""Share of the labels below which a class is rare, and groups of it that there must be to part them by themselves."""
 SMALLEST_SERIES = 8
 """Times of the shortest single trajectory that is cut into training and validation blocks."""
 
@@ -129,7 +131,7 @@ def hold_out(graphs: list[Graph], config: FinetuneConfig) -> tuple[list[Graph], 
     groups = [g.group or str(g.provenance) for g in graphs]
     share = held_share(config, graphs)
     blocks = in_blocks(graphs, groups, share)
-    kept, held = split_groups(groups, share, config.seed, blocks)
+    kept, held = _split(groups, rare_groups(graphs, groups, config), share, config.seed, blocks)
     if any(blocks[i] for i in held if blocks) and {groups[i] for i in held} & {groups[i] for i in kept}:
         logger.warning(
             "%d frames follow each other in time: they are held out in blocks of neighbours, since between two training frames "
@@ -147,6 +149,42 @@ def hold_out(graphs: list[Graph], config: FinetuneConfig) -> tuple[list[Graph], 
             )
             kept, held = sorted({*range(len(graphs))} - {*left}), left
     return [graphs[i] for i in kept], [graphs[i] for i in held]
+
+
+def _split(
+    groups: Sequence[str], rare: set[str], share: float, seed: int, blocks: Sequence[str]
+) -> tuple[list[int], list[int]]:
+    """As ``split_groups``, with the groups ``rare`` apart from the others, so that both sides get their share of them."""
+    if not rare:
+        return split_groups(groups, share, seed, blocks)
+    kept: list[int] = []
+    held: list[int] = []
+    for side in (True, False):
+        own = [i for i, group in enumerate(groups) if (group in rare) == side]
+        parts = split_groups([groups[i] for i in own], share, seed)
+        kept += [own[i] for i in parts[0]]
+        held += [own[i] for i in parts[1]]
+    return sorted(kept), sorted(held)
+
+
+def rare_groups(graphs: Sequence[Graph], groups: Sequence[str], config: FinetuneConfig) -> set[str]:
+    """The groups with a record of the rarest class, where a target is one of classes and the class has less than ``RARE`` of the
+    labels but ``FEWEST_RARE`` groups or more; else none. Drawn with all others, the validation part could have none of them, and
+    could not tell a model that denies the class from a good one."""
+    if graphs[0].world == "field" or config.task == "regression":
+        return set()
+    for target in config.target:
+        labelled = [
+            i for i, g in enumerate(graphs) if target in g.quantities and g.quantities[target].ndim == 0
+        ]
+        counts = Counter(float(graphs[i].quantities[target]) for i in labelled)
+        if len(counts) < 2 or not (target in config.classes or counts.keys() <= {0.0, 1.0}):
+            continue
+        label, count = min(counts.items(), key=lambda item: item[1])
+        found = {groups[i] for i in labelled if float(graphs[i].quantities[target]) == label}
+        if count < RARE * len(labelled) and FEWEST_RARE <= len(found) <= len(set(groups)) - FEWEST_RARE:
+            return found
+    return set()
 
 
 def held_share(config: FinetuneConfig, graphs: Sequence[Graph]) -> float:

@@ -14,7 +14,7 @@ from atomfield.data.store import write_store
 from atomfield.finetune.config import FinetuneConfig
 from atomfield.finetune.folds import testable as without_untestable
 from atomfield.finetune.learning_curve import part_of
-from atomfield.finetune.parts import Parts, hold_out, level_of, read_records
+from atomfield.finetune.parts import Parts, hold_out, level_of, rare_groups, read_records
 from tests.small import morse_clusters, waves
 
 
@@ -130,3 +130,36 @@ def test_few_records_hold_out_ten_but_no_more_than_a_fifth(count, expected):
 
 def test_trajectories_are_held_out_by_a_tenth():
     assert len(hold_out(waves(10), settings(target=("concentration",)))[1]) == 1
+
+
+def classed(labels):
+    return [
+        replace(
+            g, quantities={"active": torch.tensor(float(y))}, properties={"active": scalar_property("active")}
+        )
+        for g, y in zip(morse_clusters(len(labels)), labels, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_both_sides_have_their_share_of_a_rare_class(seed):
+    graphs = classed([1 if i % 40 == 7 else 0 for i in range(800)])
+    train, valid = hold_out(graphs, settings(target=("active",), seed=seed))
+    assert len(train) + len(valid) == 800 and 75 <= len(valid) <= 85
+    assert sum(float(g.quantities["active"]) for g in valid) == 2
+    assert {id(g) for g in train} | {id(g) for g in valid} == {id(g) for g in graphs}
+
+
+def test_rare_is_of_classes_alone():
+    groups = [str(i) for i in range(100)]
+    rare = [1 if i < 10 else 0 for i in range(100)]
+
+    def found(labels, **options):
+        return rare_groups(classed(labels), groups, settings(target=("active",), **options))
+
+    assert found(rare) == set(groups[:10])
+    assert found([1 - y for y in rare]) == set(groups[:10])
+    assert found([2 if y else 0 for y in rare]) == set()
+    assert found([2 if y else 0 for y in rare], classes={"active": ["a", "b", "c"]}) == set(groups[:10])
+    assert found(rare, task="regression") == set()
+    assert found([i % 2 for i in range(100)]) == set() and found([1] * 3 + [0] * 97) == set()
