@@ -35,13 +35,15 @@ def boosted(
     names: Sequence[str],
     device: str,
     seed: int,
+    linear: dict[str, Solved] | None = None,
 ) -> list[str]:
     """Set the property head of ``net`` for ``names`` from the labels of ``train``, the number and depth of trees by ``valid``.
-    Returns what was found, in lines.
+    Returns what was found, in lines; ``linear`` receives the closed form of each property that the trees start from.
 
     Raises ``InputError`` where a property has no label among the validation records, or without scikit-learn.
     """
-    linear = solved(net, train, names, device)
+    linear = {} if linear is None else linear
+    linear |= solved(net, train, names, device)
     properties = {p.name: (k, p) for k, p in enumerate(net.config.properties)}
     features, _ = said(net, train, names, device)
     held_features, held = said(net, valid, names, device)

@@ -8,9 +8,10 @@ quick answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 
+import numpy as np
 from rich.console import Console
 
 from atomfield.data.graph import Graph
@@ -18,7 +19,7 @@ from atomfield.models.network import AtomFieldNet
 
 from .boosted import boosted
 from .config import FinetuneConfig
-from .frozen import solve
+from .frozen import Solved, solved
 from .parts import Parts
 from .tasks import Task
 
@@ -57,25 +58,70 @@ def better_of(
     console: Console,
 ) -> AtomFieldNet:
     """``trained``, or ``untrained`` (a copy from before the training) with a solved head if ``judge``, the validation score, is
-    clearly lower for it; both scores are said."""
+    clearly lower for it; both scores are said. Where few validation records say little (of a rare class, say) and the trained
+    network is no better on them than a constant, what counts is whether the closed form is better than one on training records
+    that it was not fitted to."""
     train: list[Graph] = parts.train
+    trivial = _trivial_score(untrained, task.properties, parts)
+    found: dict[str, Solved] = {}
     if find_spec("sklearn") is not None:
-        boosted(untrained, train, parts.valid, task.properties, device, seed)
+        boosted(untrained, train, parts.valid, task.properties, device, seed, found)
         what, how = "a closed form with decision trees on the checkpoint's features", "--strategy boosted"
     else:
-        solve(untrained, train, task.properties, device)
+        found = solved(untrained, train, task.properties, device)
         what, how = "a closed form on the checkpoint's features", "--strategy frozen"
     scores = judge(trained), judge(untrained)
-    kept = scores[1] < MARGIN * scores[0]
+    no_skill = scores[0] > MARGIN * trivial and _share_left(untrained, found) < MARGIN
+    kept = no_skill or scores[1] < MARGIN * scores[0]
     verdict = (
         "it is kept, and the trained weights are not; longer training (--max-time, --set steps=N) may be better than both, "
         "--strategy full keeps it in any case"
         if kept
         else "the trained network is kept"
     )
+    if no_skill:
+        told = f"the trained network is no better than a constant ({trivial:.4g}), the closed form is on training records"
+        verdict = f"{told}; {verdict}"
     console.print(
         f"validation score {scores[0]:.4g}; of {what} ({how}) {scores[1]:.4g}: {verdict}",
         highlight=False,
         markup=False,
     )
     return untrained if kept else trained
+
+
+def _trivial_score(net: AtomFieldNet, names: Sequence[str], parts: Parts) -> float:
+    """The validation score (``train.score``) of what is known without a network: shift and references, the share of class 1."""
+    total, head = 0.0, net.property_head
+    for k, prop in enumerate(net.config.properties):
+        if prop.name not in names:
+            continue
+        labelled = [g for g in parts.valid if prop.name in g.quantities]
+        labels = np.array([float(g.quantities[prop.name]) for g in labelled])
+        if prop.kind == "classification":
+            told = np.array(
+                [float(g.quantities[prop.name]) for g in parts.train if prop.name in g.quantities]
+            )
+            total += _log_loss(labels, told.mean())
+            continue
+        reference, shift = head.reference[k].cpu(), float(head.shift[k])
+        known = np.array([float(reference[g.species].sum()) + shift for g in labelled])
+        total += float(np.abs(labels - known).mean() / float(head.scale[k]))
+    return total
+
+
+def _share_left(net: AtomFieldNet, found: Mapping[str, Solved]) -> float:
+    """Held-out error of the closed form on the training records over that of a constant (RMSE, log loss), mean of properties."""
+    kinds = {p.name: p.kind for p in net.config.properties}
+    left = [
+        one.fit.error / _log_loss(one.known, one.known.mean())
+        if kinds[name] == "classification"
+        else one.fit.error / one.known.std()
+        for name, one in found.items()
+    ]
+    return float(np.mean(left))
+
+
+def _log_loss(labels: np.ndarray, share: float) -> float:
+    share = float(np.clip(share, 1e-6, 1 - 1e-6))
+    return float(-np.mean(np.where(labels > 0.5, np.log(share), np.log(1 - share))))

@@ -50,6 +50,18 @@ def test_enough_training_is_kept(start, tmp_path, monkeypatch):
     assert not checkpoint.read_config(tmp_path / "run").properties[0].trees
 
 
+def test_what_has_learnt_nothing_gives_way_without_a_margin(start, tmp_path, monkeypatch):
+    """Few validation records of a rare class, say, do not tell which is better."""
+    from atomfield.finetune import run as module
+
+    scores = iter([5.0, 5.1])
+    monkeypatch.setattr(module, "_judged", lambda *_: next(scores))
+    _, said = run(start, tmp_path / "run", target=("step", "large"))
+    assert (
+        "no better than a constant (" in said and "the closed form is on training records; it is kept" in said
+    )
+
+
 def test_nothing_is_said_of_what_has_no_closed_form(start, tmp_path):
     energies = morse_clusters(180)
     _, said = run(start, tmp_path / "energies", energies, target=("energy",))
