@@ -11,7 +11,7 @@ from atomfield.data.graph_batch import GraphBatch
 from atomfield.inference.rollout import rollout
 from atomfield.models.config import PropertyConfig
 from atomfield.models.gpu import ReplayedPass
-from atomfield.models.gpu.replayed import Room
+from atomfield.models.gpu.room import Room
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
 from tests.small import small_network, waves
 
