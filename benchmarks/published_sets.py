@@ -193,6 +193,10 @@ SETS: tuple[PublicSet, ...] = (
               settings={"on_wrong": "report"}),  # seven molecules are ions whose charge the file does not say
     PublicSet("BBBP", "molecules", _smiles("BBBP.csv", ("p_np",)), ("p_np",), "p_np_roc_auc", 1.0, "ROC-AUC",
               "scaffold, deterministic", settings={"task": "classification"}, higher_is_better=True),
+    PublicSet("Tox21", "molecules", _smiles("tox21.csv.gz", TOX21), TOX21, "mean_roc_auc", 1.0, "mean ROC-AUC",
+              "scaffold, deterministic", settings={"task": "classification"}, higher_is_better=True),
+    PublicSet("HIV", "molecules", _smiles("HIV.csv", ("HIV_active",)), ("HIV_active",), "HIV_active_roc_auc", 1.0, "ROC-AUC",
+              "scaffold, deterministic", settings={"task": "classification"}, higher_is_better=True),
     PublicSet("Burgers", "fields", _burgers, ("velocity",), "velocity_rollout_vrmse", 1.0, "rollout VRMSE", "its test file"),
     PublicSet("Darcy", "fields", _finer_darcy, ("solution",), "solution_relative_l2", 1.0, "relative L2",
               "its test file, 16 x 16 points; 32 x 32 as `error_finer`"),
