@@ -196,14 +196,17 @@ class _Tally:
 
 
 def show(summary: dict[str, Any], console: Console) -> None:
-    """Print the summary as tables."""
+    """Print the summary as tables; names and units are text, whatever brackets they have."""
     from rich.table import Table
+    from rich.text import Text
 
     counts = Table(title=f"{summary['records']} records in {summary['groups']} groups", title_justify="left")
     counts.add_column("what")
     counts.add_column("content")
     counts.add_row("worlds", _listed(summary["worlds"]))
-    counts.add_row("levels of theory", _listed({k or "(not said)": v for k, v in summary["levels"].items()}))
+    counts.add_row(
+        "levels of theory", Text(_listed({k or "(not said)": v for k, v in summary["levels"].items()}))
+    )
     if summary["elements"]:
         counts.add_row("elements (records)", _listed(summary["elements"]))
     if summary["bonds"]:
@@ -228,7 +231,7 @@ def show(summary: dict[str, Any], console: Console) -> None:
         for column in ("record", "place", "why"):
             table.add_column(column, overflow="fold")
         for entry in summary["suspicious"]:
-            table.add_row(str(entry["record"]), entry["place"], entry["reason"])
+            table.add_row(str(entry["record"]), Text(entry["place"]), Text(entry["reason"]))
         console.print(table)
 
 
@@ -238,6 +241,7 @@ def _listed(counts: dict[str, int]) -> str:
 
 def _ranges(title: str, entries: dict[str, dict[str, Any]]) -> Any:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=title, title_justify="left")
     table.add_column("name")
@@ -249,7 +253,9 @@ def _ranges(title: str, entries: dict[str, dict[str, Any]]) -> Any:
         if name in CONDITIONS or quantity_unit(name) == "field":
             unit = {"field": "as in the file"}.get(unit, unit)
         rms = f"{entry['rms']:.5g}" if "rms" in entry else ""
-        table.add_row(name, str(entry["records"]), f"{entry['min']:.6g}", f"{entry['max']:.6g}", rms, unit)
+        table.add_row(
+            Text(name), str(entry["records"]), f"{entry['min']:.6g}", f"{entry['max']:.6g}", rms, Text(unit)
+        )
     return table
 
 

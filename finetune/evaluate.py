@@ -90,8 +90,11 @@ def print_table(table: Table, title: str, console: Console) -> None:
     from rich.text import Text
 
     shown = RichTable(
-        title=title or None, title_justify="left", caption=table.caption, caption_justify="left"
-    )
+        title=Text(title, style="table.title") if title else None,
+        title_justify="left",
+        caption=Text(table.caption, style="table.caption") if table.caption else None,
+        caption_justify="left",
+    )  # as text: a name such as "gap [eV]" is no markup
     for j, column in enumerate(table.columns):
         shown.add_column(
             Text(column), justify="left" if j in table.text_columns else "right", overflow="fold"

@@ -83,7 +83,7 @@ def finetune(
     net, task = done.net, done.task
     if config.uncertainty != "none":
         for note in fit_uncertainty(net, task.names, done.level, done.parts.train, done.parts.valid):
-            console.print(note, highlight=False)
+            console.print(note, highlight=False, markup=False)
     checkpoint.save(net, config.out / "model", card(config, net, task, done.parts))
     test = done.parts.test
     judged = tuple(n for n in task.names if any(is_answered(g, n) for g in test))
@@ -154,7 +154,9 @@ def trained(config: FinetuneConfig, parts: Parts, console: Console) -> Trained:
     )
     task = task_of(config.target, parts.train)
     others = {"valid": parts.valid, **({} if parts.test_is_valid else {"test": parts.test})}
-    check_records(config, task, parts.train, others, lambda text: console.print(text, highlight=False))
+    check_records(
+        config, task, parts.train, others, lambda text: console.print(text, highlight=False, markup=False)
+    )
     shared = check_overlap(config, parts, console)
     choice = choose(config, task, len(parts.train))
     net, notes = prepare_network(config, start, task, level, parts.train, choice.strategy)
@@ -188,7 +190,7 @@ def trained(config: FinetuneConfig, parts: Parts, console: Console) -> Trained:
         )
     after = remembered(config, net, device)
     for line in forgotten(before, after):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, markup=False)
     kept = {f"{k}_before": v for k, v in before.items()} | {f"{k}_after": v for k, v in after.items()}
     return Trained(net, task, parts, shared, history, level, kept)
 
@@ -329,11 +331,11 @@ def adapt_network(
     """Solve or train ``net`` in place as the strategy says; returns the history (empty where nothing was trained)."""
     if strategy == "frozen":
         for line in solve(net, parts.train, task.properties, device):
-            console.print(line, highlight=False)
+            console.print(line, highlight=False, markup=False)
         return []
     if strategy == "boosted":
         for line in boosted(net, parts.train, parts.valid, task.properties, device, config.seed):
-            console.print(line, highlight=False)
+            console.print(line, highlight=False, markup=False)
         return []
     console.print(apply_strategy(net, config, strategy, task), highlight=False)
     try:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,7 +127,12 @@ def _points_for_commas(lines: list[Line], header: list[str], path: Path) -> None
             for line in lines:
                 line.cells[name] = line.cells[name].replace(",", ".")
     if turned:
-        logger.warning("%s: decimal commas in %s are read as points", path, ", ".join(map(repr, turned)))
+        _say_turned(path, ", ".join(map(repr, turned)))
+
+
+@lru_cache(maxsize=1000)
+def _say_turned(path: Path, columns: str) -> None:
+    logger.warning("%s: decimal commas in %s are read as points", path, columns)
 
 
 def _header(cells: list[str], path: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from atomfield.data.graph import Graph
 from atomfield.data.inspect import picture, show, summarize
+from atomfield.data.quantities import scalar_property
 from atomfield.data.readers.smiles import embed_smiles
 from atomfield.data.store import Store, write_store
 
@@ -83,3 +85,13 @@ def test_bonds_are_counted_and_drawn(samples: list[Graph], tmp_path: Path) -> No
     plain = graph.changed(bonds=graph.bonds.among(torch.arange(2)))
     assert picture(plain, tmp_path / "b.png").read_bytes() != drawn
     assert picture(graph.changed(bonds=None), tmp_path / "c.png").read_bytes() != drawn
+
+
+def test_brackets_in_names_are_no_markup() -> None:
+    name = "gap [eV] [/bold]"
+    shown = {"properties": {name: scalar_property(name, "[J]")}, "level": "[red]pbe"}
+    graph = replace(molecule(0), quantities={name: torch.tensor(1.5)}, **shown)
+    console = Console(file=io.StringIO(), width=200)
+    show(summarize([graph]), console)
+    printed = console.file.getvalue()
+    assert name in printed and "[J]" in printed and "[red]pbe 1" in printed

@@ -16,7 +16,8 @@ from atomfield.data.graph import Graph
 from atomfield.data.neighbors import grid_edges
 from atomfield.data.quantities import scalar_property
 from atomfield.finetune.assess import step_starts
-from atomfield.finetune.evaluate import evaluate, write_metrics
+from atomfield.finetune.evaluate import evaluate, print_table, write_metrics
+from atomfield.finetune.report import Table
 from atomfield.models.config import NetworkConfig, PropertyConfig
 from atomfield.models.network import AtomFieldNet
 
@@ -210,3 +211,11 @@ def test_steps_are_spread_and_divergence_is_null(tmp_path: Path) -> None:
     assert len(step_starts(21)) == 8
     write_metrics({"a": float("inf"), "b": 1.0}, tmp_path / "m.json")
     assert json.loads((tmp_path / "m.json").read_text()) == {"a": None, "b": 1.0}
+
+
+def test_brackets_in_names_are_no_markup():
+    console = Console(file=io.StringIO(), width=200)
+    table = Table(("quantity", "model"), [["gap [eV] MAE", "0.1"]], "Trivial baseline: gap [/bold] mean.")
+    print_table(table, "gap [eV] on 3 records", console)
+    printed = " ".join(console.file.getvalue().split())
+    assert "gap [eV] on 3 records" in printed and "gap [eV] MAE" in printed and "gap [/bold] mean" in printed
