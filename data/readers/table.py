@@ -1,6 +1,7 @@
 """Tables: ``.csv``, ``.tsv``, ``.smi``, also gzipped, with one molecule (SMILES) or crystal (CIF or POSCAR text) a row.
 
-The column of structures is ``--map smiles=COLUMN`` (or ``structure=COLUMN``), else one that is called so. A ``.smi`` file has
+The column of structures is ``--map smiles=COLUMN`` (or ``structure=COLUMN``), else one that is called so, or the only one whose
+name has SMILES in it. A ``.smi`` file has
 no header: the SMILES, then a name. Cells that are empty are labels that are not known.
 """
 
@@ -30,6 +31,7 @@ from .turns import mine
 SMILES_NAMES = ("smiles", "canonical_smiles", "isomeric_smiles", "smile")
 STRUCTURE_NAMES = ("cif", "poscar", "structure")
 _LARGEST_CELL = 2**30
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _COMMA_NUMBER = re.compile(r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?")
 
 
@@ -83,7 +85,8 @@ def _say_unread(header: list[str], column: str, options: ReadOptions, path: Path
 
 def read_rows(path: Path) -> tuple[list[Line], list[str]]:
     """The rows of a CSV or TSV file with a header, and the header."""
-    with open_text(path) as file:
+    encoding = _encoding(path)
+    with open_text(path, encoding) as file:
         sample = file.readline()
         delimiter = "\t" if plain_suffix(path) == ".tsv" else _delimiter(sample)
         file.seek(0)
@@ -115,6 +118,33 @@ def read_rows(path: Path) -> tuple[list[Line], list[str]]:
     if delimiter != ",":
         _points_for_commas(lines, header, path)
     return lines, header
+
+
+def _encoding(path: Path) -> str:
+    """UTF-8, or that of Western Windows, in which spreadsheets write tables where it is not: then the text has no control
+    characters, and it is said."""
+    try:
+        with open_text(path) as file:
+            while file.read(2**20):
+                pass
+        return "utf-8-sig"
+    except InputError as unreadable:
+        if "UTF-8" not in unreadable.message:
+            raise
+        try:
+            with open_text(path, "cp1252") as file:
+                while text := file.read(2**20):
+                    if _CONTROL.search(text):
+                        raise unreadable
+        except InputError:
+            raise unreadable from None
+    _say_encoding(path)
+    return "cp1252"
+
+
+@lru_cache(maxsize=1000)
+def _say_encoding(path: Path) -> None:
+    logger.warning("%s: is not in UTF-8, and is read as Windows-1252 (Western European)", path)
 
 
 def _points_for_commas(lines: list[Line], header: list[str], path: Path) -> None:
@@ -178,6 +208,9 @@ def structure_column(header: list[str], options: ReadOptions, path: Path) -> tup
         found = [h for h in header if h.lower() in names]
         if found:
             return min(found, key=lambda h: names.index(h.lower())), kind
+    named = [h for h in header if "smiles" in h.lower()]
+    if len(named) == 1:  # "Canonical SMILES", "SMILES (RDKit)"
+        return named[0], "smiles"
     raise InputError(
         f"no column is called smiles, cif or poscar; columns: {', '.join(h or '(no name)' for h in header)}; "
         "name it with --map smiles=COLUMN",

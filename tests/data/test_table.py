@@ -250,3 +250,22 @@ def test_a_name_with_a_comma_is_offered_as_it_is_written(write: Write) -> None:
     path = write("a.csv", 'smiles,"K, VRH (GPa)"\nC,1\n')
     with pytest.raises(InputError, match=r"did you mean --target 'K\\, VRH \(GPa\)' \(a comma within a name"):
         list(read(path, ReadOptions(targets=("K, VRH", "VRH (GPa)"))))
+
+
+def test_encoding_of_windows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What is no text at all is refused as before."""
+    path = tmp_path / "a.csv"
+    path.write_bytes("Canonical SMILES,T (\u00b0C)\nCC,1.5\n".encode("cp1252"))
+    (graph,) = read(path, ReadOptions(targets=("T (\u00b0C)",)))
+    assert float(graph.quantities["T (\u00b0C)"]) == 1.5
+    assert "a.csv: is not in UTF-8, and is read as Windows-1252" in caplog.text
+    for content in (b"smiles,y\nCC,\x00\xb01\n", b"smiles,y\nCC,\x81\xb01\n"):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="is not a text file in UTF-8"):
+            list(read(path, ReadOptions(targets=("y",))))
+
+
+def test_the_only_column_with_smiles_in_its_name(write: Write) -> None:
+    assert len(list(read(write("a.csv", "id,SMILES (RDKit),y\n1,CC,2\n")))) == 1
+    with pytest.raises(InputError, match="no column is called smiles"):
+        list(read(write("b.csv", "smiles_a,smiles_b,y\nC,CC,2\n")))
