@@ -177,7 +177,11 @@ def _mistake(
         case "extra_forbidden":
             return place, f"unknown key {_text(key)!r}{_nearest(cls, key)}"
         case "missing" if key in absent:
-            return place, f"{absent[key]} is missing: give it, or write {_text(key)!r} in a configuration"
+            known = " (atomfield-s ships with the package)" if _text(key) == "from" else ""
+            return (
+                place,
+                f"{absent[key]} is missing: give it{known}, or write {_text(key)!r} in a configuration",
+            )
         case "missing":
             return place, f"key {_text(key)!r} is missing"
         case "value_error":

@@ -208,9 +208,9 @@ def structure_column(header: list[str], options: ReadOptions, path: Path) -> tup
         found = [h for h in header if h.lower() in names]
         if found:
             return min(found, key=lambda h: names.index(h.lower())), kind
-    named = [h for h in header if "smiles" in h.lower()]
-    if len(named) == 1:  # "Canonical SMILES", "SMILES (RDKit)"
-        return named[0], "smiles"
+    like = [h for h in header if "smiles" in h.lower()]
+    if len(like) == 1:  # "Canonical SMILES", "SMILES (RDKit)"
+        return like[0], "smiles"
     raise InputError(
         f"no column is called smiles, cif or poscar; columns: {', '.join(h or '(no name)' for h in header)}; "
         "name it with --map smiles=COLUMN",

@@ -177,7 +177,10 @@ def test_times_that_are_wrong(text):
         (["predict", "a", "b", "--out", "d", "--on-bad", "maybe"], "maybe"),
         (["predict", "a", "b", "--out", "d", "--outt", "e"], "No such option: --outt"),
         (["finetune", "--target", "energy", "forces"], "forces: found an extra word"),
-        (["finetune", "--train", "a", "--target", "b"], "--from is missing"),
+        (
+            ["finetune", "--train", "a", "--target", "b"],
+            "--from is missing: give it (atomfield-s ships with the package)",
+        ),
         (
             ["finetune", "--from", "a", "--train", "b", "--target", "c", "--size", "s"],
             "--size: a checkpoint has a size",
