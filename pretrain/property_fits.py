@@ -126,8 +126,15 @@ def fit_property(
         "mean": ridge_error(counts / counts.sum(1, keepdims=True), values),
     }
     chosen = pooling if pooling != "auto" else min(errors, key=lambda k: errors[k])
+    sizes = counts.sum(1)
+    alike = pooling == "auto" and len(sizes) > 1 and np.ptp(sizes) == 0
+    if alike:  # both fits are one then, and rounding would choose; sums have constants of elements
+        chosen = "sum"
     reason = (
-        f"a linear fit on element counts leaves {errors['sum']:.4g}, on element fractions {errors['mean']:.4g} "
+        f"all records have {sizes[0]:.0f} atoms, so they cannot tell a sum over atoms from a mean: pooling sum; for structures of "
+        "other sizes say --pooling mean if the value does not grow with the size"
+        if alike
+        else f"a linear fit on element counts leaves {errors['sum']:.4g}, on element fractions {errors['mean']:.4g} "
         f"(cross-validated RMSE): pooling {chosen}" + ("" if pooling == "auto" else " as asked")
     )
     if len(few := np.unique(values)) <= MOST_CLASSES and not np.any(few % 1) and len(values) >= 5 * len(few):

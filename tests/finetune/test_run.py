@@ -98,6 +98,14 @@ def test_a_property_and_a_class_are_recognised(tmp_path):
     assert 0 <= metrics["score_accuracy"] <= 1
 
 
+def test_structures_of_one_size_do_not_tell_a_sum_from_a_mean():
+    graphs = with_property(lambda g: float(torch.pdist(g.positions).mean()))
+    fit = fit_property("score", graphs, "auto", "auto")
+    assert fit.config.pooling == "sum" and "all records have 5 atoms" in fit.reason
+    assert "--pooling mean" in fit.reason
+    assert fit_property("score", graphs, "auto", "mean").config.pooling == "mean"
+
+
 def test_pooling_follows_the_data():
     rng = np.random.default_rng(0)
     graphs = []
