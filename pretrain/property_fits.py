@@ -131,8 +131,8 @@ def fit_property(
     if alike:  # both fits are one then, and rounding would choose; sums have constants of elements
         chosen = "sum"
     reason = (
-        f"all records have {sizes[0]:.0f} atoms, so they cannot tell a sum over atoms from a mean: pooling sum; for structures of "
-        "other sizes say --pooling mean if the value does not grow with the size"
+        f"all records have {sizes[0]:.0f} atoms, so they cannot tell a sum over atoms from a mean: pooling sum; for structures "
+        "of other sizes say --pooling mean if the value does not grow with the size"
         if alike
         else f"a linear fit on element counts leaves {errors['sum']:.4g}, on element fractions {errors['mean']:.4g} "
         f"(cross-validated RMSE): pooling {chosen}" + ("" if pooling == "auto" else " as asked")
