@@ -298,7 +298,7 @@ def step_conditions(conditions: dict[str, float], dt: float, spacing: float) -> 
     return out
 
 
-def _pack(graphs: list[Graph], attribute: str, support_sizes: list[int]) -> dict[str, Tensor]:
+def packed(graphs: list[Graph], attribute: str, support_sizes: list[int]) -> dict[str, Tensor]:
     """Concatenate one dictionary of quantities; absent ones become NaN."""
     names: dict[str, Quantity] = {}
     for g in graphs:
@@ -352,8 +352,8 @@ def collate(graphs: list[Graph]) -> GraphBatch:
         edge_index=torch.cat(index, dim=1) if index else torch.zeros(2, 0, dtype=torch.int64),
         edge_shift=(torch.cat(shift) if shift else torch.zeros(0, 3)).to(torch.float64),
         edge_is_radius=torch.cat(is_radius) if is_radius else torch.zeros(0, dtype=torch.bool),
-        quantities=_pack(graphs, "quantities", sizes),
-        next_quantities=_pack(graphs, "next_quantities", sizes),
+        quantities=packed(graphs, "quantities", sizes),
+        next_quantities=packed(graphs, "next_quantities", sizes),
         conditions={
             name: torch.tensor([g.conditions.get(name, nan) for g in graphs], dtype=torch.float64)
             for name in condition_names

@@ -31,6 +31,7 @@ class GraphBatch:
     coarse: levels of coarse nodes, finest first, where ``coarse.with_coarse`` made them.
     grid_shapes: of each graph its ``grid_shape``; empty for atoms.
     earlier: the same points at times before this batch's, first to last: a rollout starts at the first of them.
+    clean: states before noise was put on them in ``quantities``; empty where none was.
     """
 
     positions: Tensor
@@ -55,6 +56,7 @@ class GraphBatch:
     coarse: tuple[CoarseLevel, ...] = ()
     grid_shapes: Sequence[tuple[int, ...] | None] = ()
     earlier: tuple[GraphBatch, ...] = ()
+    clean: dict[str, Tensor] = field(default_factory=dict)
     derived: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What a network worked out about the edges, kept for its next pass over this very batch; copies start without."""
 

@@ -162,7 +162,7 @@ def rolled_out(predict, batch: GraphBatch) -> GraphBatch:
         return batch
     known = {k: name for k, name in EARLIER_STATES.items() if k in state and name in batch.quantities}
     before = {name: given.quantities[k] for k, name in known.items()}
-    return replace(batch, quantities={**batch.quantities, **state, **before}, earlier=())
+    return replace(batch, quantities={**batch.quantities, **state, **before}, earlier=(), clean={})
 
 
 def _noise_sums(

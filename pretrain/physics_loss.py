@@ -135,10 +135,12 @@ def physics_sums(
 @dataclass(frozen=True)
 class Step:
     """One graph's step: the state now, what the network says of the next one and the labels of it, fields with their points last.
-    dt: None in a steady problem, whose answer is the next state."""
+    dt: None in a steady problem, whose answer is the next state. clean: the state now without the noise of training, which counts
+    for laws of third order and more in space or second in time: divided by so many spacings or steps it would be all there is."""
 
     part: Part
     now: dict[str, Tensor]
+    clean: dict[str, Tensor]
     later: dict[str, Tensor]
     labels: dict[str, Tensor]
     dt: Tensor | None
@@ -154,6 +156,7 @@ class Step:
         return Step(
             part,
             now,
+            clean=now | {k: cut(v) for k, v in batch.clean.items()},
             later={k: cut(v) for k, v in out.items()},
             labels={k: cut(v) for k, v in batch.next_quantities.items()},
             dt=batch.conditions["dt"][part.number] if "dt" in batch.conditions else None,
@@ -162,31 +165,34 @@ class Step:
 
     def penalty(self, law: Law[Operators]) -> Tensor:
         """``[]`` the square of the residual of the network's step over the size of the label's."""
-        operators, rates = self.part.for_order(law.order), self._rates(law, self.later)
-        size = law.size(operators, self.now | self.labels, self._rates(law, self.labels))
-        return law.penalty(operators, self._values(law), rates, self.constants, size)
+        now = self.clean if law.order > 2 or law.time_order == 2 else self.now
+        operators, rates = self.part.for_order(law.order), self._rates(law, now, self.later)
+        size = law.size(operators, now | self.labels, self._rates(law, now, self.labels))
+        return law.penalty(operators, self._values(law, now), rates, self.constants, size)
 
     def relative(self, law: Law[Operators]) -> float:
         """The residual of the network's step over the size of the label's."""
         return float(self.penalty(law).sqrt())
 
-    def _values(self, law: Law[Operators]) -> dict[str, Tensor]:
+    def _values(self, law: Law[Operators], now: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What the law reads of the network's step."""
         if not law.explains:
-            return self.now | self.later
+            return {**now, **self.later}
         if law.time_order == 2:
-            return self.now
-        return self.now | {k: (self.now[k] + v) / 2 for k, v in self.later.items() if k in self.now}
+            return {**now}
+        return {**now, **{k: (now[k] + v) / 2 for k, v in self.later.items() if k in now}}
 
-    def _rates(self, law: Law[Operators], later: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What the law explains, of a step to ``later``."""
+    def _rates(
+        self, law: Law[Operators], now: Mapping[str, Tensor], later: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """What the law explains, of a step from ``now`` to ``later``."""
         if not law.explains:
             return {}
         assert self.dt is not None
         if law.time_order == 2:
-            twice = {k: later[k] - 2 * self.now[k] + self.now[EARLIER_STATES[k]] for k in law.explains}
+            twice = {k: later[k] - 2 * now[k] + now[EARLIER_STATES[k]] for k in law.explains}
             return {k: v / self.dt**2 for k, v in twice.items()}
-        return {k: (later[k] - self.now[k]) / self.dt for k in law.explains}
+        return {k: (later[k] - now[k]) / self.dt for k in law.explains}
 
 
 def bodies_of(batch: GraphBatch) -> Bodies:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from atomfield.data.errors import InputError
-from atomfield.data.graph import Graph, GraphBatch, collate
+from atomfield.data.graph import Graph, GraphBatch, collate, packed
 from atomfield.data.neighbors import batch_of, with_edges
 from atomfield.data.sampler import Budget, EpochSampler, Mixture
 from atomfield.data.subset import columns_of, edges_of
@@ -138,8 +138,13 @@ class Stream:
             shifted = [replace(item, time=item.time + k) for item in items]
             graphs = [self._ready(item, generator) for item in shifted]
             if self.noise and k == 0:
-                graphs = [noisy_state(g, self.noise, generator) for g in graphs]
-            chain.append(collate(graphs))
+                noisy = collate([noisy_state(g, self.noise, generator) for g in graphs])
+                states = packed(graphs, "quantities", [g.num_nodes for g in graphs])
+                chain.append(
+                    replace(noisy, clean={n: v for n, v in states.items() if n in noisy.next_quantities})
+                )
+            else:
+                chain.append(collate(graphs))
         return replace(chain[-1], earlier=tuple(chain[:-1]))
 
     def __getstate__(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from atomfield.pretrain.engine import TorchEngine, parameter_groups
 from atomfield.pretrain.losses import Targets, rolled_out
 from atomfield.pretrain.physics_loss import Step, applicable, counts, laws_of, physics_sums
 from atomfield.pretrain.step import MicroBatch, training_step
+from atomfield.pretrain.streams import Stream
 from tests.small import small_network
 
 F64 = torch.float64
@@ -194,6 +195,27 @@ def _part(batch):
     from atomfield.models.field_operators import parts_of
 
     return next(parts_of(batch))
+
+
+@pytest.mark.parametrize("case", ["soliton on a grid", "standing wave on a grid"])
+def test_noise_of_training_does_not_drown_high_derivatives(case):
+    """A network that answers a noisy state by the true next one is right."""
+    law, _, graph, *_ = CASES[case]
+    graph = graph.window(0, 2) if law == "kdv" else graph
+    stream = Stream(
+        [graph], Targets("next_step"), max_edges=10**6, micro_batches=1, cutoff=1.0, noise=0.02, seed=0
+    )
+    for number in range(2):
+        batch = stream.batch(number)
+        noise = batch.quantities["solution"] - batch.clean["solution"]
+        assert (
+            0.01 < float(noise.square().mean().sqrt() / batch.clean["solution"].square().mean().sqrt()) < 0.03
+        )
+        if law in set(laws_of(batch)):
+            break
+    assert float(physics_sums({law: 1.0}, batch, batch.next_quantities)[f"physics/{law}"]) < 1e-5
+    noisy = physics_sums({law: 1.0}, replace(batch, clean={}), batch.next_quantities)
+    assert float(noisy[f"physics/{law}"]) > 0.5
 
 
 def test_a_rollout_replaces_the_state_before_by_its_own():
