@@ -20,6 +20,7 @@ from atomfield.models.network import AtomFieldNet
 from .boosted import boosted
 from .config import FinetuneConfig
 from .frozen import Solved, solved
+from .outliers import without_outliers
 from .parts import Parts
 from .tasks import Task
 
@@ -61,7 +62,9 @@ def better_of(
     clearly lower for it; both scores are said. Where few validation records say little (of a rare class, say) and the trained
     network is no better on them than a constant, what counts is whether the closed form is better than one on training records
     that it was not fitted to."""
-    train: list[Graph] = parts.train
+    train: Sequence[Graph] = parts.train
+    for name in task.properties:  # squares of errors of outlying labels would be all that counts
+        train, _ = without_outliers(name, train)
     trivial = _trivial_score(untrained, task.properties, parts)
     found: dict[str, Solved] = {}
     if find_spec("sklearn") is not None:

@@ -1,8 +1,10 @@
 """A default run of a property is no worse than its closed form, by the validation records."""
 
 import io
+from dataclasses import replace
 
 import pytest
+import torch
 from rich.console import Console
 
 from atomfield.finetune.closed_form_instead import FEWEST
@@ -60,6 +62,20 @@ def test_what_has_learnt_nothing_gives_way_without_a_margin(start, tmp_path, mon
     assert (
         "no better than a constant (" in said and "the closed form is on training records; it is kept" in said
     )
+
+
+def test_outlying_labels_do_not_spoil_the_closed_form(start, tmp_path):
+    graphs = bent(180)
+    spoilt = [
+        replace(g, quantities={**g.quantities, "step": torch.tensor(1e5, dtype=torch.float64)})
+        if i in (3, 40)
+        else g
+        for i, g in enumerate(graphs)
+    ]
+    clean, _ = run(start, tmp_path / "clean", graphs)
+    found, said = run(start, tmp_path / "spoilt", spoilt)
+    assert "2 of 100 training labels lie far outside" in said and "it is kept" in said
+    assert found["step_mae"] < 1.5 * clean["step_mae"]
 
 
 def test_nothing_is_said_of_what_has_no_closed_form(start, tmp_path):
