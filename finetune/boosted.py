@@ -1,7 +1,11 @@
 """Frozen features with a boosted head: the closed form of ``frozen.py``, and trees for what it leaves.
 
 Trees alone are poor with few records, and a linear fit cannot bend, so the trees start from the linear fit. They are grown on
-what it says of a record *without* that record, since what it leaves of the records that it was fitted to is too small. An
+what it says of a record *without* that record, since what it leaves of the records that it was fitted to is too small.
+
+Where all records say their bonds, trees see descriptors of the chemical graph beside the features (``data/descriptors.py``), and
+are also grown from a constant in place of the linear fit: what descriptors tell is no correction to what the features do. And
+where nobody said whether a quantity is extensive, also as one number for the whole structure. Validation records choose. An
 extensive property gets trees for its value per atom, times the number of atoms: a structure that is repeated has a multiple of
 the value. The tables of the trees lie in the checkpoint, and the network walks them in torch (``models/trees.py``).
 
@@ -11,6 +15,7 @@ Legend: ``R`` records, ``F`` features.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -36,17 +41,20 @@ def boosted(
     device: str,
     seed: int,
     linear: dict[str, Solved] | None = None,
+    free_pooling: bool = False,
 ) -> list[str]:
     """Set the property head of ``net`` for ``names`` from the labels of ``train``, the number and depth of trees by ``valid``.
     Returns what was found, in lines; ``linear`` receives the closed form of each property that the trees start from.
+    free_pooling: nobody said which properties are extensive.
 
     Raises ``InputError`` where a property has no label among the validation records, or without scikit-learn.
     """
     linear = {} if linear is None else linear
     linear |= solved(net, train, names, device)
     properties = {p.name: (k, p) for k, p in enumerate(net.config.properties)}
-    features, _ = said(net, train, names, device)
-    held_features, held = said(net, valid, names, device)
+    described = len(train) > 0 and all(g.world != "field" and g.bonds is not None for g in (*train, *valid))
+    features, _ = said(net, train, names, device, described)
+    held_features, held = said(net, valid, names, device, described)
     told, forests = [], {}
     for name in names:
         number, prop = properties[name]
@@ -57,19 +65,82 @@ def boosted(
                 f"target {name!r} has no label in the {len(valid)} validation records, which choose the number of trees; give "
                 "--valid, or a larger valid_fraction"
             )
-        grown = boost(
-            _training(features, train, prop, linear[name]),
-            _validation(held_features, held[name], labels, valid, known, prop, net, number),
-            _kind(prop),
-            seed,
-        )
+        kind, own = _kind(prop), linear[name]
+        training = _training(features, train, prop, own)
+        validation = _validation(held_features, held[name], labels, valid, known, prop, net, number)
+        grown, start = boost(training, validation, kind, seed), ""
+        if described:
+            for other in _starts(
+                net, number, prop, own, training, validation, train, valid, known, free_pooling
+            ):
+                found = boost(other.train, other.valid, kind, seed)
+                if found.trees and found.after < grown.after:
+                    grown, start, chosen = found, other.told, other
+            if start:
+                chosen.adopt(net, number)
         if grown.trees:
-            forests[name] = forest_of(grown)
+            forests[name] = forest_of(grown, descriptors=described)
         scale = float(net.property_head.scale[number])
-        told += [linear[name].sentence, _sentence(prop, grown, scale, len(known))]
+        told += [own.sentence, _sentence(prop, grown, scale, len(known), described, start)]
     if forests:
         plant(net, forests)
     return told
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Where trees begin in place of the linear fit: the records with what ``shift`` (in the property's unit; a class: logit) says
+    of them, beside the references of elements where ``pooling`` is that of the property."""
+
+    train: Records
+    valid: Records
+    shift: float
+    told: str
+    whole: bool = False
+    """One number for the structure, of a property that counted as extensive."""
+
+    @torch.no_grad()
+    def adopt(self, net: AtomFieldNet, number: int) -> None:
+        """Take the linear fit of property ``number`` away."""
+        head = net.property_head
+        head.sum_weight[number] = 0.0
+        head.mean_weight[number] = 0.0
+        head.shift[number] = self.shift
+        if self.whole:
+            head.reference[number] = 0.0
+            properties = list(net.config.properties)
+            properties[number] = properties[number].model_copy(update={"pooling": "mean"})
+            net.config = net.config.model_copy(update={"properties": tuple(properties)})
+            head.config = net.config
+
+
+def _starts(
+    net: AtomFieldNet, number: int, prop: PropertyConfig, linear: Solved, train: Records, valid: Records,
+    graphs: Sequence[Graph], held: Sequence[Graph], known: np.ndarray, free_pooling: bool,
+) -> list[_Start]:  # fmt: skip
+    """From a constant, and of an extensive property from a constant for the whole structure."""
+    if prop.kind == "classification":
+        share = float(np.clip(linear.known.mean(), 1e-3, 1 - 1e-3))
+        logit = float(np.log(share / (1 - share)))
+        own, its = (replace(one, start=np.full(len(one.labels), logit)) for one in (train, valid))
+        return [_Start(own, its, logit, ", in place of the closed form")]
+    head = net.property_head
+    reference, scale = head.reference[number].cpu(), float(head.scale[number])
+    shift = float(head.shift[number]) - linear.fit.intercept * scale
+    base = np.array([(float(reference[held[i].species].sum()) + shift) / scale for i in known])
+    flat = replace(train, start=np.zeros(len(train.labels))), replace(valid, start=base)
+    found = [_Start(*flat, shift, ", in place of the closed form")]
+    if prop.pooling == "sum" and free_pooling:
+        labels = np.array([float(graphs[i].quantities[prop.name]) for i in linear.labelled])
+        mean, ones = float(labels.mean()), (np.ones(len(labels)), np.ones(len(known)))
+        whole = (
+            Records(train.features, np.zeros(len(labels)), (labels - mean) / scale, ones[0]),
+            Records(valid.features, np.full(len(known), mean / scale), valid.labels, ones[1]),
+        )
+        found.append(
+            _Start(*whole, mean, " for the whole structure, in place of the closed form", whole=True)
+        )
+    return found
 
 
 def _kind(prop: PropertyConfig) -> Kind:
@@ -77,15 +148,16 @@ def _kind(prop: PropertyConfig) -> Kind:
 
 
 def said(
-    net: AtomFieldNet, graphs: Sequence[Graph], names: Sequence[str], device: str
+    net: AtomFieldNet, graphs: Sequence[Graph], names: Sequence[str], device: str, described: bool = False
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """``[R, F]`` features, and the ``[R]`` answers of the head as it is."""
+    """``[R, F]`` features (``described``: with those of the chemical graph), and the ``[R]`` answers of the head as it is."""
     rows, answers = [], {name: [] for name in names}  # type: tuple[list[np.ndarray], dict[str, list[np.ndarray]]]
     with evaluating(net):
         for i in range(0, len(graphs), BATCH):
             batch = graphs_to_batch(net.config, list(graphs[i : i + BATCH])).to(device)
             x = net.node_features(batch)
-            rows.append(tree_features(x[:, 0, : net.config.channels], batch).cpu().numpy())
+            scalars = x[:, 0, : net.config.channels]
+            rows.append(tree_features(scalars, batch, described=described).cpu().numpy())
             out = net.property_head(x, batch)
             for name in names:
                 answers[name].append(out[name].cpu().numpy())
@@ -118,7 +190,9 @@ def _validation(
     return Records(features[known], answers[known] / scale, labels[known] / scale, sizes)
 
 
-def _sentence(prop: PropertyConfig, grown: Boosted, scale: float, count: int) -> str:
+def _sentence(
+    prop: PropertyConfig, grown: Boosted, scale: float, count: int, described: bool, start: str
+) -> str:
     unit, times = (
         ("log loss", 1.0) if prop.kind == "classification" else (f"MAE, {prop.unit or 'own unit'}", scale)
     )
@@ -133,7 +207,8 @@ def _sentence(prop: PropertyConfig, grown: Boosted, scale: float, count: int) ->
             f"{prop.name}: no trees, since none lowers the error of {count} validation records ({before:.4g}, {unit}) by more "
             f"than its standard error; the closed form alone{few}"
         )
+    seen = " on features and descriptors of the chemical graph" if described else ""
     return (
-        f"{prop.name}: {len(grown.trees)} trees of depth {grown.depth} at rate {grown.rate:g}; {count} validation records "
-        f"({unit}): {before:.4g} without, {after:.4g} with them, +- {error:.2g}{few}"
+        f"{prop.name}: {len(grown.trees)} trees of depth {grown.depth} at rate {grown.rate:g}{seen}{start}; {count} validation "
+        f"records ({unit}): {before:.4g} without, {after:.4g} with them, +- {error:.2g}{few}"
     )

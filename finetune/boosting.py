@@ -114,8 +114,9 @@ def _grow(train: Records, valid: Records, kind: Kind, depth: int, rate: float, s
     return Boosted(trees[:kept], rate, depth, float(first.mean()), best, error)
 
 
-def forest_of(found: Boosted) -> Forest:
-    """The trees as tables, from the public attributes of scikit-learn's ``tree_``; values are multiplied by the rate."""
+def forest_of(found: Boosted, *, descriptors: bool = False) -> Forest:
+    """The trees as tables, from the public attributes of scikit-learn's ``tree_``; values are multiplied by the rate.
+    ``descriptors``: whether they were grown on those of the chemical graph too."""
     grown = [tree.tree_ for tree in found.trees]
     nodes = max(t.node_count for t in grown)
     feature = np.zeros((len(grown), nodes), dtype=np.int64)
@@ -135,6 +136,7 @@ def forest_of(found: Boosted) -> Forest:
         torch.from_numpy(branches),
         torch.from_numpy(value),
         depth=max(int(t.max_depth) for t in grown),
+        descriptors=descriptors,
     )
 
 

@@ -54,7 +54,7 @@ def better_of(
     task: Task,
     parts: Parts,
     device: str,
-    seed: int,
+    config: FinetuneConfig,
     judge: Callable[[AtomFieldNet], float],
     console: Console,
 ) -> AtomFieldNet:
@@ -68,7 +68,8 @@ def better_of(
     trivial = _trivial_score(untrained, task.properties, parts)
     found: dict[str, Solved] = {}
     if find_spec("sklearn") is not None:
-        boosted(untrained, train, parts.valid, task.properties, device, seed, found)
+        free = config.pooling == "auto"
+        boosted(untrained, train, parts.valid, task.properties, device, config.seed, found, free)
         what, how = "a closed form with decision trees on the checkpoint's features", "--strategy boosted"
     else:
         found = solved(untrained, train, task.properties, device)

@@ -34,6 +34,7 @@ from atomfield.pretrain.run import pick_device
 from atomfield.pretrain.streams import Batches, Stream
 from atomfield.pretrain.validate import errors
 
+from .blended import blended
 from .boosted import boosted
 from .card import card
 from .closed_form_instead import better_of, worth_a_look
@@ -178,16 +179,22 @@ def trained(config: FinetuneConfig, parts: Parts, console: Console) -> Trained:
     untrained = copy.deepcopy(net) if worth_a_look(config, choice.strategy, net, task, parts) else None
     history = adapt_network(config, choice.strategy, net, task, parts, device, console)
     if untrained is not None:
-        net = better_of(
+        chosen = better_of(
             net,
             untrained,
             task,
             parts,
             device,
-            config.seed,
+            config,
             lambda one: _judged(one, config, task, parts, device),
             console,
         )
+        if chosen is net:  # the trained one
+            free = config.pooling == "auto"
+            names = list(task.properties)
+            for line in blended(net, parts.train, parts.valid, names, device, config.seed, free):
+                console.print(line, highlight=False, markup=False)
+        net = chosen
     after = remembered(config, net, device)
     for line in forgotten(before, after):
         console.print(line, highlight=False, markup=False)
@@ -334,7 +341,10 @@ def adapt_network(
             console.print(line, highlight=False, markup=False)
         return []
     if strategy == "boosted":
-        for line in boosted(net, parts.train, parts.valid, task.properties, device, config.seed):
+        free = config.pooling == "auto"
+        for line in boosted(
+            net, parts.train, parts.valid, task.properties, device, config.seed, free_pooling=free
+        ):
             console.print(line, highlight=False, markup=False)
         return []
     console.print(apply_strategy(net, config, strategy, task), highlight=False)

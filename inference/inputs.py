@@ -1,4 +1,5 @@
-"""Fields that a level was always given: an answer without them is another one, so their absence is an error."""
+"""What answers were always given, fields of a level or bonds of molecules: an answer without them is another one, so that their
+absence is an error."""
 
 from __future__ import annotations
 
@@ -20,5 +21,16 @@ def refuse_incomplete(net: AtomFieldNet, graph: Graph) -> None:
         raise InputError(
             f"found {', '.join(graph.quantities) or 'no quantities'}, expected {names} too: all records that level {level!r} was "
             f"trained on had it; give it as there, in the file or with --map {lacking[0]}=...",
+            graph.provenance,
+        )
+
+
+def refuse_without_bonds(net: AtomFieldNet, graph: Graph) -> None:
+    """Raise ``InputError`` where a property is read from descriptors of the chemical graph and the bonds are not known."""
+    read = [p.name for p in net.config.properties if p.trees is not None and p.trees.descriptors]
+    if read and graph.world != "field" and graph.bonds is None:
+        raise InputError(
+            f"found no bonds, and property {read[0]!r} is read from descriptors of the chemical graph too; give SMILES, SDF, "
+            "MOL2 or another file that says the bonds, or finetune with --strategy full",
             graph.provenance,
         )

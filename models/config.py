@@ -37,6 +37,10 @@ class TreesConfig(BaseModel):
     """Of the largest tree, leaves included."""
     depth: int = Field(ge=0)
     """Questions from the root to the deepest leaf."""
+    descriptors: bool = False
+    """Whether they ask for descriptors of the chemical graph, so that a structure needs its bonds."""
+    whole: bool = False
+    """Whether they answer for the structure as a whole where the property's other parts are sums over atoms."""
 
 
 class PropertyConfig(BaseModel):

@@ -6,9 +6,11 @@ at once. What they say is constant between thresholds, so it has no derivative t
 of a zero.
 
 The features are means, standard deviations, least and largest values over the atoms of the scalars that all heads read. They do
-not change when a structure turns, is reflected, when its atoms are numbered otherwise or when it is repeated.
+not change when a structure turns, is reflected, when its atoms are numbered otherwise or when it is repeated. Behind them
+stand, where trees were grown on them, the descriptors of the chemical graph (``data/descriptors.py``).
 
-Legend: ``N`` nodes, ``G`` graphs, ``C`` channels, ``F = 4 C`` features, ``T`` trees, ``M`` nodes of a tree.
+Legend: ``N`` nodes, ``G`` graphs, ``C`` channels, ``D`` descriptors, ``F`` = 4 C or 4 C + D features, ``T`` trees, ``M`` nodes
+of a tree.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from atomfield.data.descriptors import descriptors
 from atomfield.data.errors import InputError
 from atomfield.data.graph import GraphBatch
 
@@ -44,11 +47,17 @@ class Forest:
     branches: Tensor
     value: Tensor
     depth: int
+    descriptors: bool = False
+    """Whether the features go on with those of the chemical graph."""
+    whole: bool = False
+    """Whether the answer is that of the structure as a whole."""
 
     @property
     def config(self) -> TreesConfig:
         count, nodes = self.feature.shape
-        return TreesConfig(count=count, nodes=nodes, depth=self.depth)
+        return TreesConfig(
+            count=count, nodes=nodes, depth=self.depth, descriptors=self.descriptors, whole=self.whole
+        )
 
 
 class Trees(nn.Module):
@@ -65,6 +74,7 @@ class Trees(nn.Module):
         sizes = [p.trees for p in properties if p.trees is not None]
         count, nodes = sum(s.count for s in sizes), max(s.nodes for s in sizes)
         self.depth = max(s.depth for s in sizes)
+        self.descriptors = any(s.descriptors for s in sizes)
         self.register_buffer("feature", torch.zeros(count, nodes, dtype=torch.int64))
         self.register_buffer("threshold", torch.zeros(count, nodes, dtype=torch.float64))
         self.register_buffer("branches", torch.zeros(count, nodes, 2, dtype=torch.int64))
@@ -72,13 +82,17 @@ class Trees(nn.Module):
 
     def forward(self, scalars_NC: Tensor, batch: GraphBatch) -> dict[str, Tensor]:
         """Property -> ``[G]`` float64 in units of its scale: the sum of its trees, times the number of atoms of an extensive
-        one."""
-        features = tree_features(scalars_NC.detach(), batch)
+        one. NaN where trees ask for descriptors of a graph whose bonds are not known."""
+        features = tree_features(scalars_NC.detach(), batch, described=self.descriptors)
         leaves = self.leaves(features)
         out = {}
+        configs = {p.name: p.trees for p in self.properties if p.trees is not None}
         for name, rows in rows_of(self.properties).items():
             total = leaves[:, rows].sum(1)
-            if next(p for p in self.properties if p.name == name).pooling == "sum":
+            if configs[name].descriptors:
+                total = torch.where(batch.bonds_known, total, float("nan"))
+            pooling = next(p for p in self.properties if p.name == name).pooling
+            if pooling == "sum" and not configs[name].whole:
                 total = total * batch.nodes_per_graph()
             out[name] = _Constant.apply(scalars_NC, total, name) if scalars_NC.requires_grad else total
         return out
@@ -93,8 +107,9 @@ class Trees(nn.Module):
         return self.value[tree, node]
 
 
-def tree_features(scalars_NC: Tensor, batch: GraphBatch) -> Tensor:
-    """``[G, 4 C]`` float64 with the digits of float32, which is what scikit-learn compares with thresholds."""
+def tree_features(scalars_NC: Tensor, batch: GraphBatch, *, described: bool = False) -> Tensor:
+    """``[G, 4 C]`` (``described``: ``[G, 4 C + D]``) float64 with the digits of float32, which is what scikit-learn compares with
+    thresholds."""
     owner, count = batch.graph_index, batch.nodes_per_graph().double()[:, None]
     x = scalars_NC.double()
     zeros = torch.zeros(batch.num_graphs, x.shape[1], dtype=x.dtype, device=x.device)
@@ -102,7 +117,8 @@ def tree_features(scalars_NC: Tensor, batch: GraphBatch) -> Tensor:
     spread = (zeros.index_add(0, owner, (x - mean[owner]).square()) / count).sqrt()
     index = owner[:, None].expand_as(x)
     least, most = (zeros.scatter_reduce(0, index, x, how, include_self=False) for how in ("amin", "amax"))
-    return torch.cat([mean, spread, least, most], dim=1).float().double()
+    found = torch.cat([mean, spread, least, most], dim=1).float().double()
+    return torch.cat([found, descriptors(batch)], dim=1) if described else found
 
 
 def rows_of(properties: tuple[PropertyConfig, ...]) -> dict[str, slice]:

@@ -159,3 +159,75 @@ def test_what_is_refused(start, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.tree", None)
     with pytest.raises(InputError, match=r"pip install 'atomfield\[sklearn\]'"):
         run(settings(tmp_path), graphs)
+
+
+def drawn(count):
+    """Chains of carbon and oxygen whose atoms lie anywhere: only the bonds tell what they are."""
+    rdkit = pytest.importorskip("rdkit.Chem")
+    from atomfield.data.graph import Graph
+    from atomfield.data.readers.molecule_bonds import bonds_of
+
+    random = np.random.default_rng(0)
+    out = []
+    for number in range(count):
+        text = (
+            "C" + "".join(random.choice(["C", "O", "C(C)", "C(=O)", "N"], size=random.integers(1, 6))) + "C"
+        )
+        molecule = rdkit.AddHs(rdkit.MolFromSmiles(text))
+        numbers = torch.tensor([a.GetAtomicNum() for a in molecule.GetAtoms()])
+        donors = sum(
+            a.GetAtomicNum() == 7 and a.GetTotalNumHs(includeNeighbors=True) > 0 for a in molecule.GetAtoms()
+        )
+        ketones = len(molecule.GetSubstructMatches(rdkit.MolFromSmarts("C(=O)([#6])[#6]")))
+        positions = torch.from_numpy(random.uniform(0, 2.5 * len(numbers), (len(numbers), 3)))
+        out.append(
+            Graph(
+                positions, numbers, "molecule", bonds=bonds_of(molecule), group=f"m{number}",
+                quantities={"mark": torch.tensor(5.0 + 2 * donors - 3 * ketones, dtype=torch.float64)},
+                properties={"mark": scalar_property("mark")},
+            )
+        )  # fmt: skip
+    return out
+
+
+def test_descriptors_of_the_chemical_graph_are_seen(tmp_path):
+    checkpoint.save(small_network(), tmp_path / "start")
+    graphs = drawn(200)
+    config = settings(tmp_path, target=("mark",))
+    told = io.StringIO()
+    parts = Parts(graphs[:120], graphs[120:160], graphs[160:])
+    metrics = finetune(config, parts, console=Console(file=told, width=300))
+    assert (
+        "descriptors of the chemical graph" in told.getvalue()
+        and "in place of the closed form" in told.getvalue()
+    )
+    assert metrics["mark_mae"] < 0.35 * metrics["baseline_mark_mae"]
+
+    net = checkpoint.load(tmp_path / "run")
+    moved = replace(graphs[161], positions=graphs[161].positions.flip(0))
+    asked = [graphs[160], graphs[161], moved]
+    said = [float(r["mark"]) for r in predict_graphs(net, asked)]
+    assert abs(said[0] - float(graphs[160].quantities["mark"])) < 2
+    with pytest.raises(InputError, match="descriptors of the chemical graph too; give SMILES"):
+        predict_graphs(net, [replace(graphs[160], bonds=None)])
+    with torch.no_grad():
+        batch = graphs_to_batch(
+            net.config,
+            [replace(graphs[160], bonds=None, level="finetuned"), replace(graphs[161], level="finetuned")],
+        )
+        both = net(batch, forces=False)["mark"]
+    assert both[0].isnan() and float(both[1]) == pytest.approx(said[1], abs=1e-9)
+
+
+def test_trees_without_bonds_are_as_before(tmp_path):
+    checkpoint.save(small_network(), tmp_path / "start")
+    graphs = [replace(g, bonds=None) for g in drawn(160)]
+    finetune(
+        settings(tmp_path, target=("mark",)),
+        Parts(graphs[:100], graphs[100:130], graphs[130:]),
+        console=Console(file=io.StringIO()),
+    )
+    net = checkpoint.load(tmp_path / "run")
+    trees = next(p for p in net.config.properties if p.name == "mark").trees
+    assert trees is None or not trees.descriptors
+    predict_graphs(net, graphs[:2])
