@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from .bonds import BondType
+from .readers.rdkit_log import silent_rdkit
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol, RWMol
@@ -75,7 +76,6 @@ def descriptors(batch: GraphBatch) -> Tensor:
 @lru_cache(maxsize=20_000)
 def _described(species: bytes, pairs: bytes, kinds: bytes) -> np.ndarray:
     """``[D]`` of one molecule; training asks for the same ones again and again."""
-    from rdkit import rdBase
     from rdkit.Chem import rdMolDescriptors as known
 
     kind = np.frombuffer(kinds, dtype=np.int64)
@@ -83,7 +83,7 @@ def _described(species: bytes, pairs: bytes, kinds: bytes) -> np.ndarray:
         np.frombuffer(species, dtype=np.int64),
         np.frombuffer(pairs, dtype=np.int64).reshape(2, -1),
     )
-    with rdBase.BlockLogs():
+    with silent_rdkit():
         molecule = molecule_of(numbers, index, kind)
         if molecule is None:
             return np.zeros(NUM_DESCRIPTORS)

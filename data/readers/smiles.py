@@ -100,12 +100,14 @@ def _reason(smiles: str) -> str:
             problems = [p.Message() for p in Chem.DetectChemistryProblems(raw)]
             return "; ".join(problems[:3]) or "it cannot be sanitized"
     caught = io.StringIO()
-    with silent_rdkit():
+    with (
+        silent_rdkit(),
+        contextlib.redirect_stderr(caught),
+    ):  # what other threads say meanwhile goes there too
         rdBase.LogToPythonStderr()
         rdBase.EnableLog("rdApp.error")
         try:
-            with contextlib.redirect_stderr(caught):
-                Chem.MolFromSmiles(smiles)
+            Chem.MolFromSmiles(smiles)
         finally:
             route_rdkit()
     for line in caught.getvalue().splitlines():
