@@ -97,7 +97,8 @@ def _predicts(net: AtomFieldNet, task: Task) -> list[str]:
         if prop.classes:
             lines[-1] += f"; classes {', '.join(prop.classes)}"
         if prop.trees is not None:
-            lines[-1] += f"; {prop.trees.count} decision trees on fixed features, so it has no derivative"
+            seen = "descriptors of the chemical graph" if prop.trees.descriptors else "fixed features"
+            lines[-1] += f"; {prop.trees.count} decision trees on {seen}, so it has no derivative"
     about = net.config.uncertainty
     if about is not None and about.targets:
         units = ", ".join(f"{n} ({k})" for n, k in zip(about.targets, about.calibration_units, strict=True))
