@@ -34,10 +34,9 @@ from atomfield.pretrain.run import pick_device
 from atomfield.pretrain.streams import Batches, Stream
 from atomfield.pretrain.validate import errors
 
-from .blended import blended
 from .boosted import boosted
 from .card import card
-from .closed_form_instead import better_of, worth_a_look
+from .closed_form_instead import worth_a_look
 from .config import FinetuneConfig, Strategy
 from .evaluate import evaluate, write_metrics
 from .extend import check_elements, closest_level, extended, fit_scales, forget_untaught, fresh, size_of
@@ -49,6 +48,7 @@ from .mistakes import check_records, is_answered
 from .outliers import without_outliers
 from .parts import Parts, check_overlap, level_of, read_parts
 from .replay import forgotten, remembered, replay_streams, replayed
+from .settled import settled
 from .states import adopt_states
 from .strategy import RATES, apply_strategy, choose, groups_of, relative_rates
 from .tasks import Task, task_of
@@ -179,22 +179,8 @@ def trained(config: FinetuneConfig, parts: Parts, console: Console) -> Trained:
     untrained = copy.deepcopy(net) if worth_a_look(config, choice.strategy, net, task, parts) else None
     history = adapt_network(config, choice.strategy, net, task, parts, device, console)
     if untrained is not None:
-        chosen = better_of(
-            net,
-            untrained,
-            task,
-            parts,
-            device,
-            config,
-            lambda one: _judged(one, config, task, parts, device),
-            console,
-        )
-        if chosen is net:  # the trained one
-            free = config.pooling == "auto"
-            names = list(task.properties)
-            for line in blended(net, parts.train, parts.valid, names, device, config.seed, free):
-                console.print(line, highlight=False, markup=False)
-        net = chosen
+        judge = lambda one: _judged(one, config, task, parts, device)  # noqa: E731
+        net = settled(net, untrained, config, task, parts, device, judge, console)
     after = remembered(config, net, device)
     for line in forgotten(before, after):
         console.print(line, highlight=False, markup=False)

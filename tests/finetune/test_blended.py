@@ -53,9 +53,9 @@ def noted(monkeypatch):
         found["net"], found["valid"] = net, valid
         return found["told"]
 
-    monkeypatch.setattr("atomfield.finetune.run.blended", kept)
+    monkeypatch.setattr("atomfield.finetune.settled.blended", kept)
     # the closed form sees descriptors too, and would be kept of a network that was hardly trained
-    monkeypatch.setattr("atomfield.finetune.run.better_of", lambda net, *_: net)
+    monkeypatch.setattr("atomfield.finetune.settled.better_of", lambda net, *_: net)
     return found
 
 
