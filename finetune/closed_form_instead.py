@@ -18,7 +18,7 @@ from atomfield.data.graph import Graph
 from atomfield.models.network import AtomFieldNet
 
 from .boosted import boosted
-from .config import FinetuneConfig
+from .config import FinetuneConfig, Strategy
 from .frozen import Solved, solved
 from .outliers import without_outliers
 from .parts import Parts
@@ -31,20 +31,32 @@ FEWEST, MOST = 20, 5000
 """Validation records below which a difference means nothing, and training records above which it costs minutes."""
 
 
-def worth_a_look(config: FinetuneConfig, strategy: str, net: AtomFieldNet, task: Task, parts: Parts) -> bool:
-    """Whether there is a closed form beside the training that ``config`` asks for: all targets are single numbers, or classes 0
-    and 1, of a structure, the strategy is the default, and nothing is replayed."""
+def of_numbers(
+    config: FinetuneConfig, strategy: Strategy, net: AtomFieldNet, task: Task, parts: Parts
+) -> bool:
+    """Whether something is judged beside the training that ``config`` asks for: all targets are single numbers, or classes 0
+    and 1, of a structure, all weights are trained by default or from scratch, nothing is replayed, and there are enough
+    validation records and not too many others."""
     own = [p for p in net.config.properties if p.name in task.names]
     return (
-        config.strategy == "auto"
-        and strategy == "full"
+        (strategy == "scratch" or (config.strategy == "auto" and strategy == "full"))
         and not config.replay
         and len(own) == len(task.names)
         and all(p.irreps == "0e" and not p.is_open for p in own)
-        and 2 * len(own) <= net.property_head.mix.out_features
         and len(parts.valid) >= FEWEST
         and len(parts.train) <= MOST
         and all(any(p.name in g.quantities for g in parts.valid) for p in own)
+    )
+
+
+def worth_a_look(
+    config: FinetuneConfig, strategy: Strategy, net: AtomFieldNet, task: Task, parts: Parts
+) -> bool:
+    """Whether there is a closed form to be judged: of a checkpoint's features."""
+    return (
+        strategy == "full"
+        and of_numbers(config, strategy, net, task, parts)
+        and 2 * len(task.names) <= net.property_head.mix.out_features
     )
 
 

@@ -36,7 +36,7 @@ from atomfield.pretrain.validate import errors
 
 from .boosted import boosted
 from .card import card
-from .closed_form_instead import worth_a_look
+from .closed_form_instead import of_numbers, worth_a_look
 from .config import FinetuneConfig, Strategy
 from .evaluate import evaluate, write_metrics
 from .extend import check_elements, closest_level, extended, fit_scales, forget_untaught, fresh, size_of
@@ -178,7 +178,7 @@ def trained(config: FinetuneConfig, parts: Parts, console: Console) -> Trained:
     before = remembered(config, net, device)
     untrained = copy.deepcopy(net) if worth_a_look(config, choice.strategy, net, task, parts) else None
     history = adapt_network(config, choice.strategy, net, task, parts, device, console)
-    if untrained is not None:
+    if of_numbers(config, choice.strategy, net, task, parts):
         judge = lambda one: _judged(one, config, task, parts, device)  # noqa: E731
         net = settled(net, untrained, config, task, parts, device, judge, console)
     after = remembered(config, net, device)

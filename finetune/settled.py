@@ -17,7 +17,7 @@ from .tasks import Task
 
 def settled(
     net: AtomFieldNet,
-    untrained: AtomFieldNet,
+    untrained: AtomFieldNet | None,
     config: FinetuneConfig,
     task: Task,
     parts: Parts,
@@ -27,7 +27,10 @@ def settled(
 ) -> AtomFieldNet:
     """The trained ``net``, with trees on descriptors where these help; or ``untrained`` (a copy from before) with a closed form,
     where that is clearly better by ``judge``, the validation score. Says what it found."""
-    if better_of(net, untrained, task, parts, device, config, judge, console) is untrained:
+    if (
+        untrained is not None
+        and better_of(net, untrained, task, parts, device, config, judge, console) is untrained
+    ):
         return untrained
     names, free = list(task.properties), config.pooling == "auto"
     for line in blended(net, parts.train, parts.valid, names, device, config.seed, free):

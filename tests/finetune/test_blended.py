@@ -116,3 +116,11 @@ def test_nothing_is_added_where_it_does_not_help_or_bonds_are_not_known(tmp_path
     told = io.StringIO()
     finetune(config, Parts(noise[:30], noise[30:50], noise[50:]), console=Console(file=told, width=400))
     assert "% of what they say" not in told.getvalue()
+
+
+def test_a_network_from_scratch_is_given_the_same(tmp_path):
+    """It would be no control otherwise."""
+    said = run(
+        settings(tmp_path, **{"from": "scratch", "network": {"size": "xs", "channels": 8}}), drawn(200)
+    )[1]
+    assert "trees on descriptors of the chemical graph" in said
