@@ -29,8 +29,8 @@ def write_page(cells: list[Cell], folder: Path, file: Path, seconds: float) -> N
         "prototype with its composition of these sets, and from scratch. Published models were trained for as long as "
         "their authors liked. Means over seeds (and folds), ± their deviation where there are several; **bold** where it is "
         f"better than every published number on the same test records. {busy} cells ran beside other work, which seconds of the "
-        "processor hardly feel. Where bonds are known (SMILES), the default mixes a property's network with trees on descriptors of "
-        "the chemical graph ([how](finetuning.md)).",
+        "processor hardly feel. Where bonds are known (SMILES), the default mixes a property's network with trees on descriptors "
+        "of the chemical graph ([how](finetuning.md)).",
         "",
         *table(
             ["set, test records", "unit", *rows, "trivial", "published"],
