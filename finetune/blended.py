@@ -25,7 +25,7 @@ from atomfield.models.trees import Forest, plant
 
 from .boosted import said
 from .boosting import Boosted, Kind, Records, boost, forest_of
-from .outliers import outlying
+from .tree_records import constant_start, labels_of, records_of
 
 SHARES = (0.75, 0.5, 0.25)
 """Of the network, that are tried beside 1."""
@@ -53,10 +53,9 @@ def blended(
     for name in names:
         number, prop = next((k, p) for k, p in enumerate(net.config.properties) if p.name == name)
         whole = free_pooling or prop.pooling != "sum"
-        start = _start(net, number, prop, train, whole)
-        own, its = (
-            _records(net, number, prop, g, f, start, whole) for g, f in ((train, features), (valid, held))
-        )
+        start = constant_start(net, number, prop, train, whole)
+        own = records_of(net, number, prop, train, features, start, whole, usual=True)
+        its = records_of(net, number, prop, valid, held, start, whole)
         if not len(own.labels) or not len(its.labels):
             continue
         kind: Kind = "classification" if prop.kind == "classification" else "regression"
@@ -87,50 +86,12 @@ def _described(graphs: Sequence[Graph]) -> np.ndarray:
     return np.concatenate([descriptors(collate([g])).numpy() for g in graphs])
 
 
-def _labels(graphs: Sequence[Graph], prop: PropertyConfig, *, usual: bool = False) -> np.ndarray:
-    """``[R]``, NaN where there is none; ``usual``: and where it lies far outside of all others."""
-    found = np.array([float(g.quantities.get(prop.name, torch.tensor(np.nan))) for g in graphs])
-    known = np.flatnonzero(np.isfinite(found))
-    if usual and prop.kind != "classification" and len(known):
-        found[known[outlying(found[known])]] = np.nan
-    return found
-
-
-def _start(
-    net: AtomFieldNet, number: int, prop: PropertyConfig, train: Sequence[Graph], whole: bool
-) -> float:
-    """What trees begin from, in the property's unit (a class: logit); beside the references of elements unless ``whole``."""
-    labels = _labels(train, prop, usual=True)
-    mean = float(np.nanmean(labels))
-    if prop.kind == "classification":
-        share = float(np.clip(mean, 1e-3, 1 - 1e-3))
-        return float(np.log(share / (1 - share)))
-    return mean if whole else float(net.property_head.shift[number])
-
-
-def _records(
-    net: AtomFieldNet, number: int, prop: PropertyConfig, graphs: Sequence[Graph], features: np.ndarray, start: float,
-    whole: bool, *, usual: bool = False,
-) -> Records:  # fmt: skip
-    """Those with a label, in units of the scale."""
-    labels = _labels(graphs, prop, usual=usual)
-    known = np.flatnonzero(np.isfinite(labels)).tolist()
-    scale = 1.0 if prop.kind == "classification" else float(net.property_head.scale[number])
-    base = np.full(len(known), start)
-    size = np.ones(len(known))
-    if not whole and prop.kind != "classification":
-        reference = net.property_head.reference[number].cpu()
-        base += np.array([float(reference[graphs[i].species].sum()) for i in known])
-        size = np.array([float(graphs[i].num_nodes) for i in known])
-    return Records(features[known], base / scale, labels[known] / scale, size)
-
-
 def _best_share(
     net: AtomFieldNet, number: int, prop: PropertyConfig, graphs: Sequence[Graph], answers: np.ndarray, its: Records,
     grown: Boosted, kind: Kind,
 ) -> tuple[float, float, float, float]:  # fmt: skip
     """The share of the network, the validation loss without and with trees, and the standard error of their difference."""
-    known = np.flatnonzero(np.isfinite(_labels(graphs, prop)))
+    known = np.flatnonzero(np.isfinite(labels_of(graphs, prop)))
     scale = 1.0 if kind == "classification" else float(net.property_head.scale[number])
     network, trees = answers[known] / scale, its.start + its.size * grown.added(its.features)
     nothing = np.zeros(len(known))

@@ -15,7 +15,7 @@ Legend: ``R`` records, ``F`` features.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from atomfield.models.trees import plant, tree_features
 
 from .boosting import Boosted, Kind, Records, boost, forest_of
 from .frozen import BATCH, Solved, solved
+from .tree_records import constant_start, labels_of, records_of
 
 FEW_VALIDATION_RECORDS = 10
 
@@ -58,7 +59,7 @@ def boosted(
     told, forests = [], {}
     for name in names:
         number, prop = properties[name]
-        labels = np.array([float(g.quantities.get(name, torch.tensor(np.nan))) for g in valid])
+        labels = labels_of(valid, prop)
         known = np.flatnonzero(np.isfinite(labels))
         if not len(known):
             raise InputError(
@@ -70,9 +71,8 @@ def boosted(
         validation = _validation(held_features, held[name], labels, valid, known, prop, net, number)
         grown, start = boost(training, validation, kind, seed), ""
         if described:
-            for other in _starts(
-                net, number, prop, own, training, validation, train, valid, known, free_pooling
-            ):
+            given = (train, features), (valid, held_features)
+            for other in _starts(net, number, prop, own, *given, free_pooling):
                 found = boost(other.train, other.valid, kind, seed)
                 if found.trees and found.after < grown.after:
                     grown, start, chosen = found, other.told, other
@@ -90,14 +90,14 @@ def boosted(
 @dataclass(frozen=True)
 class _Start:
     """Where trees begin in place of the linear fit: the records with what ``shift`` (in the property's unit; a class: logit) says
-    of them, beside the references of elements where ``pooling`` is that of the property."""
+    of them."""
 
     train: Records
     valid: Records
     shift: float
     told: str
-    whole: bool = False
-    """One number for the structure, of a property that counted as extensive."""
+    whole: bool
+    """One number for the structure, without references of elements."""
 
     @torch.no_grad()
     def adopt(self, net: AtomFieldNet, number: int) -> None:
@@ -115,31 +115,21 @@ class _Start:
 
 
 def _starts(
-    net: AtomFieldNet, number: int, prop: PropertyConfig, linear: Solved, train: Records, valid: Records,
-    graphs: Sequence[Graph], held: Sequence[Graph], known: np.ndarray, free_pooling: bool,
+    net: AtomFieldNet, number: int, prop: PropertyConfig, linear: Solved, train: tuple[Sequence[Graph], np.ndarray],
+    valid: tuple[Sequence[Graph], np.ndarray], free_pooling: bool,
 ) -> list[_Start]:  # fmt: skip
-    """From a constant, and of an extensive property from a constant for the whole structure."""
-    if prop.kind == "classification":
-        share = float(np.clip(linear.known.mean(), 1e-3, 1 - 1e-3))
-        logit = float(np.log(share / (1 - share)))
-        own, its = (replace(one, start=np.full(len(one.labels), logit)) for one in (train, valid))
-        return [_Start(own, its, logit, ", in place of the closed form")]
-    head = net.property_head
-    reference, scale = head.reference[number].cpu(), float(head.scale[number])
-    shift = float(head.shift[number]) - linear.fit.intercept * scale
-    base = np.array([(float(reference[held[i].species].sum()) + shift) / scale for i in known])
-    flat = replace(train, start=np.zeros(len(train.labels))), replace(valid, start=base)
-    found = [_Start(*flat, shift, ", in place of the closed form")]
-    if prop.pooling == "sum" and free_pooling:
-        labels = np.array([float(graphs[i].quantities[prop.name]) for i in linear.labelled])
-        mean, ones = float(labels.mean()), (np.ones(len(labels)), np.ones(len(known)))
-        whole = (
-            Records(train.features, np.zeros(len(labels)), (labels - mean) / scale, ones[0]),
-            Records(valid.features, np.full(len(known), mean / scale), valid.labels, ones[1]),
-        )
-        found.append(
-            _Start(*whole, mean, " for the whole structure, in place of the closed form", whole=True)
-        )
+    """From a constant, and of an extensive property from a constant for the whole structure; ``train``, ``valid``: records and
+    their features."""
+    found = []
+    head, scale = net.property_head, float(net.property_head.scale[number])
+    extensive = prop.pooling == "sum" and prop.kind != "classification"
+    for whole in (False, True) if extensive and free_pooling else (not extensive,):
+        start = constant_start(net, number, prop, train[0], whole)
+        if not whole:  # the shift of the head has the intercept of the linear fit in it
+            start = float(head.shift[number]) - linear.fit.intercept * scale
+        own, its = (records_of(net, number, prop, *given, start, whole) for given in (train, valid))
+        told = " for the whole structure" if whole and extensive else ""
+        found.append(_Start(own, its, start, f"{told}, in place of the closed form", whole))
     return found
 
 

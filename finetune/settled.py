@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
 from rich.console import Console
 
@@ -25,13 +26,15 @@ def settled(
     judge: Callable[[AtomFieldNet], float],
     console: Console,
 ) -> AtomFieldNet:
-    """The trained ``net``, with trees on descriptors where these help; or ``untrained`` (a copy from before) with a closed form,
+    """The trained ``net``, with trees on descriptors where these help and scikit-learn is installed; or ``untrained`` (a copy from before) with a closed form,
     where that is clearly better by ``judge``, the validation score. Says what it found."""
     if (
         untrained is not None
         and better_of(net, untrained, task, parts, device, config, judge, console) is untrained
     ):
         return untrained
+    if find_spec("sklearn") is None:
+        return net
     names, free = list(task.properties), config.pooling == "auto"
     for line in blended(net, parts.train, parts.valid, names, device, config.seed, free):
         console.print(line, highlight=False, markup=False)

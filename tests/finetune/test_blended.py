@@ -1,6 +1,7 @@
 """Trees on descriptors beside a trained property: one head says both, in the share that validation asks for."""
 
 import io
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +14,10 @@ from atomfield.finetune.blended import blended
 from atomfield.finetune.config import FinetuneConfig
 from atomfield.finetune.parts import Parts
 from atomfield.finetune.run import finetune
+from atomfield.finetune.tree_records import records_of
 from atomfield.inference.predict import predict_graphs
 from atomfield.models import checkpoint
+from atomfield.models.config import PropertyConfig
 from tests.small import small_network
 
 from .test_boosted import drawn
@@ -124,3 +127,25 @@ def test_a_network_from_scratch_is_given_the_same(tmp_path):
         settings(tmp_path, **{"from": "scratch", "network": {"size": "xs", "channels": 8}}), drawn(200)
     )[1]
     assert "trees on descriptors of the chemical graph" in said
+
+
+def test_without_scikit_learn_the_network_is_left_alone(tmp_path, monkeypatch):
+    """It is an extra: molecules with bonds are finetuned without it all the same."""
+    monkeypatch.setattr("atomfield.finetune.settled.find_spec", lambda name: None)
+    monkeypatch.setattr("atomfield.finetune.closed_form_instead.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    metrics, said = run(settings(tmp_path, steps=5), drawn(200))
+    assert np.isfinite(metrics["mark_mae"]) and "trees" not in said
+
+
+def test_labels_far_outside_do_not_reach_the_trees():
+    graphs = drawn(100)
+    graphs[3] = replace(graphs[3], quantities={"mark": torch.tensor(99999.0).double()})
+    net = small_network()
+    net.config = net.config.model_copy(update={"properties": (PropertyConfig(name="mark"),)})
+    net.property_head.scale, net.property_head.reference = (
+        torch.ones(1).double(),
+        torch.zeros(1, 119).double(),
+    )
+    own = records_of(net, 0, PropertyConfig(name="mark"), graphs, np.zeros((100, 2)), 0.0, True, usual=True)
+    assert len(own.labels) == 99 and own.labels.max() < 100
