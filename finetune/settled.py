@@ -26,8 +26,8 @@ def settled(
     judge: Callable[[AtomFieldNet], float],
     console: Console,
 ) -> AtomFieldNet:
-    """The trained ``net``, with trees on descriptors where these help and scikit-learn is installed; or ``untrained`` (a copy from
-    before) with a closed form, where that is clearly better by ``judge``, the validation score. Says what it found."""
+    """The trained ``net``, with trees on descriptors where these help and scikit-learn is installed; or ``untrained`` (a copy
+    from before) with a closed form, where that is clearly better by ``judge``, the validation score. Says what it found."""
     if (
         untrained is not None
         and better_of(net, untrained, task, parts, device, config, judge, console) is untrained
