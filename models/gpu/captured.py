@@ -18,6 +18,8 @@ from torch import Tensor
 
 from atomfield.data.graph_batch import GraphBatch
 
+from .cuda_graphs import CudaGraphs
+
 logger = logging.getLogger("atomfield")
 
 if TYPE_CHECKING:
@@ -120,20 +122,15 @@ class _Recorded:
         pad = torch.arange(self.capacity, device=self._idle.device) % _PAIRS
         self._idle[0], self._idle[1] = self._nodes + 2 * pad, self._nodes + 2 * pad + 1
 
-        def run() -> dict[str, Tensor]:
-            given = replace(self._batch)  # nothing derived is taken over
-            return net.conservative(given, self._level, stress=stress, answers=answers)
+        self._out: dict[str, Tensor] = {}
 
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(2):
-                run()
-        torch.cuda.current_stream().wait_stream(stream)
-        self._graph = torch.cuda.CUDAGraph()
-        # other threads of the program may go on using the GPU meanwhile
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-            self._out = run()
+        def run() -> None:
+            given = replace(self._batch)  # nothing derived is taken over
+            self._out = net.conservative(given, self._level, stress=stress, answers=answers)
+
+        graphs = CudaGraphs(batch.positions.device)
+        graphs.warm(run)
+        self._replay = graphs.record(run)
 
     def fits(self, edges: int) -> bool:
         return fits(self.capacity, edges)
@@ -152,7 +149,7 @@ class _Recorded:
         for name, value in batch.conditions.items():
             own.conditions[name][:g].copy_(value)
         self._level[:g].copy_(level_G)
-        self._graph.replay()
+        self._replay()
         return {name: value.clone() for name, value in without_padding(self._out, n, g).items()}
 
 

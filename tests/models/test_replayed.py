@@ -10,8 +10,9 @@ import torch
 from atomfield.data.graph_batch import GraphBatch
 from atomfield.inference.rollout import rollout
 from atomfield.models.config import PropertyConfig
-from atomfield.models.gpu import ReplayedPass
+from atomfield.models.gpu import CapturedPass, ReplayedPass
 from atomfield.models.gpu.room import Room
+from atomfield.models.heads import Answers
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
 from tests.small import small_network, waves
 
@@ -254,7 +255,6 @@ def test_sizes_that_always_differ_are_not_recorded_for_ever(caplog, monkeypatch)
 
 def _energies():
     from atomfield.models.gpu import Call
-    from atomfield.models.heads import Answers
 
     return Call(True, False, Answers(False, True, False))
 
@@ -265,3 +265,18 @@ def test_a_rollout_is_as_without(field):
     expected, found = rollout(field, graph), rollout(other, graph)
     assert_alike(found.values(), expected.values())
     assert recordings(other) == 1
+
+
+def test_a_calculators_pass_is_as_without(monkeypatch):
+    """The one recording of a structure that keeps its atoms, for other positions and fewer pairs."""
+    monkeypatch.setattr("atomfield.models.gpu.captured.CudaGraphs", lambda device: RunAgain())
+    net = plain(a_network(correlation=2))
+    batches = [a_batch(net.config, (4, 3), seed) for seed in range(4)]
+    run = CapturedPass(net)
+    with torch.no_grad():
+        for batch in (batches[0], *batches):
+            level_G = net.level_index(batch)
+            found = run(batch, level_G, stress=True, answers=Answers())
+            expected = net(batch, stress=True)
+            assert_alike([found[name] for name in expected], list(expected.values()))
+    assert run._recorded is not None and not run._refused
