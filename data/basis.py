@@ -43,6 +43,29 @@ def _full_basis() -> Tensor:
 FULL_BASIS = _full_basis()
 
 
+def _tables(irreps: str) -> tuple[Tensor, ...]:
+    match irreps:
+        case "0e+2e":
+            return (SYMMETRIC_BASIS,)
+        case "0e+1e+2e":
+            return (FULL_BASIS,)
+    return _elastic_basis()
+
+
+def _beside(values: Tensor, irreps: str) -> tuple[Tensor, ...]:
+    """The tables of ``irreps`` in the precision and on the device of ``values``. A GPU is given them once: a copy waits for it,
+    and is refused where its work is recorded."""
+    if values.device.type == "cpu" or type(values) is not Tensor:  # tracing has tensors of its own kinds
+        return tuple(t.to(values) for t in _tables(irreps))
+    return _copied(irreps, values.dtype, values.device)
+
+
+@lru_cache(maxsize=64)
+def _copied(irreps: str, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    with torch.inference_mode(False):
+        return tuple(t.to(device, dtype) for t in _tables(irreps))
+
+
 def to_irreps(values: Tensor, irreps: str) -> Tensor:
     """Cartesian ``[..., *shape]`` to components ``[..., dim]``. ``0e+2e`` has no antisymmetric part; what has no Cartesian form
     is components already."""
@@ -51,12 +74,10 @@ def to_irreps(values: Tensor, irreps: str) -> Tensor:
             return values.unsqueeze(-1)
         case "1o" | "1e":
             return values
-        case "0e+2e":
-            return torch.einsum("...ij,kij->...k", values, SYMMETRIC_BASIS.to(values))
-        case "0e+1e+2e":
-            return torch.einsum("...ij,kij->...k", values, FULL_BASIS.to(values))
+        case "0e+2e" | "0e+1e+2e":
+            return torch.einsum("...ij,kij->...k", values, *_beside(values, irreps))
         case "2x0e+2x2e+4e":
-            return _elastic_to_irreps(values)
+            return _elastic_to_irreps(values, irreps)
     return values
 
 
@@ -67,23 +88,22 @@ def from_irreps(components: Tensor, irreps: str) -> Tensor:
             return components.squeeze(-1)
         case "1o" | "1e":
             return components
-        case "0e+2e":
-            return torch.einsum("...k,kij->...ij", components, SYMMETRIC_BASIS.to(components))
-        case "0e+1e+2e":
-            return torch.einsum("...k,kij->...ij", components, FULL_BASIS.to(components))
+        case "0e+2e" | "0e+1e+2e":
+            return torch.einsum("...k,kij->...ij", components, *_beside(components, irreps))
         case "2x0e+2x2e+4e":
-            return _elastic_from_irreps(components)
+            return _elastic_from_irreps(components, irreps)
     return components
 
 
 # ---------------------------------------------------------------- elastic tensors
 @lru_cache(maxsize=1)
-def _elastic_basis() -> tuple[Tensor, Tensor]:
-    """Voigt's 6x6 to M, ``[6, 6]`` P with M = P C P^T, and the orthonormal irreps of symmetric 6x6 matrices M, ``[21, 6, 6]``."""
+def _elastic_basis() -> tuple[Tensor, Tensor, Tensor]:
+    """Voigt's 6x6 to M, ``[6, 6]`` P with M = P C P^T, its inverse, and the orthonormal irreps of symmetric 6x6 matrices M,
+    ``[21, 6, 6]``."""
     from e3nn.o3 import wigner_3j
 
     pairs = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
-    with torch.device("cpu"):
+    with torch.device("cpu"), torch.inference_mode(False):
         project = torch.stack([SYMMETRIC_BASIS[:, i, j] * (1.0 if i == j else 2.0) for i, j in pairs], dim=1)
         basis = torch.zeros(21, 6, 6, dtype=torch.float64)
         basis[0, 0, 0] = 1.0
@@ -97,17 +117,16 @@ def _elastic_basis() -> tuple[Tensor, Tensor]:
             basis[7 + m, 1:, 1:] = square[2][:, :, m]
         for m in range(9):
             basis[12 + m, 1:, 1:] = square[4][:, :, m]
-    return project, basis
+        return project, torch.linalg.inv(project), basis
 
 
-def _elastic_to_irreps(values: Tensor) -> Tensor:
-    project, basis = (t.to(values) for t in _elastic_basis())
+def _elastic_to_irreps(values: Tensor, irreps: str) -> Tensor:
+    project, _, basis = _beside(values, irreps)
     matrix = torch.einsum("ai,...ij,bj->...ab", project, values, project)
     return torch.einsum("...ab,kab->...k", matrix, basis)
 
 
-def _elastic_from_irreps(components: Tensor) -> Tensor:
-    project, basis = (t.to(components) for t in _elastic_basis())
-    inverse = torch.linalg.inv(project)
+def _elastic_from_irreps(components: Tensor, irreps: str) -> Tensor:
+    _, inverse, basis = _beside(components, irreps)
     matrix = torch.einsum("...k,kab->...ab", components, basis)
     return torch.einsum("ia,...ab,jb->...ij", inverse, matrix, inverse)

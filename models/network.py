@@ -148,6 +148,7 @@ class AtomFieldNet(nn.Module):
             return found
         recorded = torch.is_grad_enabled()
         if isinstance(prepared, CapturedPass):
+            assert prepared.net is self, "the pass of another network"
             if prepared.serves(batch):
                 return prepared(batch, level_G, stress=stress, answers=answers)
             prepared = None

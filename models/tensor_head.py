@@ -148,12 +148,12 @@ class TensorHead(nn.Module):
         if rows.stop == rows.start:
             return values
         constant = self._pooled(self.reference[rows].T[batch.species], prop, batch) + self.shift[rows]
-        starts, place = [], 0
-        for kind in kinds:
-            if kind == (0, True):
-                starts.append(place)
-            place += 2 * kind[0] + 1
-        return values.index_add(1, torch.tensor(starts, device=values.device), constant)
+        columns = iter(constant.split(1, dim=1))
+        placed = [
+            next(columns) if kind == (0, True) else constant.new_zeros(len(constant), 2 * kind[0] + 1)
+            for kind in kinds
+        ]
+        return values + torch.cat(placed, dim=1)
 
 
 def _key(kind: Kind) -> str:

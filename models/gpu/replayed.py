@@ -121,7 +121,9 @@ class ReplayedPass:
         places = tuple((w.data_ptr(), recorded and w.requires_grad) for w in weights.values())
         kept = (batch.positions.dtype, batch.volume.dtype, batch.positions.device)
         room = Room.for_batch(batch)
-        return room, call, batch.world == "field", recorded, self.net.training, inputs, kept, places
+        # what is made in inference mode cannot be written to elsewhere
+        modes = (recorded, self.net.training, torch.is_inference_mode_enabled())
+        return room, call, batch.world == "field", modes, inputs, kept, places
 
     def _record(
         self,
@@ -134,7 +136,10 @@ class ReplayedPass:
         if self._made >= _TRIES and self._served < 10 * self._made:
             self._refuse("the sizes of batches differ too much")
             return None
-        self._recorder = self._recorder or CudaGraphs(batch.positions.device)
+        device = batch.positions.device
+        moved = isinstance(self._recorder, CudaGraphs) and self._recorder.device != device
+        if self._recorder is None or moved:
+            self._recorder = CudaGraphs(device)
         del self._recordings[: max(0, len(self._recordings) + 1 - _MOST_RECORDINGS)]
         try:
             found = _Recording(self.net, self._recorder, batch, level_G, call, weights, key)

@@ -6,15 +6,24 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from atomfield.data.graph_batch import GraphBatch
+from atomfield.finetune.lora import adapt, adapters, merge
 from atomfield.inference.rollout import rollout
 from atomfield.models.config import PropertyConfig
 from atomfield.models.gpu import CapturedPass, ReplayedPass
 from atomfield.models.gpu.room import Room
 from atomfield.models.heads import Answers
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
-from tests.small import small_network, waves
+from atomfield.pretrain.config import LossWeights, OptimizerConfig
+from atomfield.pretrain.ema import Ema
+from atomfield.pretrain.engine import TorchEngine, parameter_groups
+from atomfield.pretrain.losses import Targets
+from atomfield.pretrain.step import MicroBatch, training_step
+from tests.small import morse_clusters, small_network, waves
 
 from .gpu_cases import a_batch, a_network, assert_alike, plain, trained
 
@@ -189,6 +198,132 @@ def test_frozen_weights_have_no_gradient():
     assert not other.requires_grad_(False)(batch)["energy"].requires_grad
 
 
+def test_adapters_are_trained_as_without_and_merged():
+    """What is frozen beside them has no gradient; the weights that they change are made anew in every replay."""
+    net = plain(a_network(correlation=2))
+    net.requires_grad_(False)
+    torch.manual_seed(0)
+    adapt(net, 2)
+    other = replaying(copy.deepcopy(net))
+    batch = a_batch(net.config, (3, 2))
+    for _ in range(2):
+        assert_alike(trained(other, with_stress(other), batch), trained(net, with_stress(net), batch))
+        with torch.no_grad():
+            for own in (net, other):
+                for adapter in adapters(own):
+                    adapter.up.add_(0.1 * adapter.down.transpose(1, 2).cos())
+    assert recordings(other) == 1
+    with torch.no_grad():
+        expected = net(batch)["energy"]
+        merge(other.replay_passes(False))
+        assert_alike([replaying(other)(batch)["energy"]], [expected])
+
+
+def test_conditions_of_each_graph_are_read_anew():
+    net = plain(a_network(conditions=("charge", "spin"), correlation=2))
+    other = replaying(copy.deepcopy(net))
+    batch = a_batch(net.config, (3, 2, 3))
+    missing = float("nan")
+    for charge, spin in (((0.0, 1.0, -1.0), (0.0, 1.0, missing)), ((2.0, missing, 0.0), None)):
+        given = {"charge": torch.tensor(charge, dtype=torch.float64)}
+        if spin is not None:
+            given["spin"] = torch.tensor(spin, dtype=torch.float64)
+        one = replace(batch, conditions=given)
+        assert_alike(trained(other, with_stress(other), one), trained(net, with_stress(net), one))
+    assert recordings(other) == 1
+
+
+def test_steps_of_a_training_are_as_without():
+    """Two streams, a clipped gradient, the optimiser's own state, averages, validations and a loss that changes on the way."""
+    ways = []
+    for recorded in (False, True):
+        net = plain(small_network(correlation=2).double())
+        if recorded:
+            replaying(net)
+        settings = OptimizerConfig(learning_rate=0.01, gradient_clipping=1.0)
+        engine, ema = TorchEngine(net, parameter_groups(net, 0.01), settings), Ema(net, 0.9)
+        graphs, targets, seen = morse_clusters(9), Targets("supervised", ("energy", "forces")), []
+        loss = LossWeights()
+        for step in range(6):
+            parts = (graphs[step : step + 2], graphs[step + 1 : step + 4])
+            batches = [MicroBatch(graphs_to_batch(net.config, part), targets, 1.0, "a") for part in parts]
+            if step == 3:
+                loss = LossWeights(forces=0.0, energy=3.0)
+            seen.append(sum(training_step(engine, net.train(), batches, loss).values()))
+            ema.update()
+            with torch.no_grad(), ema.applied():
+                seen.append(float(net.eval()(batches[0].batch)["energy"].sum()))
+        ways.append(seen)
+    assert 3 <= recordings(net) <= 4
+    torch.testing.assert_close(
+        *(torch.tensor(seen, dtype=torch.float64) for seen in ways), rtol=1e-8, atol=1e-9
+    )
+
+
+class FromTheHost(TorchFunctionMode):
+    """Refuses tensors that are made of Python's numbers: on a GPU they are copied there."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        assert func not in (torch.tensor, torch.as_tensor, torch.from_numpy), func
+        return func(*args, **(kwargs or {}))
+
+
+class BetweenDevices(TorchDispatchMode):
+    """Refuses copies from one device to another."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        tensors = [t for t in tree_leaves((args, kwargs, out)) if isinstance(t, torch.Tensor) and t.ndim]
+        assert len({t.device for t in tensors}) < 2, func
+        return out
+
+
+class Elsewhere(RunAgain):
+    """Stands for a GPU by torch's device without memory, where what needs a number of a tensor is refused as well."""
+
+    def record(self, run):
+        with FromTheHost(), BetweenDevices():
+            return super().record(run)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch) -> Callable[[AtomFieldNet], AtomFieldNet]:
+    """Puts a network there, with passes that are recorded."""
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)  # which knows no such device
+
+    def put(net: AtomFieldNet) -> AtomFieldNet:
+        net = net.to("meta")
+        net.replayed = ReplayedPass(net, Elsewhere())
+        return net
+
+    return put
+
+
+def test_a_recorded_pass_asks_nothing_of_the_host(elsewhere):
+    """Neither numbers nor copies: a GPU whose work is recorded refuses both."""
+    kinds = [
+        {"irreps": "1o"}, {"irreps": "0e+2e"}, {"irreps": "0e+1e+2e", "support": "node"}, {"irreps": "2x0e+2x2e+4e"},
+        {"irreps": "5x0e", "nonnegative": True, "pooling": "sum"}, {"kind": "multiclass", "classes": ("a", "b", "c")},
+        {"kind": "classification"},
+    ]  # fmt: skip
+    properties = tuple(PropertyConfig(name=f"own_{number}", **kind) for number, kind in enumerate(kinds))
+    net = elsewhere(plain(a_network(lmax=2, correlation=2, auxiliary=("direct",), properties=properties)))
+    batch = a_batch(net.config, (3, 2)).to("meta")
+    for options in ({"stress": True}, {"direct": True, "denoise": True, "features": True}):
+        out = net(batch, **options)
+        sum(value.sum() for value in out.values()).backward()
+        with torch.no_grad():
+            net(batch, **options)
+    assert recordings(net) == 4
+
+
+def test_a_recorded_pass_over_a_field_asks_nothing_of_the_host(field, elsewhere):
+    net = elsewhere(copy.deepcopy(field))
+    batch = graphs_to_batch(net.config, [g.snapshot(0) for g in waves(2)]).to("meta")
+    sum(value.sum() for value in net(batch).values()).backward()
+    assert recordings(net) == 1
+
+
 def test_what_is_not_recorded():
     net = replaying(plain(a_network()))
     run, batch = net.replayed, a_batch(net.config, (3, 2))
@@ -267,11 +402,61 @@ def test_a_rollout_is_as_without(field):
     assert recordings(other) == 1
 
 
+def test_a_long_rollout_reads_state_and_time_step_of_each_step(field):
+    """Over more steps than a GPU needs to record them. Each is compared alone: a network at random makes much of rounding."""
+    other = replaying(copy.deepcopy(field))
+    graph = waves(1, num_points=4, num_times=42)[0]
+    times = torch.linspace(0, 1, 42, dtype=torch.float64) ** 2
+    found = rollout(other, replace(graph, times=times))
+    assert recordings(other) == 1 and len(found["concentration"]) == 42
+    for step in (0, 1, 31, 40):
+        now = replace(graph.snapshot(0), quantities={name: value[step] for name, value in found.items()})
+        expected = rollout(field, now, num_steps=1, dt=float(times[step + 1] - times[step]))
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name][step + 1], value[1], rtol=1e-10, atol=1e-10)
+
+
+def test_a_pass_made_in_inference_mode_is_another_one(field):
+    """What it keeps cannot be written to elsewhere."""
+    other = replaying(copy.deepcopy(field))
+    batch = graphs_to_batch(field.config, [waves(1)[0].snapshot(0)])
+    with torch.no_grad():
+        expected = field(batch)
+    for mode in (True, False, True):
+        with torch.inference_mode(mode), torch.no_grad():
+            assert_alike(other(batch).values(), expected.values())
+    assert recordings(other) == 2
+
+
+def test_a_network_that_was_moved_is_recorded_where_it_is(monkeypatch):
+    """Graphs of another GPU would be empty."""
+
+    class OnCard(RunAgain):
+        def __init__(self, device: torch.device):
+            super().__init__()
+            self.device = device
+
+    monkeypatch.setattr("atomfield.models.gpu.replayed.CudaGraphs", OnCard)
+    net = plain(a_network())
+    net.replayed = ReplayedPass(net, OnCard(torch.device("cuda", 0)))
+    with torch.no_grad():
+        for _ in range(2):
+            net(a_batch(net.config, (3, 2)))
+    assert net.replayed._recorder.device == net.device and net.replayed._recorder.recorded == 1
+    assert copy.deepcopy(net).replayed._recorder is None, "a copy records for itself"
+
+
 def test_a_calculators_pass_is_as_without(monkeypatch):
-    """The one recording of a structure that keeps its atoms, for other positions and fewer pairs."""
+    """The one recording of a structure that keeps its atoms, for other positions, conditions and fewer pairs."""
     monkeypatch.setattr("atomfield.models.gpu.captured.CudaGraphs", lambda device: RunAgain())
-    net = plain(a_network(correlation=2))
-    batches = [a_batch(net.config, (4, 3), seed) for seed in range(4)]
+    net = plain(a_network(correlation=2, conditions=("charge",)))
+    batches = [
+        replace(
+            a_batch(net.config, (4, 3), seed, ("a", "b")),
+            conditions={"charge": torch.tensor([seed, float("nan")], dtype=torch.float64)},
+        )
+        for seed in range(4)
+    ]
     run = CapturedPass(net)
     with torch.no_grad():
         for batch in (batches[0], *batches):
