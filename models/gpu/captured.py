@@ -18,7 +18,7 @@ from torch import Tensor
 
 from atomfield.data.graph_batch import GraphBatch
 
-from .cuda_graphs import CudaGraphs
+from .cuda_graphs import CudaGraphs, reason
 
 logger = logging.getLogger("atomfield")
 
@@ -86,15 +86,16 @@ class CapturedPass:
         again, self._before = self._before == key, key
         if not again:
             return self._once(batch, level_G, stress, answers)
-        self._recorded = None  # its memory goes first
+        known = self._recorded = None  # its memory goes first
         try:
             self._recorded = _Recorded(self.net, key, batch, level_G, stress, answers)
         except RuntimeError as error:
             self._refused = True
             logger.warning(
                 "a pass could not be recorded, which takes longer for small systems (%s)",
-                str(error).splitlines()[0],
+                reason(error),
             )
+        if self._recorded is None:  # what was at work when it failed is given back by now
             return self.net.conservative(batch, level_G, stress=stress, answers=answers)
         return self._recorded(batch, level_G)
 

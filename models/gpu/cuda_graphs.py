@@ -14,10 +14,20 @@ _one_at_a_time = threading.Lock()
 
 
 @lru_cache(maxsize=64)
-def _stream_of(device: torch.device) -> torch.cuda.Stream:
-    """Where work is recorded. torch's own stream for that belongs to the GPU that was the current one when it was made, so that
-    a graph of another GPU would be empty; each further stream takes workspaces for matrix products that are never given back."""
-    return torch.cuda.Stream(device)
+def _streams_of(device: torch.device) -> tuple[torch.cuda.Stream, torch.cuda.Stream]:
+    """Where work is done before it is recorded, and where it is recorded.
+
+    torch's own stream for recording belongs to the GPU that was the current one when it was made, so that a graph of another GPU
+    would be empty. No new ones each time, since the first matrix product on a stream takes memory for good; and not one for both,
+    since graphs use that memory, which another thread may replay meanwhile.
+    """
+    return torch.cuda.Stream(device), torch.cuda.Stream(device)
+
+
+def reason(error: RuntimeError) -> str:
+    """What went wrong in a recording, in one line: torch often says no more than that something did before."""
+    said = str(error.__context__ or error).splitlines()
+    return said[0] if said else type(error).__name__
 
 
 class Recorder(Protocol):
@@ -37,7 +47,7 @@ class CudaGraphs:
     def warm(self, run: Callable[[], None]) -> None:
         """Kernels are compiled and workspaces taken, beside the stream that is in use."""
         with _one_at_a_time, torch.cuda.device(self.device), torch.random.fork_rng([self.device]):
-            stream, now = _stream_of(self.device), torch.cuda.current_stream()
+            (stream, _), now = _streams_of(self.device), torch.cuda.current_stream()
             stream.wait_stream(now)
             try:
                 with torch.cuda.stream(stream):
@@ -50,9 +60,10 @@ class CudaGraphs:
         """What replays ``run`` on the same memory. (Other threads may go on using the GPU meanwhile.)"""
         with _one_at_a_time, torch.cuda.device(self.device):
             graph, now = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+            _, stream = _streams_of(self.device)
             try:
                 with torch.cuda.graph(
-                    graph, pool=self._pool, stream=_stream_of(self.device), capture_error_mode="thread_local"
+                    graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"
                 ):
                     run()
             finally:  # torch leaves its stream in use where a recording was refused

@@ -28,7 +28,7 @@ from torch.func import functional_call
 from atomfield.data.graph_batch import GraphBatch
 from atomfield.models.auxiliary import ATOM_INPUTS, HIDDEN
 
-from .cuda_graphs import CudaGraphs, Recorder
+from .cuda_graphs import CudaGraphs, Recorder, reason
 from .room import Room, empty, fill, inputs_of, length_of
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class ReplayedPass:
         try:
             found = _Recording(self.net, self._recorder, batch, level_G, call, weights, key)
         except RuntimeError as error:
-            self._refuse(str(error).splitlines()[0])
+            self._refuse(reason(error))
             return None
         self._made += 1
         self._recordings.append(found)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from atomfield.models.gpu import cuda_graphs
-from atomfield.models.gpu.cuda_graphs import CudaGraphs
+from atomfield.models.gpu.cuda_graphs import CudaGraphs, reason
 
 FIRST, SECOND = torch.device("cuda", 0), torch.device("cuda", 1)
 
@@ -70,19 +70,25 @@ def card(monkeypatch) -> Card:
     monkeypatch.setattr(torch.random, "fork_rng", lambda devices: nullcontext())
     for name in ("stream", "set_stream", "graph"):
         monkeypatch.setattr(torch.cuda, name, getattr(card, name))
-    cuda_graphs._stream_of.cache_clear()
+    cuda_graphs._streams_of.cache_clear()
     yield card
-    cuda_graphs._stream_of.cache_clear()
+    cuda_graphs._streams_of.cache_clear()
 
 
 def test_a_recording_that_fails_leaves_the_stream_that_was_in_use(card):
     card.refuses = True
-    with pytest.raises(RuntimeError, match="during capture"):
-        CudaGraphs(FIRST).record(lambda: None)
+
+    def fails() -> None:
+        raise RuntimeError("cannot copy from the host\nmore")
+
+    with pytest.raises(RuntimeError, match="during capture") as found:
+        CudaGraphs(FIRST).record(fails)
     assert card.current is card.main
+    assert reason(found.value) == "cannot copy from the host"
+    assert reason(NotImplementedError()) == "NotImplementedError"
 
 
-def test_work_is_recorded_on_a_stream_of_its_own_gpu(card):
+def test_work_is_recorded_on_a_streams_of_its_own_gpu(card):
     """On another one's the graph would be empty, and a replay would leave the answers of the first pass in place."""
     for device in (FIRST, SECOND, FIRST):
         graphs = CudaGraphs(device)
@@ -90,6 +96,7 @@ def test_work_is_recorded_on_a_stream_of_its_own_gpu(card):
         graphs.record(lambda: None)
     assert [stream.device for stream in card.recorded_on] == [FIRST, SECOND, FIRST]
     assert card.recorded_on[0] is card.recorded_on[2], "each further stream takes memory for good"
+    assert card.main.waited_for[0] not in card.recorded_on, "graphs use what belongs to their stream"
     assert card.current is card.main
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -179,6 +180,51 @@ def test_a_pass_that_cannot_be_recorded_is_made_plainly(monkeypatch, caplog):
         assert_alike([out["energy"], out["forces"]], [expected["energy"], expected["forces"]])
     assert caplog.text.count("could not be recorded") >= 1
     assert run._refused
+
+
+def test_a_recording_that_ran_out_of_memory_holds_none_of_it(monkeypatch):
+    """The pass that is made plainly instead needs it."""
+    held = []
+
+    def fails(*_):
+        large = torch.zeros(3)
+        held.append(weakref.ref(large))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("atomfield.models.gpu.captured._Recorded", fails)
+    net = a_network()
+    batch = a_batch(net.config, (3, 2))
+    seen = []
+    monkeypatch.setattr(net, "conservative", lambda *_, **__: seen.append([ref() for ref in held]) or {})
+    run = CapturedPass(net)
+    with torch.no_grad():
+        for _ in range(2):
+            run(batch, net.level_index(batch), stress=False, answers=Answers())
+    assert seen == [[], [None]]
+
+
+def test_memory_of_a_recording_goes_before_another_one_is_made(monkeypatch):
+    made, left = [], []
+
+    class Recorded:
+        def __init__(self, net, key, *_):
+            left.append([ref() for ref in made])
+            self.key = key
+            made.append(weakref.ref(self))
+
+        def fits(self, edges: int) -> bool:
+            return edges == 1
+
+        def __call__(self, *_):
+            return {}
+
+    monkeypatch.setattr("atomfield.models.gpu.captured._Recorded", Recorded)
+    net = a_network()
+    batch, run = a_batch(net.config, (3, 2)), CapturedPass(net)
+    with torch.no_grad():
+        for _ in range(3):
+            run(batch, net.level_index(batch), stress=False, answers=Answers())
+    assert left == [[], [None]]
 
 
 def test_an_exported_pass_has_none_of_our_operations(monkeypatch):
