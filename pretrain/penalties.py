@@ -110,9 +110,11 @@ def _score(net: AtomFieldNet, count: int, steps: Iterator[None], judge: Callable
     own = {k: p.data for k, p in net.named_parameters()}
     for name, parameter in net.named_parameters():
         parameter.data = mean[name]
+    recorded, net.replayed = net.replayed, None  # recordings would be of these weights alone, once each
     try:
         return judge()
     finally:
+        net.replayed = recorded
         for name, parameter in net.named_parameters():
             parameter.data = own[name]
 

@@ -19,7 +19,7 @@ from atomfield.pretrain.config import LossWeights, OptimizerConfig
 from atomfield.pretrain.ema import Ema
 from atomfield.pretrain.engine import TorchEngine, parameter_groups
 from atomfield.pretrain.losses import Targets
-from atomfield.pretrain.penalties import Copy, check_penalties, without
+from atomfield.pretrain.penalties import Copy, _score, check_penalties, without
 from atomfield.pretrain.step import MicroBatch
 from atomfield.pretrain.streams import Stream
 from tests.small import small_network, waves
@@ -59,6 +59,16 @@ def test_a_law_that_holds_is_kept(tmp_path):
     assert len(trials) == 3 and not any(row["trial/off_advection_diffusion"] for row in trials)
     assert "physics/advection_diffusion" in rows[-1]
     assert metrics["physics_advection_diffusion_switched_off"] == 0.0
+
+
+def test_mean_weights_are_judged_without_recordings():
+    """On a GPU each would be of weights that are gone a moment later, and others would go for it."""
+    net = small_network().replay_passes()
+    before, seen = net.replayed, []
+    own = net.atom_head.energy.data
+    _score(net, 2, iter((None, None)), lambda: seen.append(net.replayed) or 0.0)
+    assert seen == [None] and net.replayed is before
+    assert net.atom_head.energy.data.data_ptr() == own.data_ptr()
 
 
 def test_copies_start_from_one_state_and_the_best_goes_on(monkeypatch):
