@@ -1,6 +1,6 @@
 """What a network with a cutoff of 5 angstrom learns of charges further apart, with and without what acts beyond the cutoff.
 
-    python benchmarks/long_range.py [--steps 1000] [--out benchmarks/results/long_range.md]
+    python benchmarks/long_range.py [--steps 4000] [--out benchmarks/results/long_range.md]
 
 Two sets with exact labels: Coulomb's law of charges +1 and -1 (Na, Cl) plus a Born-Mayer repulsion exp(-(r - r0) / rho) between
 unlike ions. Pairs of ions have an energy that falls as 1/r, pairs of NaCl molecules, randomly turned, one that falls as 1/r^3.
@@ -29,8 +29,8 @@ NETWORKS = {
     "local": {},
     "filter": {"long_range": "filter"},
     "filter to 40 A": {"long_range": "filter", "long_range_largest": 40.0},
-    "electrostatics": {"electrostatics": True},
-    "both": {"long_range": "filter", "electrostatics": True},
+    "charges of bonds": {"electrostatics": True},
+    "charges of atoms": {"electrostatics": True, "electrostatics_charges": "atoms"},
 }
 BINS = ((3.5, 5.0), (5.0, 8.0), (8.0, 12.0), (12.0, 16.0), (16.0, 20.0))
 BOND, SOFTNESS = 2.36, 0.32
@@ -113,7 +113,7 @@ def train(far: dict[str, object], graphs: list[Graph], steps: int) -> AtomFieldN
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/long_range.md"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -55,6 +55,7 @@ PRIORS: dict[str, dict[str, Any]] = {
     "none": {},
     "zbl": {"network": {"priors": ["zbl"]}},
     "electrostatics": {"network": {"electrostatics": True}},
+    "charges of atoms": {"network": {"electrostatics": True, "electrostatics_charges": "atoms"}},
     "divergence": {"network": {"constraints": ["divergence", "conserved_momentum"]}},
     "conserved": {"network": {"constraints": ["conserved_concentration"]}},
     "equation": {},
@@ -62,12 +63,12 @@ PRIORS: dict[str, dict[str, Any]] = {
 """What each changes in the configuration; ``equation`` is the penalty of the task's own law, see :func:`settings`."""
 EQUATIONS = {"flows": {"navier_stokes": 0.1}, "scalars": {"advection_diffusion": 0.1}}
 APPLY = {
-    "molecules": ("none", "zbl", "electrostatics"),
-    "insulators": ("none", "zbl", "electrostatics"),
+    "molecules": ("none", "zbl", "electrostatics", "charges of atoms"),
+    "insulators": ("none", "zbl", "electrostatics", "charges of atoms"),
     "flows": ("none", "divergence", "equation"),
     "scalars": ("none", "conserved", "equation"),
 }
-"""The two priors of each task."""
+"""The priors of each task."""
 FEW = 20
 """Groups; with fewer, single records are held out."""
 SIZE = {"size": "s", "channels": 16, "channels_unnatural": 4}

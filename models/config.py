@@ -174,6 +174,8 @@ class NetworkConfig(BaseModel):
     """Fields on grids: messages through Fourier space in every layer (``fourier.py``)."""
     electrostatics: bool = False
     """Charges that add up to the total, and their Coulomb energy in the energy (``electrostatics.py``)."""
+    electrostatics_charges: Literal["bonds", "atoms"] = "bonds"
+    """Charge flows between neighbours, and a neutral fragment stays neutral; or every atom brings its own, and ions stay ions."""
     levels: tuple[str, ...] = ()
     """Levels of theory and solvers; one row of every stacked head each."""
     default_level_atoms: str = ""

@@ -1,12 +1,21 @@
 """Charges that add up exactly, and the Coulomb energy between them.
 
+``electrostatics_charges: bonds``
+
     q_i = Q w_i / sum_graph w + sum_edges t_ij,      t_ij = w_i w_j u(r_ij) (chi_j - chi_i) / sqrt(average neighbours)
 
 chi (in e) and w > 0 are read off each node, u is the envelope of the network's edges. t is antisymmetric, so charge only flows
-between neighbours: what is not connected keeps its own total, and a neutral fragment far away changes no charge. (Charges
-corrected by an equal share of the total's error, the usual way, would change with every distant molecule.) The transfer is the
-first order of bond-charge increments. Only the charge Q of the whole graph is shared out without regard to distance, by w; an
-unknown Q counts as 0.
+between neighbours: what is not connected keeps its own total, and a neutral fragment far away changes no charge. The transfer is
+the first order of bond-charge increments. Only the charge Q of the whole graph is shared out without regard to distance, by w; an
+unknown Q counts as 0. Two ions beyond the cutoff of a neutral pair have no charge.
+
+``electrostatics_charges: atoms``
+
+    q_i = chi_i + w_i / sum_graph w (Q - sum_graph chi)
+
+(neutral charge equilibration of Zubatyuk et al., Nat. Commun. 12, 4870 (2021)). Every atom brings the charge that it has learned
+for its element and neighbours, so ions stay ions at any distance. The price: what is missing to Q is shared by the whole graph,
+so a fragment far away changes charges, unless those it brings add up. That is learned, and not exact.
 
 The energy is that of Gaussian charges of one width, ``physics_priors/smeared_coulomb.py``: beyond a dozen angstrom exactly
 Coulomb's law, so fragments that are far apart are left with the multipole energy of these charges. Close by the network learns
@@ -40,12 +49,11 @@ def conserved_charges(
     chi_N: Tensor, softness_N: Tensor, batch: GraphBatch, vector_E3: Tensor, config: NetworkConfig
 ) -> Tensor:
     """``[N]`` float64 whose sum over each graph is its total charge. softness: any real number, w is its softplus."""
-    sender, receiver = batch.edge_index
     chi, w = chi_N.double(), F.softplus(softness_N.double())
-    envelope = polynomial_envelope(vector_E3.square().sum(1).sqrt(), config.cutoff)
-    flow = w[receiver] * w[sender] * envelope * (chi[sender] - chi[receiver])
-    charges = torch.zeros_like(chi).index_add(0, receiver, flow / math.sqrt(config.average_neighbors))
+    if config.electrostatics_charges == "atoms":
+        return _corrected(chi, w, batch)
     total = batch.conditions.get("charge")
+    charges = _flown(chi, w, batch, vector_E3, config)
     if total is None:
         return charges
     own = batch.quantities.get("fragment_charge")
@@ -54,6 +62,29 @@ def conserved_charges(
         some = _per_graph(charged, batch) > 0
         w = torch.where(some, charged, w)
     return charges + w / _per_graph(w, batch) * torch.nan_to_num(total.double())[batch.graph_index]
+
+
+def _flown(chi: Tensor, w: Tensor, batch: GraphBatch, vector_E3: Tensor, config: NetworkConfig) -> Tensor:
+    """``[N]`` what has flowed between neighbours; adds up to 0 in each graph."""
+    sender, receiver = batch.edge_index
+    envelope = polynomial_envelope(vector_E3.square().sum(1).sqrt(), config.cutoff)
+    flow = w[receiver] * w[sender] * envelope * (chi[sender] - chi[receiver])
+    return torch.zeros_like(chi).index_add(0, receiver, flow / math.sqrt(config.average_neighbors))
+
+
+def _corrected(chi: Tensor, w: Tensor, batch: GraphBatch) -> Tensor:
+    """``[N]`` chi and a share of what is missing to the total. Where fragments are known (``fragment_charge``), those that are
+    neutral add up to 0 and the others to the total, unless all are neutral."""
+    total = batch.conditions.get("charge", chi.new_zeros(batch.num_graphs))
+    total, part = torch.nan_to_num(total.double()), batch.graph_index
+    own = batch.quantities.get("fragment_charge")
+    if own is not None:
+        charged = torch.zeros_like(total).index_add(0, part, (own != 0).to(total)) > 0
+        part = 2 * part + (own == 0)
+        total = torch.stack([total, torch.where(charged, 0.0, total)], dim=1).flatten()
+    sums = torch.zeros_like(total).index_add(0, part, w)[part]
+    missing = total.index_add(0, part, -chi)[part]
+    return chi + w / sums * missing
 
 
 def _per_graph(values_N: Tensor, batch: GraphBatch) -> Tensor:

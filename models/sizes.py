@@ -62,6 +62,8 @@ class NetworkSize(BaseModel):
     fourier: bool | None = None
     """Messages through Fourier space for fields on regular grids (``models/fourier.py``). None: if data has periodic ones."""
     electrostatics: bool = False
+    electrostatics_charges: Literal["bonds", "atoms"] = "bonds"
+    """Where the charges come from: they flow between neighbours, or every atom brings its own (``models/electrostatics.py``)."""
 
     @model_validator(mode="before")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -26,6 +27,13 @@ def net() -> AtomFieldNet:
     return net
 
 
+@pytest.fixture(scope="module")
+def ions() -> AtomFieldNet:
+    net = far_network(electrostatics=True, electrostatics_charges="atoms")
+    net.atom_head.charge.mul_(8)
+    return net
+
+
 def salt(num: int) -> Graph:
     """A neutral piece of rocksalt, two to six ions, off its lattice."""
     generator = torch.Generator().manual_seed(num)
@@ -46,14 +54,56 @@ def _multipoles(found: dict[str, Tensor], graph: Graph) -> tuple[Tensor, Tensor]
     return q.sum(), q @ (graph.positions - graph.positions.mean(0))
 
 
+@pytest.mark.parametrize("kind", ["net", "ions"])
 @pytest.mark.parametrize("total", [0.0, 1.0, -2.0])
-def test_charges_add_up_to_the_total(net, total):
+def test_charges_add_up_to_the_total(kind, total, request):
+    net = request.getfixturevalue(kind)
     graphs = [replace(salt(6), conditions={"charge": total}), replace(water(), conditions={"charge": -total})]
     with torch.no_grad():
         charges = net(graphs_to_batch(net.config, graphs))["charges"]
     assert float(charges[:6].sum()) == pytest.approx(total, abs=1e-13)
     assert float(charges[6:].sum()) == pytest.approx(-total, abs=1e-13)
     assert float(charges.std()) > 0.01
+
+
+def test_an_unknown_total_of_charges_of_atoms_is_zero(ions):
+    batch = graphs_to_batch(ions.config, [replace(salt(5), conditions={}), salt(3)])
+    with torch.no_grad():
+        charges = ions(batch)["charges"]
+    assert float(charges[:5].sum()) == pytest.approx(0.0, abs=1e-13)
+    assert float(charges[5:].sum()) == pytest.approx(0.0, abs=1e-13)
+
+
+def test_what_is_missing_to_charges_of_atoms_stays_among_neutral_and_among_charged_fragments(ions):
+    graph = together(replace(salt(4), conditions={"charge": 1.0}), water(), 30.0 * OFFSET)
+    batch = graphs_to_batch(ions.config, [graph, salt(3)])
+    with torch.no_grad():
+        shared = ions(batch)["charges"]
+        batch.quantities["fragment_charge"] = torch.tensor([1.0] * 4 + [0.0] * 6).double()
+        known = ions(batch)["charges"]
+        alone = ions(graphs_to_batch(ions.config, [replace(salt(4), conditions={"charge": 1.0})]))["charges"]
+    assert abs(float(shared[4:7].sum())) > 0.1
+    assert float(known[4:7].sum()) == pytest.approx(0.0, abs=1e-13)
+    assert (known[:4] - alone).abs().max() < 1e-13
+    assert float(known[7:].sum()) == pytest.approx(0.0, abs=1e-13)
+
+
+@pytest.mark.parametrize("distance", [8.0, 20.0, 200.0])
+def test_charges_of_atoms_keep_ions_apart_charged(ions, net, distance):
+    """Beyond the cutoff of a pair with total 0 the energy is Coulomb's law of two charges; charges of bonds have none."""
+    end = torch.stack([torch.zeros(3, dtype=torch.float64), distance * OFFSET])
+    pair = Graph(end, torch.tensor([11, 17]), "molecule", conditions={"charge": 0.0})
+    found = _run(ions, pair)
+    q = float(found["charges"][0])
+    assert abs(q) > 0.1
+    assert float(_run(net, pair)["charges"].abs().max()) < 1e-13
+    far = _run(ions, replace(pair, positions=1e6 * end))
+    length = distance * float(OFFSET.norm())
+    law = -COULOMB * q**2 / length * math.erf(length / 2)  # Gaussians of 1 angstrom
+    assert float(found["energy"] - far["energy"]) == pytest.approx(law, rel=1e-5)
+    pull = COULOMB * q**2 / length**2
+    if distance > 12:
+        assert float(found["forces"][0] @ OFFSET / OFFSET.norm()) == pytest.approx(pull, rel=1e-9)
 
 
 def test_fragments_known_to_be_neutral_take_no_part_of_the_total(net):
@@ -68,8 +118,9 @@ def test_fragments_known_to_be_neutral_take_no_part_of_the_total(net):
     assert float(known[:4].sum()) == pytest.approx(1.0, abs=1e-13)
 
 
-def test_charges_add_up_whatever_the_readings():
-    config = far_network(electrostatics=True).config
+@pytest.mark.parametrize("source", ["bonds", "atoms"])
+def test_charges_add_up_whatever_the_readings(source):
+    config = far_network(electrostatics=True, electrostatics_charges=source).config
     batch = graphs_to_batch(config, [crystal(), crystal()])
     sender, receiver = batch.edge_index
     lattice = torch.einsum("es,esd->ed", batch.edge_shift, batch.cell[batch.graph_index[receiver]])

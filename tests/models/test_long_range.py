@@ -34,7 +34,7 @@ def test_a_checkpoint_from_before_the_switch_loads(tmp_path):
     kept = [
         line for line in text.splitlines() if not line.strip().startswith(('"long_range', '"electrostatics'))
     ]
-    assert len(kept) == len(text.splitlines()) - 7
+    assert len(kept) == len(text.splitlines()) - 8
     (folder / "config.json").write_text("\n".join(kept))
     batch = graphs_to_batch(net.config, morse_clusters(2))
     assert (checkpoint.load(folder)(batch)["energy"] == net(batch)["energy"]).all()

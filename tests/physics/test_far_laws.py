@@ -37,6 +37,7 @@ LARGEST = 5.0
 KINDS: dict[str, dict[str, Any]] = {
     "filter": {"lmax": 2, "long_range": "filter", "long_range_largest": LARGEST},
     "electrostatics": {"electrostatics": True},
+    "charges of atoms": {"electrostatics": True, "electrostatics_charges": "atoms"},
     "coarse": {"long_range": "coarse"},
 }
 
