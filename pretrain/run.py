@@ -194,7 +194,7 @@ def compiled(net: AtomFieldNet, streams: list[Stream], weights: LossWeights, dev
 def first_passes(net: AtomFieldNet, streams: list[Stream], weights: LossWeights, device: str) -> None:
     """One pass there and back over a micro-batch of each stream, which changes nothing."""
     parameters = list(net.parameters())
-    with torch.random.fork_rng():  # of all GPUs too
+    with torch.random.fork_rng([device] if device.startswith("cuda") else []):  # torch warns of all GPUs
         for stream in streams:
             batch = stream.batch(0).to(device)
             terms = loss_sums(net, net, batch, stream.targets, weights)

@@ -113,7 +113,15 @@ def test_validation_is_as_without():
 def test_what_heads_say_alone():
     config = {
         "auxiliary": ("direct",),
-        "properties": (PropertyConfig(name="gap"), PropertyConfig(name="size", pooling="sum")),
+        "properties": (
+            PropertyConfig(name="gap"),
+            PropertyConfig(name="size", pooling="sum"),
+            PropertyConfig(name="response", irreps="0e+2e"),
+            PropertyConfig(name="born", irreps="0e+1e+2e", support="node"),
+            PropertyConfig(name="spectrum", irreps="4x0e", pooling="sum", nonnegative=True),
+            PropertyConfig(name="phase", kind="multiclass", classes=("a", "b", "c")),
+        ),
+        "lmax": 2,
     }
     net = plain(a_network(**config))
     other = replaying(copy.deepcopy(net))
@@ -139,6 +147,34 @@ def test_fields_are_as_without(field):
     for count in (1, 2, 3, 2):
         assert_alike(answers(other, count), answers(field, count))
     assert recordings(other) == 3
+
+
+def test_fields_that_lack_what_others_have_are_as_without(field):
+    """Points, quantities, inputs of graphs, conditions and levels that differ; what is missing is not a number."""
+    other = replaying(copy.deepcopy(field))
+    random = torch.Generator().manual_seed(0)
+
+    def some(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=random, dtype=torch.float64)
+
+    def answers(net: AtomFieldNet, batch: GraphBatch) -> list[torch.Tensor]:
+        net.zero_grad()
+        out = [torch.where(value.isnan(), 0.0, value) for value in net(batch).values()]
+        sum(value.square().mean() for value in out).backward()
+        return [*(value.detach() for value in out), *gradients_of(net)]
+
+    for turn in range(2):
+        graphs = []
+        for number, points in enumerate((4, 5, 3)):
+            graph = waves(1, turn, points, level=("wave", "morse")[number % 2])[0].snapshot(0)
+            own = {"gravity": some(3)} if number else {"permeability": some(graph.num_nodes).exp()}
+            conditions = {"dt": 0.1 * (number + 1)} if number < 2 else {"viscosity": 10.0 ** (-turn)}
+            graphs.append(replace(graph, quantities={**graph.quantities, **own}, conditions=conditions))
+        batch = graphs_to_batch(field.config, graphs)
+        expected = answers(field, batch)
+        assert all(bool(value.isfinite().all()) for value in expected)
+        assert_alike(answers(other, batch), expected)
+    assert recordings(other) == 1
 
 
 def test_a_pass_between_another_and_its_way_back_is_made_plainly():

@@ -79,7 +79,12 @@ def test_the_first_rank_of_a_node_goes_first_and_its_failure_is_everybodys(monke
         ranks.first_on_node(fails)
 
 
-def test_first_passes_change_nothing():
+def test_first_passes_change_nothing(monkeypatch):
+    forked = []
+    fork = torch.random.fork_rng
+    monkeypatch.setattr(
+        torch.random, "fork_rng", lambda devices=None: forked.append(devices) or fork(devices)
+    )
     net = small_network()
     streams = [
         Stream(morse_clusters(4), Targets("supervised"), cutoff=5.0, max_edges=100, seed=0, name="atoms"),
@@ -93,3 +98,4 @@ def test_first_passes_change_nothing():
     assert torch.equal(torch.rand(2), expected)
     assert all(p.grad is None for p in net.parameters())
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert None not in forked, "every rank would be warned of all GPUs"
