@@ -134,6 +134,7 @@ class AtomFieldCalculator(Calculator):
             changes.append("info")
         return changes
 
+    @torch.inference_mode(False)  # where there are no kernels forces are derivatives by autograd
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -195,6 +196,7 @@ class AtomFieldCalculator(Calculator):
                 k: float(v) if v.ndim == 0 else v for k, v in probabilities(known, [own])[0].items()
             }
 
+    @torch.inference_mode(False)
     def hessian(self, atoms: Atoms) -> np.ndarray:
         """``[3N, 3N]`` eV/angstrom^2, exact second derivatives with respect to x, y, z of atom 0, of atom 1, ...
         Costs 3N passes."""
@@ -260,6 +262,7 @@ def _numpy(values: Tensor) -> np.ndarray:
     return values.double().cpu().numpy()
 
 
+@torch.inference_mode(False)
 def own_copy(
     net: AtomFieldNet, dtype: torch.dtype | str | None, device: torch.device | str | None
 ) -> AtomFieldNet:

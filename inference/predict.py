@@ -134,11 +134,12 @@ def predict_graphs(
 
 @contextmanager
 def evaluating(net: AtomFieldNet) -> Iterator[None]:
-    """No gradients of weights and no dropout inside; the network's mode is put back afterwards."""
+    """No gradients of weights, no dropout and no inference mode inside, in which forces could not be derivatives; the network's
+    mode is put back afterwards."""
     was_training = net.training
     net.eval()
     try:
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():
             yield
     finally:
         net.train(was_training)

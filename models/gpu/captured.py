@@ -66,6 +66,7 @@ class CapturedPass:
             and not config.properties
             and 0 < batch.num_edges <= MOST_EDGES
             and not torch.is_grad_enabled()
+            and not torch.is_autocast_enabled(batch.positions.device.type)
         )
 
     def __call__(

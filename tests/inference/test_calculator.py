@@ -164,6 +164,25 @@ def test_dtypes(net: AtomFieldNet, molecule: Atoms) -> None:
     assert net.dtype == torch.float64
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_inference_mode_is_no_hindrance(net: AtomFieldNet, molecule: Atoms, fused: bool) -> None:
+    """Where there are no kernels for processors, as on a GPU, forces are derivatives by autograd."""
+    own = copy.deepcopy(net)
+    for part in own.modules():
+        if hasattr(part, "fused"):
+            part.fused = fused
+    (expected,) = predict_graphs(own, [chiral_molecule()])
+    with torch.inference_mode():
+        molecule.calc = AtomFieldCalculator(own)
+        (found,) = predict_graphs(own, [chiral_molecule()])
+        np.testing.assert_allclose(found["forces"], expected["forces"], atol=1e-12)
+        np.testing.assert_allclose(molecule.get_forces(), expected["forces"], atol=1e-12)
+        assert np.isfinite(molecule.calc.hessian(molecule)).all()
+    molecule.rattle(1e-3)
+    inside = molecule.get_forces()
+    np.testing.assert_allclose(inside, AtomFieldCalculator(own).get_forces(molecule), atol=1e-12)
+
+
 def test_the_network_is_copied(net: AtomFieldNet, molecule: Atoms) -> None:
     molecule.calc = AtomFieldCalculator(net)
     before = molecule.get_potential_energy()

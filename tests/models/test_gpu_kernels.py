@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import types
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -201,6 +202,21 @@ def test_a_recording_that_ran_out_of_memory_holds_none_of_it(monkeypatch):
         for _ in range(2):
             run(batch, net.level_index(batch), stress=False, answers=Answers())
     assert seen == [[], [None]]
+
+
+def test_passes_of_lower_precision_are_not_recorded():
+    """What was recorded would go on with it where it is asked for no more."""
+    net = a_network()
+    batch = a_batch(net.config, (3, 2))
+    on_card = types.SimpleNamespace(is_cuda=True, device=torch.device("cuda", 0), dtype=torch.float64)
+    there = replace(batch, positions=on_card)
+    with torch.no_grad():
+        assert CapturedPass(net).serves(there)
+        torch.set_autocast_enabled("cuda", True)
+        try:
+            assert not CapturedPass(net).serves(there)
+        finally:
+            torch.set_autocast_enabled("cuda", False)
 
 
 def test_memory_of_a_recording_goes_before_another_one_is_made(monkeypatch):
