@@ -63,6 +63,7 @@ class ReplayedPass:
         """The one that was used last stands at the end."""
         self._named: dict[str, torch.nn.Parameter] | None = None
         self._made = self._served = 0
+        self._most_edges = MOST_EDGES
         self._refused = False
         self._under_way: weakref.ref[_UnderWay] | None = None
 
@@ -78,7 +79,7 @@ class ReplayedPass:
         return (
             (batch.positions.is_cuda or self._recorder is not None)
             and not self._refused
-            and 1 < batch.num_edges <= MOST_EDGES
+            and 1 < batch.num_edges <= self._most_edges
             and config.long_range == "none"
             and not (config.fourier if batch.world == "field" else config.electrostatics)
             and not (config.constraints and batch.world == "field")
@@ -143,6 +144,14 @@ class ReplayedPass:
         del self._recordings[: max(0, len(self._recordings) + 1 - _MOST_RECORDINGS)]
         try:
             found = _Recording(self.net, self._recorder, batch, level_G, call, weights, key)
+        except torch.OutOfMemoryError:  # smaller ones may go on, once they have given back what they hold
+            self._most_edges = batch.num_edges // 2
+            self._recordings.clear()
+            logger.warning(
+                "passes over more than %d edges are not recorded, for which memory does not suffice",
+                self._most_edges,
+            )
+            return None
         except RuntimeError as error:
             self._refuse(reason(error))
             return None

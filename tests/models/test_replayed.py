@@ -390,6 +390,27 @@ def test_a_pass_that_cannot_be_recorded_is_made_plainly(caplog):
     assert not other.replayed.serves(batch)
 
 
+def test_a_pass_that_memory_does_not_suffice_for_stops_no_smaller_ones(caplog):
+    class Full(RunAgain):
+        full = False
+
+        def warm(self, run):
+            if self.full:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            super().warm(run)
+
+    net = plain(a_network(correlation=2))
+    other = copy.deepcopy(net)
+    recorder = Full()
+    other.replayed = ReplayedPass(other, recorder)
+    small, large = a_batch(net.config, (2,)), a_batch(net.config, (4, 4, 4, 4, 4))
+    assert 2 * small.num_edges < large.num_edges
+    for recorder.full, batch in ((False, small), (True, large), (False, small), (False, large)):
+        assert_alike(trained(other, with_stress(other), batch), trained(net, with_stress(net), batch))
+    assert recordings(other) == 1 and other.replayed.serves(small) and not other.replayed.serves(large)
+    assert caplog.text.count("memory does not suffice") == 1
+
+
 def test_room_is_enough_and_not_much_more():
     """Whatever the shape of a batch; where all sizes are large, a fifth more at most beside the pairs of atoms."""
     batch = a_batch(a_network().config, (3, 2))
