@@ -12,7 +12,7 @@ import yaml
 from rich.console import Console
 
 from atomfield.data.checks import Overlap
-from atomfield.data.errors import InputError
+from atomfield.data.errors import InputError, RunError
 from atomfield.data.graph import Graph
 from atomfield.data.loader import Loader
 from atomfield.data.quantities import FIELD_INPUTS, FIELD_STATES
@@ -336,6 +336,12 @@ def adapt_network(
     console.print(apply_strategy(net, config, strategy, task), highlight=False)
     try:
         return fit(config, strategy, net, task, parts, device)
+    except torch.OutOfMemoryError as error:
+        edges, graphs = budgets(config, task)
+        raise RunError(
+            f"the memory of {device} is full ({str(error).splitlines()[0]}): lower max_edges (pairs in a batch, {edges}; "
+            f"validation takes four times as many) or max_graphs ({graphs}), or take a smaller network"
+        ) from error
     finally:
         merge(net)
 

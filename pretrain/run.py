@@ -244,6 +244,8 @@ def _contact_lost(config: PretrainConfig, rank: int) -> str:
 def _memory_full(config: PretrainConfig, device: str, error: Exception) -> str:
     most = max(s.max_edges for s in config.streams)
     saving = "" if config.recompute else ", or set recompute: true (more time, less memory)"
+    if config.cuda_graphs and device.startswith("cuda"):
+        saving += ", or cuda_graphs: false (recorded passes keep memory of their own)"
     return (
         f"the memory of {device} is full ({str(error).splitlines()[0]}): lower streams[].max_edges (the largest is {most})"
         f"{saving}. {_left(config)}; the same command goes on from there"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from atomfield.data.errors import InputError
+from atomfield.data.errors import InputError, RunError
 from atomfield.data.graph import Graph
 from atomfield.data.quantities import scalar_property
 from atomfield.finetune.config import FinetuneConfig
@@ -55,6 +55,18 @@ def test_a_surface_beats_the_trivial_baseline_and_loads_again(tmp_path):
         p.name for p in (tmp_path / "run").iterdir()
     }
     assert checkpoint.load(tmp_path / "run").config.levels == ("morse",)
+
+
+def test_a_full_memory_says_what_to_lower(tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nmore")
+
+    monkeypatch.setattr("atomfield.finetune.run.train", full)
+    with pytest.raises(
+        RunError,
+        match=r"memory of cpu is full \(CUDA .* 2 GiB\.\): lower max_edges .*, 345; .* max_graphs \(8\)",
+    ):
+        run(tmp_path, ("energy", "forces"), morse_clusters(30), max_edges=345)
 
 
 def test_overlap_is_named_and_metrics_come_without_it(tmp_path):

@@ -46,7 +46,11 @@ def test_a_full_memory_says_what_to_lower(tmp_path):
     full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nmore")
     said = run._memory_full(config, "cuda:0", full)
     assert "the memory of cuda:0 is full (CUDA out of memory. Tried to allocate 2 GiB.)" in said
-    assert "max_edges (the largest is 123), or set recompute: true" in said
+    assert "max_edges (the largest is 123), or set recompute: true" in said and "cuda_graphs: false" in said
+    without = config.model_copy(update={"cuda_graphs": False})
+    assert "cuda_graphs" not in run._memory_full(without, "cuda:0", full) + run._memory_full(
+        config, "cpu", full
+    )
 
 
 def test_compile_that_changes_nothing_is_said():
