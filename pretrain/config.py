@@ -117,6 +117,8 @@ class LossWeights(_Frozen):
 class OptimizerConfig(_Frozen):
     """The optimiser and its schedule: linear warm-up, then down to ``final_fraction`` of the peak."""
 
+    name: Literal["adamw", "nadam"] = "adamw"
+    """torch's own. ``nadam``: Adam with Nesterov's momentum (Dozat, ICLR 2016 workshop), its weight decay decoupled alike."""
     learning_rate: float = Field(3e-3, gt=0)
     schedule: Literal["cosine", "wsd"] = "cosine"
     """``wsd``: the peak rate after the warm-up, and down in the last ``decay_fraction``; its plateau can be continued."""

@@ -18,6 +18,9 @@ from .clock import Clock
 from .config import OptimizerConfig
 from .flat import FlatWeights
 
+BETAS = (0.9, 0.99)
+"""How fast averages of the gradient and of its square forget."""
+
 
 def decays(name: str, parameter: nn.Parameter) -> bool:
     """Matrices decay; vectors, biases, stacked heads and embeddings do not."""
@@ -31,6 +34,13 @@ def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]
     for name, parameter in net.named_parameters():
         (decay if decays(name, parameter) else free).append(parameter)
     return [{"params": decay, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+
+
+def optimizer_of(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
+    """What ``config.name`` says. Each goes element by element, so ZeRO may cut weights anywhere."""
+    if config.name == "nadam":
+        return torch.optim.NAdam(groups, lr=config.learning_rate, betas=BETAS, decoupled_weight_decay=True)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=BETAS, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -62,7 +72,7 @@ class EngineState:
 
 
 class TorchEngine:
-    """Plain torch: AdamW with gradient clipping by global norm."""
+    """Plain torch: an optimiser with gradient clipping by global norm."""
 
     touch_all = False
 
@@ -72,7 +82,7 @@ class TorchEngine:
             net.parameters()
         )  # walking through all modules takes as long as a small kernel
         self._norm: float | None = None
-        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True)
+        self.optimizer = optimizer_of(groups, config)
         self.loss_factor = 1.0
 
     def __call__(self, *inputs, **options):
@@ -164,7 +174,7 @@ def prepare_environment(device: str) -> None:
 
 
 class DeepSpeedEngine:
-    """``deepspeed.initialize`` with torch's AdamW as a client optimiser: at stages 0 and 1 around the network's weights as a few
+    """``deepspeed.initialize`` with an optimiser of torch as its client: at stages 0 and 1 around the network's weights as a few
     long vectors (see ``flat.py``), at 2 and 3 around the network itself, since these stages do not keep a whole gradient."""
 
     def __init__(
@@ -193,9 +203,7 @@ class DeepSpeedEngine:
         )
         if int(os.environ["RANK"]) == 0:
             (out / "deepspeed.json").write_text(json.dumps(settings, indent=2) + "\n")
-        client = torch.optim.AdamW(
-            self.flat.groups if self.flat else groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True
-        )
+        client = optimizer_of(self.flat.groups if self.flat else groups, config)
         self.client, self.module, self.zero_stage, self.world_size = client, net, zero_stage, world_size
         # stage 2 needs all parameters in one order; stage 3 holds none whole, and views of vectors have gradients already
         self.touch_all = zero_stage == 2

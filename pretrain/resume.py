@@ -85,6 +85,7 @@ def _restore(run: Run, folder: Path) -> tuple[dict[str, Any], list[str]]:
     """Everything as it was; the state that the checkpoint has of the run, and constants that are others than those fitted now."""
     state = checkpoint.opened(folder)
     _refuse_another_network(state.get("network"), run, folder)
+    _refuse_another_optimizer(state["config"].get("optimizer", {}), run, folder)
     others = checkpoint.load(folder, state, run.engine, run.ema)
     run.here = Position(**{name: state[name] for name in Position.__dataclass_fields__ if name in state})
     run.guard.load(state["guard"])
@@ -106,6 +107,17 @@ def _refuse_another_network(before: dict[str, Any] | None, run: Run, folder: Pat
                 "on beside new levels)",
                 str(folder),
             )
+
+
+def _refuse_another_optimizer(before: dict[str, Any], run: Run, folder: Path) -> None:
+    """``InputError`` where the averages of the checkpoint are those of another optimiser."""
+    then, now = before.get("name", "adamw"), run.config.optimizer.name
+    if then != now:
+        raise InputError(
+            f"it was written with optimizer.name {then}, this configuration has {now}; give {then}, or another `out` (with "
+            "`start: RUN/model` its weights go on under another optimiser)",
+            str(folder),
+        )
 
 
 def _drop_rows_after(file: Path, step: int) -> None:

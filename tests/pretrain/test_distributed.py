@@ -86,10 +86,15 @@ def runs(tmp_path_factory):
         {**laws, **out("laws-cut"), "inject": {"crash": [12]}},
         {**laws, **out("laws-cut")},
     ]
+    nadam = {**base, "zero_stage": 1, "optimizer": {"name": "nadam", "learning_rate": 5e-4}}
     plan += [
         {**base, **out("cut"), "zero_stage": 1, "save_every": 4, "inject": {"crash": [7]}},
         {**base, **out("cut"), "zero_stage": 1, "save_every": 4},
         {**base, **out("moved"), "zero_stage": 2, "save_every": 4, "inject": {"crash": [10]}},
+        {**nadam, **out("nadam")},
+        {**nadam, **out("nadam-cut"), "save_every": 4, "inject": {"crash": [7]}},
+        {**nadam, **out("nadam-cut"), "save_every": 4},
+        {**base, **out("nadam-cut"), "zero_stage": 1, "report": str(folder / "adamw-told")},
         {**direct, **out("pieces"), "zero_stage": 3, "save_every": 2, "inject": {"crash": [4]}},
         {**direct, **out("pieces"), "zero_stage": 3, "save_every": 2},
         {**direct, **out("all2"), "zero_stage": 2},
@@ -97,6 +102,7 @@ def runs(tmp_path_factory):
     launch(2, plan, folder)
     alone = [
         {**base, **out("alone"), "zero_stage": 0},
+        {**nadam, **out("nadam-alone"), "zero_stage": 0},
         {**odd, **out("odd-alone"), "zero_stage": 1},
         {**laws, **out("laws-alone"), "zero_stage": 0},
         {**base, **out("moved"), "zero_stage": 1, "save_every": 4},
@@ -146,6 +152,17 @@ def test_an_interrupted_run_resumes_to_the_same_bits(runs):
         assert a["train_loss"].hex() == b["train_loss"].hex()
     weights = [(runs / name / "model" / "model.safetensors").read_bytes() for name in ("zero1", "cut")]
     assert weights[0] == weights[1]
+
+
+def test_another_optimiser_follows_one_process_and_resumes_to_the_same_bits(runs):
+    whole, cut, alone = (rows(runs / name) for name in ("nadam", "nadam-cut", "nadam-alone"))
+    for a, b, c in zip(whole, cut, alone, strict=True):
+        assert a["train_loss"].hex() == b["train_loss"].hex()
+        assert a["train_loss"] == pytest.approx(c["train_loss"], rel=1e-6)
+    assert whole[-1]["train_loss"] != rows(runs / "zero1")[-1]["train_loss"]
+    weights = [(runs / name / "model" / "model.safetensors").read_bytes() for name in ("nadam", "nadam-cut")]
+    assert weights[0] == weights[1]
+    assert "optimizer.name nadam, this configuration has adamw" in (runs / "adamw-told-0").read_text()
 
 
 def trials(run):
