@@ -88,8 +88,8 @@ class AtomHead(nn.Module):
         self.linear = nn.Parameter(torch.zeros(num_levels, c)) if config.linear_readout else None
         if config.electrostatics:
             self.softness = nn.Parameter(torch.zeros(num_levels, hidden))
-            # the Coulomb energy is quadratic in the charges: from zero they would never leave
-            nn.init.normal_(self.charge, std=hidden**-0.5)
+            # the Coulomb energy is quadratic in the charges: from zero they would never leave, and tenths of e are volts of noise
+            nn.init.normal_(self.charge, std=0.1 * hidden**-0.5)
         self.electrostatics = config.electrostatics
         self.raw = config.symmetry == "none"
         self.has_direct = "direct" in config.auxiliary

@@ -149,13 +149,13 @@ def test_neutral_fragments_leave_exactly_their_coulomb_energy(net, distance):
 
 def test_distant_dipoles_follow_the_dipole_law(net):
     """What is left beyond k [mu_a.mu_b - 3 (mu_a.n)(mu_b.n)] / R^3 is a quadrupole, 1/R: halved with each doubling."""
-    a, b = salt(3), salt(5)
+    a, b = salt(4), salt(6)
     parts = [_run(net, a), _run(net, b)]
     dipoles = [_multipoles(p, g)[1] for p, g in zip(parts, (a, b), strict=True)]
     errors = []
     for distance in (240.0, 480.0, 960.0):
         both = together(a, b, distance * OFFSET)
-        line = both.positions[3:].mean(0) - both.positions[:3].mean(0)
+        line = both.positions[4:].mean(0) - both.positions[:4].mean(0)
         n, size = line / line.norm(), line.norm()
         law = COULOMB * (dipoles[0] @ dipoles[1] - 3 * (dipoles[0] @ n) * (dipoles[1] @ n)) / size**3
         left = _run(net, both)["energy"] - parts[0]["energy"] - parts[1]["energy"]
