@@ -22,9 +22,10 @@ from atomfield.pretrain.streams import Stream
 from atomfield.pretrain.validate import errors
 
 from .guard import Guard
+from .selection import MOST_RECORDS, Weights, beyond_chance, record_by_record
 
 NUM_VALIDATIONS = 25
-"""Validations over a run; the best averaged weights seen there are kept."""
+"""Validations over a run; the best averaged weights seen there are kept (``selection.py``)."""
 TRAINING_PER_VALIDATION = 8
 """At least so much work of training follows each validation. Work is estimated from sizes: clocks would choose other weights in
 each run."""
@@ -58,11 +59,12 @@ def train(
     device: str,
 ) -> list[dict[str, float]]:
     """Train on ``batches``, in each step one of each of ``streams``, of which the first has the new records; leave the best
-    averaged weights in ``net`` and return the history (rows of metrics.jsonl)."""
+    averaged weights in ``net``, or where these are better by no more than chance the last ones, and return the history (rows of
+    metrics.jsonl)."""
     check_penalties(net, [streams[0]], weights, device)
     progress = Progress(schedule.steps, schedule.max_time, clock=seconds_of(schedule.clock))
     history: list[dict[str, float]] = []
-    best_score, best = float("inf"), {k: v.clone() for k, v in ema.average.items()}
+    best_score, best_step, best = float("inf"), 0, {k: v.clone() for k, v in ema.average.items()}
     step, running, next_validation, not_before = 0, None, 1 / NUM_VALIDATIONS, 0
     spacing = steps_between(streams, valid)
 
@@ -101,14 +103,22 @@ def train(
             row |= {f"valid/{k}": v for k, v in found.items()}
             row["valid_score"] = score(net, found)
             if row["valid_score"] <= best_score:
-                best_score, best = row["valid_score"], {k: v.clone() for k, v in ema.average.items()}
+                best_score, best_step = row["valid_score"], step
+                best = {k: v.clone() for k, v in ema.average.items()}
         if step % 10 == 0 or "valid_score" in row or tried:
             history.append(row)
             record.write(row)
         total = step + 1 if fraction <= 0 else max(step, round(step / max(after, 1e-6)))
         shown = f"loss {running:.4f}" + (f", valid {best_score:.4f}" if best_score < float("inf") else "")
         record.advance(step, shown, total)
-    _put(net.replay_passes(False), best)
+    net.replay_passes(False)
+    if best_step < step and len(valid.graphs) <= MOST_RECORDS:
+        at_best, at_end = (_record_scores(net, kept, valid, device) for kept in (best, ema.average))
+        if not beyond_chance(at_best, at_end):
+            best = ema.average
+            reason = f"the validation score was lowest at step {best_step}, which may be chance with {len(at_end)} records"
+            record.say([f"{reason}: the weights of the end are kept"])
+    _put(net, best)
     net.eval()
     return history
 
@@ -129,6 +139,12 @@ def _work(stream: Stream) -> float:
 def validate(net: AtomFieldNet, ema: Ema, valid: Stream, device: str) -> dict[str, float]:
     with ema.applied():
         return _errors(net, valid, device)
+
+
+def _record_scores(net: AtomFieldNet, weights: Weights, valid: Stream, device: str) -> list[float]:
+    """Of ``weights``, which stay in ``net``."""
+    _put(net, weights)
+    return record_by_record(valid, lambda alone: score(net, _errors(net, alone, device)))
 
 
 @torch.no_grad()
