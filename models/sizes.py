@@ -78,9 +78,13 @@ class NetworkSize(BaseModel):
         return {**dict(zip(_KEYS, preset, strict=False)), **control, **given}
 
     @model_validator(mode="after")
-    def _control_is_scalar(self) -> NetworkSize:
+    def _parts_fit(self) -> NetworkSize:
         if self.symmetry == "none" and (self.lmax or self.channels_unnatural):
             raise ValueError("symmetry none has scalars only: leave out lmax and channels_unnatural")
+        if self.electrostatics_charges != "bonds" and not self.electrostatics:
+            raise ValueError(
+                "electrostatics_charges without electrostatics: give electrostatics: true with it, or leave it out"
+            )
         return self
 
     def hyperparameters(self) -> dict[str, Any]:

@@ -66,6 +66,12 @@ def test_the_size_of_a_run_passes_the_switch_on():
     assert chosen.for_data(grids=False, steady=True).long_range == "filter"
 
 
+def test_where_charges_come_from_without_charges_is_refused():
+    assert NetworkSize(electrostatics=True, electrostatics_charges="atoms").electrostatics_charges == "atoms"
+    with pytest.raises(ValueError, match="electrostatics_charges without electrostatics"):
+        NetworkSize(electrostatics_charges="atoms")
+
+
 def test_it_starts_as_the_local_network():
     torch.manual_seed(0)
     config = NetworkConfig(**SIZE, levels=("a",), default_level_atoms="a", long_range="filter")
