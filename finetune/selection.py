@@ -39,10 +39,11 @@ def beyond_chance(better: Sequence[float], worse: Sequence[float]) -> bool:
 def record_by_record(valid: Stream, judge: Callable[[Stream], float]) -> list[float]:
     """The score of each record of ``valid`` that has a label, in order."""
     found = []
+    edges = valid.sampler.budget.edges
     for graph in valid.graphs:
         try:
             alone = Stream(
-                [graph], valid.targets, cutoff=valid.cutoff, max_edges=1 << 60, seed=valid.seed, rollout=valid.rollout
+                [graph], valid.targets, cutoff=valid.cutoff, max_edges=edges, seed=valid.seed, rollout=valid.rollout
             )  # fmt: skip
         except NoItems:
             continue

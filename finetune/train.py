@@ -142,16 +142,19 @@ def validate(net: AtomFieldNet, ema: Ema, valid: Stream, device: str) -> dict[st
 
 
 def _record_scores(net: AtomFieldNet, weights: Weights, valid: Stream, device: str) -> list[float]:
-    """Of ``weights``, which stay in ``net``."""
+    """Of ``weights``, which stay in ``net``; of long trajectories a part, so that it takes no longer than a validation."""
     _put(net, weights)
-    return record_by_record(valid, lambda alone: score(net, _errors(net, alone, device)))
+    part = max(1, VALIDATION_BATCHES // len(valid.graphs))
+    return record_by_record(valid, lambda alone: score(net, _errors(net, alone, device, part)))
 
 
 @torch.no_grad()
-def _errors(net: AtomFieldNet, valid: Stream, device: str) -> dict[str, float]:
-    """Of the present weights."""
+def _errors(
+    net: AtomFieldNet, valid: Stream, device: str, most: int = VALIDATION_BATCHES
+) -> dict[str, float]:
+    """Of the present weights, on ``most`` micro-batches at most."""
     net.eval()
-    found = errors(net, valid, device, VALIDATION_BATCHES)
+    found = errors(net, valid, device, most)
     net.train()
     return found
 
