@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -53,7 +54,7 @@ def build(
     crystals: dict[str, None] = {}
     atoms: dict[str, None] = {}
     fields: dict[str, None] = {}
-    grids = False
+    grids = points = False
     conditions: set[str] = set()
     holders: dict[str, list[Graph]] = {}
     unlabelled: dict[int, int] = {}
@@ -69,7 +70,14 @@ def build(
             if g.world != "field":
                 (crystals if g.world == "crystal" else molecules).setdefault(g.level)
             grids = grids or g.is_periodic_grid
+            points = points or (g.world == "field" and not g.is_periodic_grid)
             conditions |= g.conditions.keys()
+    fourier = config.network.for_data(grids=grids).fourier if start is None else size.fourier
+    if config.zero_stage == 3 and fourier and grids and points and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(
+            "zero_stage 3 on several processes cannot train on fields of which some are periodic grids and some are not: ranks "
+            "would ask each other for different weights; take zero_stage 2, or from scratch network.fourier false"
+        )
     known = () if start is None else start.config.properties
     properties = tuple(
         fit_property(name, holders[name], "auto", "auto")

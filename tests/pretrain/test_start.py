@@ -170,3 +170,18 @@ def test_properties_of_the_records_get_rows_in_the_head(published):
     assert later.net.config.properties[: len(net.config.properties)] == net.config.properties
     assert [p.name for p in later.net.config.properties][-2:] == ["pull", "spread"]
     assert torch.equal(later.net.property_head.mix.weight, net.property_head.mix.weight)
+
+
+def test_zero_3_refuses_grids_beside_points(monkeypatch):
+    """The Fourier part of a layer is there for a grid and not for points: two ranks would wait for different weights."""
+    grids = waves(2)
+    points = [replace(g, grid_shape=None) for g in waves(2)]
+    options = {"streams": ({"source": "x", "objective": "next_step"},), "forces": "direct", "zero_stage": 3}
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="some are periodic grids and some are not"):
+        build(PretrainConfig(**options), [grids, points])
+    without = {"network": {"size": "xs", "fourier": False}}
+    assert not build(PretrainConfig(**options, **without), [grids, points])[0].config.fourier
+    assert build(PretrainConfig(**options), [grids])[0].config.fourier
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert build(PretrainConfig(**options), [grids, points])[0].config.fourier
