@@ -27,8 +27,8 @@ Weights = dict[str, Tensor]
 
 
 def beyond_chance(better: Sequence[float], worse: Sequence[float]) -> bool:
-    """Whether scores ``better`` of records are below ``worse`` of the same records by more than chance leaves them; no for
-    fewer than three."""
+    """Whether scores ``better [R]`` of records (errors in units of their scales) are below ``worse [R]`` of the same records by
+    more than chance leaves them; no for fewer than three."""
     difference = np.subtract(worse, better)
     if len(difference) < 3:
         return False
@@ -37,7 +37,7 @@ def beyond_chance(better: Sequence[float], worse: Sequence[float]) -> bool:
 
 
 def record_by_record(valid: Stream, judge: Callable[[Stream], float]) -> list[float]:
-    """The score of each record of ``valid`` that has a label, in order."""
+    """``[R]``: the score of each record of ``valid`` that has a label, in order."""
     found = []
     edges = valid.sampler.budget.edges
     for graph in valid.graphs:

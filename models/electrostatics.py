@@ -48,48 +48,34 @@ CHARGE_WIDTH = 1.0
 def conserved_charges(
     chi_N: Tensor, softness_N: Tensor, batch: GraphBatch, vector_E3: Tensor, config: NetworkConfig
 ) -> Tensor:
-    """``[N]`` float64 whose sum over each graph is its total charge. softness: any real number, w is its softplus."""
+    """``[N]`` e, float64, whose sum over each graph is its total charge. chi ``[N]`` in e; softness ``[N]``: any real numbers, w
+    is their softplus; vector ``[E, 3]`` angstrom."""
     chi, w = chi_N.double(), F.softplus(softness_N.double())
     if config.electrostatics_charges == "atoms":
-        return _corrected(chi, w, batch)
-    total = batch.conditions.get("charge")
-    charges = _flown(chi, w, batch, vector_E3, config)
-    if total is None:
-        return charges
-    own = batch.quantities.get("fragment_charge")
-    if own is not None:  # atoms of fragments known to be neutral take no part of the total, unless all are
-        charged = torch.where(own == 0, 0.0, w)
-        some = _per_graph(charged, batch) > 0
-        w = torch.where(some, charged, w)
-    return charges + w / _per_graph(w, batch) * torch.nan_to_num(total.double())[batch.graph_index]
+        return chi + _missing(chi, w, batch)
+    return _flown(chi, w, batch, vector_E3, config) + _missing(torch.zeros_like(chi), w, batch)
 
 
 def _flown(chi: Tensor, w: Tensor, batch: GraphBatch, vector_E3: Tensor, config: NetworkConfig) -> Tensor:
-    """``[N]`` what has flowed between neighbours; adds up to 0 in each graph."""
+    """``[N]`` e: what has flowed between neighbours; adds up to 0 in each graph. chi ``[N]`` in e."""
     sender, receiver = batch.edge_index
     envelope = polynomial_envelope(vector_E3.square().sum(1).sqrt(), config.cutoff)
     flow = w[receiver] * w[sender] * envelope * (chi[sender] - chi[receiver])
     return torch.zeros_like(chi).index_add(0, receiver, flow / math.sqrt(config.average_neighbors))
 
 
-def _corrected(chi: Tensor, w: Tensor, batch: GraphBatch) -> Tensor:
-    """``[N]`` chi and a share of what is missing to the total. Where fragments are known (``fragment_charge``), those that are
-    neutral add up to 0 and the others to the total, unless all are neutral."""
-    total = batch.conditions.get("charge", chi.new_zeros(batch.num_graphs))
+def _missing(brought_N: Tensor, w_N: Tensor, batch: GraphBatch) -> Tensor:
+    """``[N]`` e: what the charges ``brought_N`` of each graph lack of its total, shared out by ``w_N``. Where fragments are known
+    (``fragment_charge``), those that are neutral lack of 0 and the others of the total, unless all are neutral."""
+    total = batch.conditions.get("charge", brought_N.new_zeros(batch.num_graphs))
     total, part = torch.nan_to_num(total.double()), batch.graph_index
     own = batch.quantities.get("fragment_charge")
     if own is not None:
         charged = torch.zeros_like(total).index_add(0, part, (own != 0).to(total)) > 0
         part = 2 * part + (own == 0)
         total = torch.stack([total, torch.where(charged, 0.0, total)], dim=1).flatten()
-    sums = torch.zeros_like(total).index_add(0, part, w)[part]
-    missing = total.index_add(0, part, -chi)[part]
-    return chi + w / sums * missing
-
-
-def _per_graph(values_N: Tensor, batch: GraphBatch) -> Tensor:
-    """``[N]``, at each node the sum over its graph."""
-    return values_N.new_zeros(batch.num_graphs).index_add(0, batch.graph_index, values_N)[batch.graph_index]
+    share = w_N / torch.zeros_like(total).index_add(0, part, w_N)[part]
+    return share * total.index_add(0, part, -brought_N)[part]
 
 
 def coulomb_energy(
