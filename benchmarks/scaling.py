@@ -1,11 +1,13 @@
 """One cell of the table ``scaling``: pretrain a size on a share of the corpus for a given time, and validate what comes out.
 
-    python benchmarks/scaling.py data     --config FILE --corpus DIR --cache runs/scaling/data
+    python benchmarks/scaling.py data     --config FILE --corpus DIR --cache runs/scaling/data [--exclude DIR]
     python benchmarks/scaling.py pretrain --config FILE --size s --share 4 --seconds 600 --cache DIR --run RUN --result FILE
 
 FILE is a pretraining configuration whose sources are ``corpus/NAME``, stores in DIR (or of the starter corpus). ``data`` writes
 shares 1, 1/4 and 1/16 of each store and a validation part once. Shares are by groups and nested. The validation part is of the
 whole corpus and the same for all cells: up to 200 groups that no share trains on, of levels and elements that the smallest has.
+``--exclude`` takes out the molecules and compositions of the tasks that are finetuned to afterwards (DIR: the cache of
+``transfer.py data``); the corpus of ``configs/corpus`` is made without them.
 """
 
 from __future__ import annotations
@@ -66,22 +68,29 @@ def validation_of(graphs: Sequence[Graph], known: set[tuple[str, int]]) -> list[
 
 
 def make_data(options: argparse.Namespace) -> None:
+    from atomfield.data.excluding import Excluded, identities_of
     from atomfield.data.source import open_source
     from atomfield.data.splits import split_of
     from atomfield.data.store import is_store, write_store
+
+    tasks = [str(f.parent) for f in sorted(options.exclude.rglob("index.json"))] if options.exclude else []
+    excluded = Excluded(identities_of([f for f in tasks if open_source(f)[0].world != "field"]))
+
+    def left_out(graph: Graph) -> bool:
+        return graph.world != "field" and excluded.has(graph)
 
     for name in sources_of(yaml.safe_load(options.config.read_text())):
         whole = open_source(str(options.corpus / Path(name).name) if name.startswith("corpus/") else name)
         for share in SHARES:
             out = share_folder(options.cache, name, share)
             if not is_store(out):
-                write_store((g for g in whole if in_share(group_of(g), share)), out)
+                write_store((g for g in whole if in_share(group_of(g), share) and not left_out(g)), out)
         out = options.cache / "valid" / Path(name).name
         if not is_store(out):
             smallest = open_source(str(share_folder(options.cache, name, SHARES[0])))
             trained = (g for g in smallest if split_of(group_of(g)) == "train")
             known = {(g.level, z) for g in trained for z in g.species.tolist()}
-            found = validation_of(whole, known)
+            found = validation_of([g for g in whole if not left_out(g)], known)
             if not found:
                 raise SystemExit(f"{name}: the smallest share has no level or element of the validation part")
             write_store(found, out)
@@ -157,6 +166,9 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--corpus", type=Path, default=Path("corpus"))
     parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument(
+        "--exclude", type=Path, help="cache of the tasks, whose molecules and compositions are left out"
+    )
     parser.add_argument("--size", default="s", help="a size, or a network as YAML")
     parser.add_argument("--share", type=int, choices=SHARES, default=1)
     parser.add_argument("--seconds", type=float, default=600.0)
