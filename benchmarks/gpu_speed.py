@@ -218,7 +218,7 @@ def largest(crew: Crew, head: dict[str, Any], folder: Path) -> None:
                 **read[key],
             }
             load(crew, [row], file)
-            take(crew, row, JOBS[0], first=False)
+            take(crew, row, JOBS[0], first=True)
             crew.ask(key, do="free")
             finish(row)
             print(line_of(row), flush=True)

@@ -20,8 +20,9 @@ METRICS = {{"value": "Value"}}
 SCRIPT = """
 import json, os, sys, time
 row, seed, result, marks = sys.argv[1:]
+wait = os.path.exists(os.path.join(marks, "wait"))
 open(os.path.join(marks, f"{{row}}.{{seed}}.{{os.getpid()}}"), "w").close()
-if os.path.exists(os.path.join(marks, "wait")):
+if wait:
     time.sleep(60)
 if row == "bad" and not os.path.exists(os.path.join(marks, "mended")):
     sys.exit("no luck")
