@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -97,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ``python -W default -m atomfield ...``."""
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _said():
             if not sys.warnoptions:
                 warnings.simplefilter(
                     "ignore"
@@ -115,6 +117,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if line is None or os.environ.get("ATOMFIELD_DEBUG") == "1":
             raise
         return _tell(line, 2)
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """What readers say (units, conventions, what was not read) goes to stderr, without the names of modules."""
+    logger = logging.getLogger("atomfield")
+    before = logger.level
+    handler = logging.StreamHandler(sys.stderr)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
 
 
 def _one_line(error: Exception, given: Sequence[str]) -> str | None:

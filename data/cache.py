@@ -18,6 +18,7 @@ from pathlib import Path
 
 from .errors import InputError, Provenance
 from .journal import Busy
+from .readers.deepmd import systems_of
 from .readers.options import BadRecord, ReadOptions
 from .store import VERSION, Store, is_store
 
@@ -40,9 +41,7 @@ def cache_folder() -> Path | None:
 
 def is_large(source: str | Path) -> bool:
     """Whether a source (no store) is kept as a store when it is read."""
-    path = Path(source)
-    files = path.iterdir() if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file()) >= LARGE
+    return sum(file.stat().st_size for file in _files(Path(source)) if file.is_file()) >= LARGE
 
 
 def cached_store(
@@ -76,6 +75,16 @@ def cached_store(
     return opened
 
 
+def _files(path: Path) -> list[Path]:
+    """The files that reading ``path`` may open: in a folder those directly in it, and those within its Zarr stores and DeePMD
+    systems."""
+    if not path.is_dir():
+        return [path]
+    whole = [path] if path.suffix == ".zarr" else [*path.glob("*.zarr"), *systems_of(path)]
+    found = {p for folder in whole for p in folder.rglob("*")} | {*path.iterdir()}
+    return sorted(p for p in found if p.is_file())
+
+
 def _key(path: Path, options: ReadOptions) -> str:
     try:
         program = version("atomfield")
@@ -84,8 +93,8 @@ def _key(path: Path, options: ReadOptions) -> str:
     digest = hashlib.sha256(
         json.dumps([program, VERSION, asdict(options), str(path)], sort_keys=True).encode()
     )
-    for file in sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]:
-        digest.update(f"\0{file.name}\0{file.stat().st_size}\0".encode())
+    for file in _files(path):
+        digest.update(f"\0{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
         try:
             with open(file, "rb") as opened:
                 digest.update(hashlib.file_digest(opened, "sha256").digest())

@@ -68,11 +68,14 @@ def parts_of(sources: Sequence[str], targets: Sequence[str], chunk_records: int)
             parts += _of_store(number, folder, source, targets, chunk_records)
             continue
         path = Path(source)
-        together = read_together(path) if path.is_dir() else None
+        folder_of_files = (
+            path.is_dir() and kind_of(path) is None
+        )  # a Zarr store is a folder that is read as one file
+        together = read_together(path) if folder_of_files else None
         if together is not None:
             parts.append(Part(number, (source,), shared=together == "table"))
         else:
-            parts += _of_files(number, files_of(path) if path.is_dir() else [path])
+            parts += _of_files(number, files_of(path) if folder_of_files else [path])
     return parts
 
 

@@ -156,7 +156,7 @@ def fit_trivial(
     return TrivialModel(tuple(targets), dict(kinds), energy, charges, means)
 
 
-def describe(name: str, kinds: Mapping[str, str]) -> str:
+def describe(name: str, kinds: Mapping[str, str], support: str = "graph") -> str:
     """What the trivial model of a target is, for tables: ``mean``, ``per-element fit``, ..."""
     named = {"energy": "per-element fit", "forces": "zero", "dipole": "zero", "charges": "mean per element"}
     if name in named:
@@ -169,7 +169,7 @@ def describe(name: str, kinds: Mapping[str, str]) -> str:
         case "steady":
             return "training mean, point by point where points agree"
         case _:
-            return "training mean"
+            return "mean per element" if support == "node" else "training mean"
 
 
 def persistence(graph: Graph, targets: Sequence[str], num_steps: int, step_index: np.ndarray) -> Prediction:

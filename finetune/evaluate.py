@@ -41,6 +41,9 @@ DETAILS = (
 )
 """Parts of the keys of measures that stand in a table of their own, below the results."""
 
+JUDGED_BY = ("_rmse", "_rollout_vrmse", "_relative_l2", "_log_loss")
+"""How the key of the measure goes on, after the name of a target, by which it is told whether the target was learnt."""
+
 
 # ---------------------------------------------------------------- table
 def results_table(
@@ -49,9 +52,10 @@ def results_table(
     *,
     intervals: bool = True,
     details: bool = False,
+    what: str = "test",
 ) -> Table:
     """quantity | model | 95 % interval | from-scratch control | baselines | unit; the best of each row is
-    bold. ``details``: the measures that ``DETAILS`` names instead of all others."""
+    bold. ``details``: the measures that ``DETAILS`` names instead of all others. ``what``: which records they are."""
     measures = [m for m in assessment.measures if any(part in m.key for part in DETAILS) == details]
     names = ["trivial baseline" if b.label == "trivial" else b.label for b in assessment.baselines]
     columns = ["quantity", "model", *(["from scratch"] if control else []), *names]
@@ -74,9 +78,10 @@ def results_table(
     if intervals:
         columns.insert(2, "95 % interval")
     count = len(assessment.graphs)
-    caption = f"{count} test record{'s' if count > 1 else ''}; bold is the best of a row."
+    caption = f"{count} {what} record{'s' if count > 1 else ''}; bold is the best of a row."
     if "trivial baseline" in names:
-        kinds = [f"{t} {describe(t, assessment.kinds)}" for t in assessment.targets]
+        supports = {t: assessment.definition(t).support for t in assessment.targets}
+        kinds = [f"{t} {describe(t, assessment.kinds, supports[t])}" for t in assessment.targets]
         caption += f" Trivial baseline: {', '.join(kinds)}."
     if intervals:
         caption += " Interval: bootstrap over records, or over their groups where there are ten or more."
@@ -104,6 +109,38 @@ def print_table(table: Table, title: str, console: Console) -> None:
             *(Text(cell, style="bold" if (i, j) in table.best else "") for j, cell in enumerate(row))
         )
     console.print(shown)
+
+
+def not_learnt(assessment: Assessment) -> list[str]:
+    """A sentence for each target whose error is not below that of a forecast that needs no network."""
+    notes = []
+    for name in assessment.targets:
+        longer = tuple(f"{t}_" for t in assessment.targets if t.startswith(f"{name}_"))
+        own = [
+            m for m in assessment.measures if m.key.startswith(f"{name}_") and not m.key.startswith(longer)
+        ]
+        mine = next((m for m in own if m.key.removeprefix(name).startswith(JUDGED_BY)), None)
+        if mine is None:
+            continue
+        others = {b.label: m.value for b in assessment.baselines for m in b.measures if m.key == mine.key}
+        better = {k: v for k, v in others.items() if math.isfinite(v) and not mine.value < v}
+        if not better:
+            continue
+        named = ", ".join(
+            f"{'trivial baseline' if k == 'trivial' else k} {number(v)}" for k, v in better.items()
+        )
+        notes.append(
+            f"{mine.label} {number(mine.value)} {mine.unit}".rstrip()
+            + f" is no better than what needs no network ({named}): on "
+            f"these records nothing of use was learnt; give it more time (--max-time) or records, or look whether {name} follows "
+            "from what the records hold"
+        )
+        if name == "energy" and any(m.key == "forces_cosine" and m.value > 0.9 for m in assessment.measures):
+            notes.append(
+                "The forces are right and the energies are not: look whether both are read in their units (--units) and whether "
+                "the energies are those of the same frames"
+            )
+    return notes
 
 
 # ---------------------------------------------------------------- files
@@ -213,15 +250,18 @@ def evaluate(
     metrics |= penalties.metrics
     write_metrics(metrics, out / "metrics.json")
     predictions = _write_predictions(assessment, out)
-    table = results_table(assessment, control)
+    assessment.notes.extend(not_learnt(assessment))
+    what = "validation" if calibrated_here else "test"
+    table = results_table(assessment, control, what=what)
     sections: list[Section] = [Section("Results", (table, *(f"{note}." for note in assessment.notes)))]
-    more = results_table(assessment, control, details=True)
+    more = results_table(assessment, control, details=True, what=what)
     if more.rows:
         sections.append(Section("More measures", (more,)))
     sections += result_sections(assessment, history or [], out)
     sections += [laws.section(), penalties.section, provenance_section()]
     report = write_report(out, title, sections)
-    print_table(results_table(assessment, control, intervals=console.width >= 110), title, console)
+    shown = results_table(assessment, control, intervals=console.width >= 110, what=what)
+    print_table(shown, title, console)
     if laws.rows:
         print_table(laws.table(), "Laws", console)
     for note in (*laws.missed, *assessment.notes):

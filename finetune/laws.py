@@ -108,8 +108,7 @@ def laws_obeyed(net: AtomFieldNet, test: Sequence[Graph], targets: Sequence[str]
     finally:
         net.train(was_training)
     precision = {torch.float32: "single", torch.float64: "double"}.get(net.dtype, str(net.dtype))
-    many = "s" if len(graphs) > 1 else ""
-    report.notes.append(f"Measured in {precision} precision on {len(graphs)} test record{many}")
+    report.notes.append(f"Measured in {precision} precision on {len(graphs)} of these records")
     return report
 
 

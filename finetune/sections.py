@@ -213,12 +213,14 @@ def _residuals(a: Assessment, out: Path) -> Picture | None:
     kept, errors, unit = _record_errors(a, name)
     species = [np.asarray(a.graphs[i].species) for i in kept]
     by_element: dict[str, tuple[float, int]] = {}
-    per_node = a.definition(name).support == "node" and not any(
-        bool(a.graphs[i].quantities[name].isnan().any()) for i in kept
-    )
+    per_node = a.definition(name).support == "node"
     if per_node:
         _, truth, predicted = paired(a.graphs, a.predictions, name)
-        flat = np.concatenate(species)
+        labelled = [
+            np.isfinite(np.asarray(a.graphs[i].quantities[name]).reshape(len(s), -1)).all(1)
+            for i, s in zip(kept, species, strict=True)
+        ]
+        flat = np.concatenate([s[known] for s, known in zip(species, labelled, strict=True)])
         square = np.concatenate(
             [np.square(p - t).reshape(len(t), -1).mean(1) for t, p in zip(truth, predicted, strict=True)]
         )

@@ -68,6 +68,18 @@ def test_anything_else_is_another_store(tmp_path: Path, kept: Path) -> None:
     assert_equal(next(iter(read(source))), store[0])
 
 
+@pytest.mark.parametrize("name", ["field.zarr", "system"])
+def test_what_lies_in_folders_of_a_source_counts(tmp_path: Path, name: str) -> None:
+    inner = tmp_path / name / "set.000"
+    inner.mkdir(parents=True)
+    (tmp_path / name / "type.raw").write_text("0")
+    keys = set()
+    for content in ("1", "2"):
+        (inner / "coord.npy").write_text(content)
+        keys |= {cache._key(tmp_path / name, ReadOptions()), cache._key(tmp_path, ReadOptions())}
+    assert len(keys) == 4
+
+
 def test_off_and_small(tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = frames(tmp_path / "a.xyz", 5)
     monkeypatch.setenv("ATOMFIELD_CACHE", "off")

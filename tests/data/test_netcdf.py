@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from atomfield.data.errors import InputError
+from atomfield.data.prepare import prepare
 from atomfield.data.readers import ReadOptions, read
 
 xarray = pytest.importorskip("xarray")
@@ -57,6 +58,8 @@ def test_zarr_zipped_and_in_a_folder(tmp_path: Path) -> None:
     shutil.make_archive(str(tmp_path / "b.zarr"), "zip", tmp_path / "a.zarr")
     (graph,) = read(tmp_path / "b.zarr.zip")
     assert graph.num_times == 3
+    assert prepare([str(tmp_path / "a.zarr")], tmp_path / "stores" / "file").new_records == 1
+    assert prepare([str(tmp_path)], tmp_path / "stores" / "folder").new_records == 2
     assert zarr.__version__
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +17,13 @@ from rich.console import Console
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 from atomfield.data.neighbors import grid_edges
-from atomfield.data.quantities import scalar_property
-from atomfield.finetune.assess import step_starts
-from atomfield.finetune.evaluate import evaluate, print_table, write_metrics
+from atomfield.data.quantities import Quantity, scalar_property
+from atomfield.finetune.assess import Assessment, Baseline, step_starts
+from atomfield.finetune.baselines import describe
+from atomfield.finetune.evaluate import evaluate, not_learnt, print_table, write_metrics
+from atomfield.finetune.metrics import measures_of
 from atomfield.finetune.report import Table
+from atomfield.finetune.sections import _residuals
 from atomfield.models.config import NetworkConfig, PropertyConfig
 from atomfield.models.network import AtomFieldNet
 
@@ -219,3 +225,62 @@ def test_brackets_in_names_are_no_markup():
     print_table(table, "gap [eV] on 3 records", console)
     printed = " ".join(console.file.getvalue().split())
     assert "gap [eV] on 3 records" in printed and "gap [eV] MAE" in printed and "gap [/bold] mean" in printed
+
+
+def far(count: int, seed: int) -> list[Graph]:
+    """Molecules whose numbers a network that was not trained is far from."""
+    graphs = molecules(count, seed)
+    return [replace(g, quantities={n: g.quantities[n] + 9.0 for n in ("energy", "gap")}) for g in graphs]
+
+
+@pytest.mark.parametrize("world", [far, flows])
+def test_what_is_no_better_than_a_baseline_is_said(
+    net: AtomFieldNet, tmp_path: Path, world: Callable[[int, int], list[Graph]]
+) -> None:
+    said = screen()
+    targets = ("energy", "gap") if world is far else ("pressure",)
+    evaluate(net, world(6, 0), targets, tmp_path, train=world(20, 1), calibrated_here=True, console=said)
+    text = " ".join(said.file.getvalue().split())  # type: ignore[attr-defined]
+    assert "6 validation records; bold" in text and "test record" not in text
+    for name in targets:
+        assert re.search(rf"{name} (RMSE|rollout VRMSE) [^(]* is no better than what needs no network", text)
+    report = (tmp_path / "report.html").read_text()
+    assert "nothing of use was learnt" in report and "test record" not in report
+
+
+def test_energies_in_another_unit_than_forces_are_suspected(net: AtomFieldNet) -> None:
+    graphs = molecules(12, 0)
+    predictions = [
+        {"energy": np.asarray(-5.0 * float(g.quantities["energy"])), "forces": g.quantities["forces"].numpy()}
+        for g in graphs
+    ]
+    targets = ("energy", "forces")
+    measures = measures_of(graphs, predictions, targets, {})
+    zero = [{"energy": np.zeros(()), "forces": np.zeros((g.num_nodes, 3))} for g in graphs]
+    baseline = Baseline("trivial", zero, measures_of(graphs, zero, targets, {}))
+    notes = not_learnt(Assessment(graphs, targets, {}, predictions, measures, [baseline]))
+    assert len(notes) == 2 and "--units" in notes[1]
+    good = [{**p, "energy": g.quantities["energy"].numpy()} for p, g in zip(predictions, graphs, strict=True)]
+    assert not not_learnt(
+        Assessment(graphs, targets, {}, good, measures_of(graphs, good, targets, {}), [baseline])
+    )
+
+
+def test_values_per_atom_with_gaps(
+    net: AtomFieldNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs = []
+    for g in (g for g in molecules(12, 0) if g.species.ne(8).any()):
+        shift = g.species.double() * 10
+        shift[g.species == 8] = float("nan")
+        quantity = Quantity("shift", "0e", "node", "", "")
+        graphs.append(replace(g, quantities={"shift": shift}, properties={"shift": quantity}))
+    predictions = [{"shift": np.nan_to_num(g.quantities["shift"].numpy()) + 1.0} for g in graphs]
+    shown: dict[str, tuple[float, int]] = {}
+    monkeypatch.setattr(
+        "atomfield.finetune.atom_plots.residuals", lambda by_element, *_: shown.update(by_element)
+    )
+    monkeypatch.setattr("atomfield.finetune.sections.save_picture", lambda *_: None)
+    _residuals(Assessment(graphs, ("shift",), {"shift": "regression"}, predictions, []), tmp_path)
+    assert set(shown) == {"H", "C"} and all(error == pytest.approx(1.0) for error, _ in shown.values())
+    assert describe("shift", {}, "node") == "mean per element"
