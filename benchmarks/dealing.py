@@ -77,12 +77,16 @@ def fitted(kind: str, streams: list[Stream], times: dict[Key, float]) -> list[st
         if streams[which].price is price:
             items = streams[which].sampler.batch(number)
             sampler = streams[which].sampler
-            rows.append([1.0, sampler.nodes[items].sum(), sampler.edges[items].sum()])
+            axes = streams[which].grid_axes[items].sum()
+            rows.append([1.0, sampler.nodes[items].sum(), sampler.edges[items].sum(), axes])
             seconds.append(spent)
     sizes, spent_S = np.array(rows), 1e6 * np.array(seconds)
     best, _ = nnls(sizes / spent_S[:, None], np.ones(len(seconds)))
-    off = sizes @ np.array([price.pass_, price.node, price.edge]) / spent_S
-    figures = [f"{price.pass_:.0f}, {price.node:g}, {price.edge:g}", ", ".join(f"{b:.3g}" for b in best)]
+    off = sizes @ np.array([price.pass_, price.node, price.edge, price.axis]) / spent_S
+    figures = [
+        f"{price.pass_:.0f}, {price.node:g}, {price.edge:g}, {price.axis:g}",
+        ", ".join(f"{b:.3g}" for b in best),
+    ]
     return [kind, str(len(seconds)), *figures, f"{np.std(off / off.mean()):.0%}"]
 
 
@@ -153,7 +157,8 @@ def main() -> None:
                 rows,
             ),
             "",
-            "Prices, in microseconds for a pass, a node and a planned edge; the spread is that of estimate over measurement:",
+            "Prices, in microseconds for a pass, a node, a planned edge, a node and axis of a grid; "
+            "the spread is that of estimate over measurement:",
             "",
             *table(
                 ["passes", "micro-batches", "in use", "best fit here", "spread"],

@@ -96,10 +96,7 @@ def columns_of(graphs: Sequence[Graph]) -> dict[str, Any]:
 
 
 def edges_of(graphs: Sequence[Graph]) -> np.ndarray:
-    """``[R]`` int64: the number of edges of each record, an estimate where that would mean to read it.
-
-    Records of a field that come from one data set and have one number of points count as the first of them.
-    """
+    """``[R]`` int64: the number of edges of each record, an estimate where that would mean to read it."""
     if isinstance(graphs, Joined):
         return np.concatenate([edges_of(s) for s in graphs.sets])
     if not isinstance(graphs, (Store, Subset)):
@@ -109,10 +106,28 @@ def edges_of(graphs: Sequence[Graph]) -> np.ndarray:
     edges = np.zeros(len(graphs), dtype=np.int64)
     for name in np.unique(world):
         edges[world == name] = estimated_edges(str(name), nodes[world == name])
-    first: dict[tuple[str, int], int] = {}
-    for number in np.flatnonzero(world == "field").tolist():
-        kind = (columns["dataset"][number], int(nodes[number]))
-        if kind not in first:
-            first[kind] = graphs[number].num_edges or int(edges[number])
-        edges[number] = first[kind]
+    for first, numbers in field_kinds(graphs):
+        edges[numbers] = graphs[first].num_edges or edges[first]
     return edges
+
+
+def grid_axes_of(graphs: Sequence[Graph]) -> np.ndarray:
+    """``[R]`` int64: how many axes the regular grid of each record has, 0 where its points are none."""
+    if isinstance(graphs, Joined):
+        return np.concatenate([grid_axes_of(s) for s in graphs.sets])
+    if not isinstance(graphs, (Store, Subset)):
+        return np.array([len(g.grid_shape or ()) for g in graphs])
+    axes = np.zeros(len(graphs), dtype=np.int64)
+    for first, numbers in field_kinds(graphs):
+        axes[numbers] = len(graphs[first].grid_shape or ())
+    return axes
+
+
+def field_kinds(graphs: Store | Subset) -> Iterator[tuple[int, list[int]]]:
+    """The first record and the numbers of all of each kind of fields: those that come from one data set and have one number of
+    points count as the first of them, which alone is read."""
+    columns = columns_of(graphs)
+    kinds: dict[tuple[str, int], list[int]] = {}
+    for number in np.flatnonzero(np.array(columns["world"]) == "field").tolist():
+        kinds.setdefault((columns["dataset"][number], int(columns["num_nodes"][number])), []).append(number)
+    yield from ((numbers[0], numbers) for numbers in kinds.values())

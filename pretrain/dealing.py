@@ -29,20 +29,22 @@ Key = tuple[int, int]
 
 @dataclass(frozen=True)
 class Price:
-    """Of a forward and a backward pass, in microseconds: for being there, for each node, and for each edge as planned."""
+    """Of a forward and a backward pass, in microseconds: for being there, for each node, for each edge as planned, and for each
+    node and axis of a regular grid, whose layers send messages through Fourier space."""
 
     pass_: float
     node: float
     edge: float
+    axis: float = 0.0
 
-    def of(self, nodes: float, edges: float) -> float:
-        return self.pass_ + nodes * self.node + edges * self.edge
+    def of(self, nodes: float, edges: float, axes: float = 0.0) -> float:
+        return self.pass_ + nodes * self.node + edges * self.edge + axes * self.axis
 
 
 PRICES = {
     "second derivatives": Price(9_000, 175, 6.5),
     "first derivatives": Price(7_000, 75, 0.3),
-    "field": Price(7_000, 100, 4),
+    "field": Price(8_500, 53, 2.6, 27),
 }
 """Network ``s`` on one core (``python benchmarks/dealing.py``). Only their ratios matter. Measured times scatter
 around the estimates by 8 to 21 % on a busy machine; edges of atoms are themselves estimated from the number of atoms."""

@@ -84,6 +84,7 @@ def stream_of(
         micro_batches=s.micro_batches,
         weight=s.weight,
         name=stream_names(config)[number],
+        fourier=config.network.fourier is not False,
     )
 
 

@@ -13,7 +13,7 @@ from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph, GraphBatch, collate, packed
 from atomfield.data.neighbors import batch_of, with_edges
 from atomfield.data.sampler import Budget, EpochSampler, Mixture
-from atomfield.data.subset import columns_of, edges_of
+from atomfield.data.subset import columns_of, edges_of, grid_axes_of
 
 from .config import Objective
 from .corrupt import displaced, displaced_given_forces, hide_atoms, hide_patches, noisy_state
@@ -74,6 +74,7 @@ class Stream:
         max_nodes: int = 1 << 60,
         parts: np.ndarray | None = None,
         mixture: Mixture = "natural",
+        fourier: bool = True,
     ):
         if len(graphs) == 0:
             raise NoItems("no training records are left", name)
@@ -91,6 +92,7 @@ class Stream:
         self.price = price_of(targets.objective, field=worlds == {"field"}, direct=targets.direct)
         nodes, edges = columns_of(graphs)["num_nodes"], edges_of(graphs)
         record = self.items.record
+        self.grid_axes = (nodes * grid_axes_of(graphs))[record] if fourier else np.zeros_like(record)
         self.sampler = EpochSampler(
             nodes[record],
             edges[record],
@@ -122,7 +124,8 @@ class Stream:
     def cost(self, number: int) -> float:
         """Estimated microseconds of the passes over micro-batch ``number``, from the sizes that its packing went by."""
         items = self.sampler.batch(number)
-        one = self.price.of(float(self.sampler.nodes[items].sum()), float(self.sampler.edges[items].sum()))
+        sizes = (self.sampler.nodes, self.sampler.edges, self.grid_axes)
+        one = self.price.of(*(float(size[items].sum()) for size in sizes))
         return one * (1 + EARLIER * self._earlier(number) if self.rollout > 1 else 1)
 
     def _earlier(self, number: int) -> int:

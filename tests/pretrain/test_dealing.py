@@ -1,6 +1,7 @@
 """A step's micro-batches dealt by cost: each of them once, for any number of ranks, and no rank with much more than another."""
 
 import statistics
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +9,8 @@ from hypothesis import strategies as st
 
 from atomfield.data.errors import InputError
 from atomfield.data.source import open_source
+from atomfield.data.store import write_store
+from atomfield.data.subset import grid_axes_of
 from atomfield.pretrain.dealing import check_micro_batches, freely, in_rounds, shares
 from atomfield.pretrain.losses import Targets
 from atomfield.pretrain.streams import Stream
@@ -89,9 +92,25 @@ def test_a_longer_rollout_costs_more():
     one = Stream(graphs, Targets("next_step"), **common)
     three = Stream(graphs, Targets("next_step"), rollout=3, **common)
     numbers = range(40)
-    ratios = {round(three.cost(n) / three.price.of(64, 512), 3) for n in numbers}
-    assert ratios == {1.0, 1.4, 1.8} and all(one.cost(n) == one.price.of(64, 512) for n in numbers)
+    price = one.price.of(64, 512, 2 * 64)
+    ratios = {round(three.cost(n) / price, 3) for n in numbers}
+    assert ratios == {1.0, 1.4, 1.8} and all(one.cost(n) == price for n in numbers)
     assert [three.cost(n) for n in numbers[::2]] == [three.cost(n) for n in numbers[1::2]]
+
+
+def test_points_of_a_grid_cost_more_than_scattered_ones_where_there_are_fourier_layers(tmp_path):
+    def scattered_points(graphs):
+        return [replace(g, grid_shape=None, edges={"knn": g.edges["grid"]}) for g in graphs]
+
+    grids = waves(4)
+    points, fewer = scattered_points(grids), scattered_points(waves(4, num_points=7))
+    write_store(iter([*grids, *fewer]), tmp_path / "both")
+    assert grid_axes_of(open_source(str(tmp_path / "both"))).tolist() == [2] * 4 + [0] * 4
+    common = {"targets": Targets("next_step"), "cutoff": 5.0, "max_edges": 520, "seed": 0}
+    on_grids, scattered, plain = (
+        Stream(g, fourier=f, **common).cost(0) for g, f in ((grids, True), (points, True), (grids, False))
+    )
+    assert scattered == plain and 1.2 * plain < on_grids < 2 * plain
 
 
 def test_what_cannot_be_dealt_is_refused():
