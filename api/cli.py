@@ -121,12 +121,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _said() -> Iterator[None]:
-    """What readers say (units, conventions, what was not read) goes to stderr, without the names of modules."""
+    """What readers say (units, conventions, what was not read) goes to stderr, without the names of modules; of several ranks
+    only the first says what is no warning."""
     logger = logging.getLogger("atomfield")
     before = logger.level
     handler = logging.StreamHandler(sys.stderr)
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
     try:
         yield
     finally:

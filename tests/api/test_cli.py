@@ -398,7 +398,10 @@ def test_simulate_stops_resumes_and_is_analyzed(tmp_path, water, checkpoint, cap
     assert "no such file" in mistake(capsys, "analyze", tmp_path / "nothing", "--out", tmp_path / "x")
 
 
-def test_what_readers_say_is_on_the_screen(tmp_path, capsys):
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_what_readers_say_is_on_the_screen_once(tmp_path, capsys, monkeypatch, rank):
+    monkeypatch.setenv("RANK", rank)
     (tmp_path / "a.csv").write_text("smiles,solubility\nCCO,1.5\nCCC,2.5\n")
     assert main(["prepare", str(tmp_path / "a.csv"), "--out", str(tmp_path / "store"), "--no-check"]) == 0
-    assert "columns solubility; name those to be read with --target" in capsys.readouterr().err
+    said = "columns solubility; name those to be read with --target" in capsys.readouterr().err
+    assert said == (rank == "0")
