@@ -65,17 +65,17 @@ class Layer(nn.Module):
         x_NMK: Tensor,
         geometry: EdgeGeometry,
         condition_NC: Tensor,
-        waves: Sequence[Waves] = (),
+        waves: Sequence[Waves] | None = None,
         *,
         scalars_only: bool,
     ) -> Tensor:
-        """``scalars_only``: the input is zero beyond natural l = 0."""
+        """``scalars_only``: the input is zero beyond natural l = 0. ``waves``: None leaves the Fourier part out."""
         if self.compiled(x_NMK, scalars_only=scalars_only):
             return self._fused(x_NMK, geometry, condition_NC, waves, scalars_only)
         h = self.norm(x_NMK)
         y = self.before(h)
         gathered = self.convolution(y, geometry, scalars_only=scalars_only)
-        if self.fourier is not None and waves:
+        if self.fourier is not None and waves is not None:
             gathered = gathered + self.fourier(y, waves, condition_NC)
         a = self.neighbors(gathered) + self.itself(h)
         a = a * self.element(h[:, 0, : condition_NC.shape[1]]).unsqueeze(1)
@@ -103,13 +103,13 @@ class Layer(nn.Module):
         x_NMK: Tensor,
         geometry: EdgeGeometry,
         condition_NC: Tensor,
-        waves: Sequence[Waves],
+        waves: Sequence[Waves] | None,
         scalars_only: bool,
     ) -> Tensor:
         known, named = blocks(self.config, scalars_only), self.named_weights()
         y, sender, receiver = self._block(known.before, named, x_NMK)
         gathered = self.convolution.convolve(y, sender, receiver, geometry, scalars_only=scalars_only)
-        if self.fourier is not None and waves:
+        if self.fourier is not None and waves is not None:
             gathered = gathered + self.fourier(y, waves, condition_NC)
         x, *factors = self._block(known.gather, named, x_NMK, gathered)
         powers = self.powers(factors[0]) if factors else []
@@ -190,6 +190,9 @@ class Backbone(nn.Module):
         """Layers before what acts beyond the cutoff: one is left to work on its result, where there are two."""
         self.recompute = False
         """Activation checkpointing: keep only the features between layers and compute the rest again in backward passes."""
+        self.in_step = False
+        """Use the same weights in the same order whatever a batch holds: fields without waves pass through the Fourier part too.
+        For ZeRO 3, where every rank has pieces of the weights, and one a grid while another has scattered points."""
 
     def prepare(self) -> None:
         """Compile what is not in the cache yet, so that no training step waits for it: up to a minute, once per machine."""
@@ -234,7 +237,9 @@ class Backbone(nn.Module):
         self, batch: GraphBatch, vector_E3: Tensor, level_G: Tensor, space: Space | None = None
     ) -> Tensor:
         geometry = self.geometry(batch, vector_E3)
-        waves = [] if self.waves is None else self.waves(batch, geometry.basis_EB.dtype)
+        waves = None if self.waves is None else self.waves(batch, geometry.basis_EB.dtype)
+        if not waves and not (self.in_step and batch.world == "field"):
+            waves = None
         condition_NC = self.conditions(batch, level_G)
         x = self.embedding(batch, level_G, condition_NC)
         recompute = self.recompute and torch.is_grad_enabled()

@@ -39,7 +39,8 @@ class EdgeGeometry:
     @cached_property
     def frame_EMM(self) -> Tensor:
         """Rotation into the frame of the edge; rows by |m|: m = 0 of every degree, then (-1, +1) of every degree, ..."""
-        return self.rotation(edge_frames(self.direction_E3))
+        # not a call of the module, which ZeRO 3 would count: frames of waves are kept, so ranks make them at different times
+        return self.rotation.forward(edge_frames(self.direction_E3))
 
 
 class EdgeConvolution(nn.Module):

@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from atomfield.data.graph import GraphBatch
@@ -235,7 +236,10 @@ class FourierConvolution(nn.Module):
         self.register_buffer("degree_of_component", degree)
 
     def forward(self, x_NMK: Tensor, waves: Sequence[Waves], condition_NC: Tensor) -> Tensor:
+        """Without waves: zero, with a gradient of zero to all that waves would use (see ``Backbone.in_step``)."""
         out = torch.zeros_like(x_NMK)
+        if not waves:
+            return out + sum(used.flatten()[:0].sum() for used in (x_NMK, condition_NC, *self._weights()))
         for group in waves:
             whole = len(group.nodes) == len(x_NMK)
             x = x_NMK if whole else x_NMK[group.nodes]
@@ -245,6 +249,11 @@ class FourierConvolution(nn.Module):
                 return found
             out = out.index_add(0, group.nodes, found)
         return out
+
+    def _weights(self) -> tuple[Tensor, ...]:
+        """All weights, in the order in which waves use them."""
+        own = self.convolution
+        return self.mean, self.condition.weight, own.basis.bias, own.basis.weight, own.same, own.cross
 
     def _grid(self, x: Tensor, group: Waves, condition_NC: Tensor) -> Tensor:
         """``x [G, *shape, M K]`` -> the same shape."""
@@ -256,7 +265,10 @@ class FourierConvolution(nn.Module):
         given = flat[:, group.place_P]
         real, imaginary = self._turned(given.real, given.imag, 1)
         parts = torch.stack([real, imaginary]).reshape(-1, self.size, self.width)
-        sender = self.condition(condition_NC[group.first_G])[None, :, None].expand(2, -1, count, -1)
+        # no call of a module, which ZeRO 3 would count: ranks may have unequal numbers of grids
+        sender = F.linear(condition_NC[group.first_G], self.condition.weight)[None, :, None].expand(
+            2, -1, count, -1
+        )
         sender = sender.reshape(len(parts), -1)
         bias = self.convolution.basis.bias.expand(len(parts), -1)
         mapped = self.convolution.messages(parts, sender, bias, group.geometry, scalars_only=False)

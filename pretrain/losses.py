@@ -21,6 +21,8 @@ from .config import LossWeights, Objective
 
 ATOM_TERMS = ("energy", "forces", "stress", "dipole", "charges")
 HUBER_DELTA = 0.1
+NO_LABEL = "no label"
+"""Term of a micro-batch without labels where ranks go in step (``Backbone.in_step``): zero, with all outputs in its graph."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,12 @@ def _huber(residual: Tensor) -> Tensor:
     )
 
 
-def _anchored(sums: dict[str, Tensor], out: dict[str, Tensor]) -> dict[str, Tensor]:
+def _anchored(net: AtomFieldNet, sums: dict[str, Tensor], out: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same sums with every output of the network in their graph, times zero: with ZeRO 3 all ranks must run back through the
-    same parameters, whatever labels their own micro-batches have."""
-    for name in list(sums)[:1]:
-        sums[name] = sums[name] + 0.0 * sum(value.sum() for value in out.values())
+    same parameters, whatever labels their own micro-batches have, or none."""
+    if sums or net.backbone.in_step:
+        name, nothing = next(iter(sums), NO_LABEL), torch.zeros((), dtype=torch.float64, device=net.device)
+        sums[name] = sums.get(name, nothing) + 0.0 * sum(value.sum() for value in out.values())
     return sums
 
 
@@ -180,7 +183,7 @@ def _noise_sums(
         error = out["energy"] - torch.nan_to_num(batch.quantities["energy"].double())
         error = error / batch.nodes_per_graph().double() / net.atom_head.energy_scale
         sums["energy"] = weights.energy * _huber(torch.where(known, error, 0.0)).sum()
-    return _anchored(sums, out)
+    return _anchored(net, sums, out)
 
 
 def _field_sums(
@@ -205,7 +208,7 @@ def _field_sums(
         squared = torch.where(_labelled(target)[:, None], residual, 0.0).square().sum(1)
         # smooth for small residuals, linear for large ones: rare bursts do not own the gradient
         sums[f"{kind}/{name}"] = weight * (torch.sqrt(squared + 0.01) - 0.1).sum()
-    return sums
+    return sums or _anchored(net, sums, out)  # all states are read with one tensor
 
 
 def _atom_terms(batch: GraphBatch, targets: Targets) -> list[str]:
@@ -218,13 +221,14 @@ def _atom_sums(
     net: AtomFieldNet, predict, batch: GraphBatch, targets: Targets, weights: LossWeights
 ) -> dict[str, Tensor]:
     wanted = set(_atom_terms(batch, targets))
-    properties = [p for p in net.config.properties if p.name in batch.quantities and targets.wants(p.name)]
+    asked = [p for p in net.config.properties if targets.wants(p.name)]
+    properties = [p for p in asked if p.name in batch.quantities]
     out = predict(
         batch,
         forces=bool(wanted & {"forces", "stress"}),
         direct=targets.direct,
         stress="stress" in wanted,
-        properties=bool(properties),
+        properties=bool(asked if net.backbone.in_step else properties),
     )
     scale = net.atom_head.energy_scale
     atoms = batch.nodes_per_graph().double()
@@ -273,4 +277,4 @@ def _atom_sums(
     if weights.physics:
         named = {k: out[k] for k in _predicted(net, batch, targets)}
         sums |= physics_loss.physics_sums(weights.physics, batch, named)
-    return _anchored(sums, out)
+    return _anchored(net, sums, out)

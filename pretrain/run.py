@@ -46,7 +46,7 @@ from .ranks import barrier, distributed, first_on_node, lost_contact
 from .record import Record
 from .resume import resume, roll_back
 from .sources import nameless_levels, no_validation, opened, select, stream_of, without_labels
-from .start import build
+from .start import build, check_pieces
 from .state import whole_weights
 from .stopping import StopRequest
 from .streams import NoItems, Stream
@@ -72,6 +72,7 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
         if not len(graphs):
             raise InputError(f"all {len(sources[name])} records are held out, none is left to train on", name)
     net, fits, factors, properties, unlabelled = build(config, list(train_sets.values()), labelled)
+    check_pieces(net, config, world_size)
     net.backbone.recompute = config.recompute
     net.compile_passes(config.compile)
     streams = [
@@ -152,6 +153,7 @@ def _start(
     first_on_node(lambda: compiled(net, streams, config.loss, device))  # the others find the kernels compiled
     clock = Clock(device)
     bare = copy.deepcopy(net) if config.zero_stage == 3 else net  # ZeRO 3 takes the network apart
+    net.backbone.in_step = config.zero_stage == 3
     engine = DeepSpeedEngine(
         net,
         config.optimizer,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -54,7 +53,7 @@ def build(
     crystals: dict[str, None] = {}
     atoms: dict[str, None] = {}
     fields: dict[str, None] = {}
-    grids = points = False
+    grids = False
     conditions: set[str] = set()
     holders: dict[str, list[Graph]] = {}
     unlabelled: dict[int, int] = {}
@@ -70,14 +69,7 @@ def build(
             if g.world != "field":
                 (crystals if g.world == "crystal" else molecules).setdefault(g.level)
             grids = grids or g.is_periodic_grid
-            points = points or (g.world == "field" and not g.is_periodic_grid)
             conditions |= g.conditions.keys()
-    fourier = config.network.for_data(grids=grids).fourier if start is None else size.fourier
-    if config.zero_stage == 3 and fourier and grids and points and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError(
-            "zero_stage 3 on several processes cannot train on fields of which some are periodic grids and some are not: ranks "
-            "would ask each other for different weights; take zero_stage 2, or from scratch network.fourier false"
-        )
     known = () if start is None else start.config.properties
     properties = tuple(
         fit_property(name, holders[name], "auto", "auto")
@@ -161,6 +153,18 @@ def _new_elements(net: AtomFieldNet, statistics: Statistics, levels: Sequence[st
             )
         fits.append(ReferenceFit(level, new, residual, int(have.sum())))
     return fits
+
+
+def check_pieces(net: AtomFieldNet, config: PretrainConfig, processes: int) -> None:
+    """``InputError`` where DeepSpeed cannot cut the weights: at stage 3 it ends when it gathers a tensor without numbers."""
+    used = [name for name, p in net.named_parameters() if not p.numel()]
+    if not net.config.properties:  # that head is never called
+        used = [name for name in used if not name.startswith("property_head.")]
+    if config.zero_stage == 3 and processes > 1 and used:
+        raise InputError(
+            f"zero_stage 3 on {processes} processes cannot cut a network with empty weights (the first is {used[0]}), which one "
+            "without unnatural channels or degrees has (size xs, symmetry none); take a larger network or zero_stage 2"
+        )
 
 
 def _check_size(config: PretrainConfig, found: NetworkConfig) -> None:

@@ -23,7 +23,7 @@ from atomfield.models.network import AtomFieldNet
 
 from .clock import Clock
 from .config import LossWeights
-from .losses import Targets, counts, loss_sums
+from .losses import NO_LABEL, Targets, counts, loss_sums
 from .numerics import Verdict
 from .ranks import all_sum, distributed, gathered
 
@@ -114,7 +114,8 @@ def guarded_step(
             terms = _terms(net, engine, micro, weights, count_of)
             loss = torch.zeros((), dtype=torch.float64, device=device)
             for key, term in terms.items():
-                report[key] += term.detach()
+                if key in report:  # all but NO_LABEL
+                    report[key] += term.detach()
                 loss = loss + term
             losses.append(loss.detach())
             if not terms:  # no record of it has a label; engines count backward passes all the same
@@ -151,6 +152,7 @@ def _terms(
 ) -> dict[Term, Tensor]:
     """The micro-batch's share of each loss term of the step, float64."""
     sums = loss_sums(net, predict, micro.batch, micro.targets, weights)
+    count_of = {**count_of, (micro.stream, NO_LABEL): 1.0}
     return {
         (micro.stream, name): value.double() * (micro.weight / count_of[micro.stream, name])
         for name, value in sums.items()

@@ -2,6 +2,7 @@
 
 Each entry of the plan is a configuration with, besides, ``inject``: ``{"FAULT": [steps]}``, in the last micro-batch of the first
 stream, on whatever rank, or on the last rank for what happens to a process; and ``report``: a file for what ended the run.
+``eager`` (no compiled convolutions) and ``scattered`` (ZeRO 3 keeps no weight whole, however small) hold for the whole run.
 """
 
 from __future__ import annotations
@@ -20,15 +21,18 @@ warnings.simplefilter("ignore")
 import torch
 import torch.distributed as dist
 from atomfield.data.errors import InputError, RunError
-from atomfield.pretrain import checkpoint, loop, penalties, record
+from atomfield.models.convolution import EdgeConvolution
+from atomfield.pretrain import checkpoint, engine, loop, penalties, record
 from atomfield.pretrain.config import PretrainConfig
 from atomfield.pretrain.run import pretrain
 
 plan = json.loads(sys.argv[1])
 real_destroy, real_batches, real_errors = dist.destroy_process_group, loop.micro_batches_of, loop.validate
 real_write, real_complete = record.Record.write, checkpoint.complete
+real_settings, real_compiled = engine.deepspeed_json, EdgeConvolution.compiled
 dist.destroy_process_group = lambda: None
 penalties.SHORTEST = 4
+torch.nn.Dropout.forward = lambda self, x: x  # ranks would draw other numbers than one process
 last = int(os.environ["RANK"]) == int(os.environ["WORLD_SIZE"]) - 1
 
 for options in plan:
@@ -75,6 +79,14 @@ for options in plan:
             raise OSError(errno.ENOSPC, "No space left on device")
         return real_write(self, row)
 
+    def settings(*given, **options):
+        found = real_settings(*given, **options)
+        if "scattered" in faults:
+            found["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+        return found
+
+    engine.deepspeed_json = settings
+    EdgeConvolution.compiled = (lambda *given: False) if "eager" in faults else real_compiled
     loop.micro_batches_of, loop.validate, record.Record.write = injected, validating, writing
     checkpoint.complete = (lambda folder: []) if last and "blind" in faults else real_complete
     said = "done"
