@@ -112,7 +112,7 @@ def print_table(table: Table, title: str, console: Console) -> None:
 
 
 def not_learnt(assessment: Assessment) -> list[str]:
-    """A sentence for each target whose error is not below that of a forecast that needs no network."""
+    """A sentence for each target whose error is not below that of the trivial forecast."""
     notes = []
     for name in assessment.targets:
         longer = tuple(f"{t}_" for t in assessment.targets if t.startswith(f"{name}_"))
@@ -122,16 +122,19 @@ def not_learnt(assessment: Assessment) -> list[str]:
         mine = next((m for m in own if m.key.removeprefix(name).startswith(JUDGED_BY)), None)
         if mine is None:
             continue
-        others = {b.label: m.value for b in assessment.baselines for m in b.measures if m.key == mine.key}
+        others = {
+            b.label: m.value
+            for b in assessment.baselines
+            for m in b.measures
+            if m.key == mine.key and b.label != "POD linear map"  # which is more than trivial
+        }
         better = {k: v for k, v in others.items() if math.isfinite(v) and not mine.value < v}
         if not better:
             continue
-        named = ", ".join(
-            f"{'trivial baseline' if k == 'trivial' else k} {number(v)}" for k, v in better.items()
-        )
+        named = ", ".join(f"{'baseline' if k == 'trivial' else k} {number(v)}" for k, v in better.items())
         notes.append(
             f"{mine.label} {number(mine.value)} {mine.unit}".rstrip()
-            + f" is no better than what needs no network ({named}): on "
+            + f" is no better than the trivial forecast ({named}): on "
             f"these records nothing of use was learnt; give it more time (--max-time) or records, or look whether {name} follows "
             "from what the records hold"
         )

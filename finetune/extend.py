@@ -185,6 +185,7 @@ def trial_error(net: AtomFieldNet, task: Task, graphs: Sequence[Graph], level: s
     if task.world == "field":
         local = Statistics()
         local.add(renamed)
+        centre(trial, level, local)
         apply_field_scales(trial, local)
         renamed = [g.pair(0) for g in renamed]
     trial.eval()
@@ -197,6 +198,23 @@ def trial_error(net: AtomFieldNet, task: Task, graphs: Sequence[Graph], level: s
             if key in wanted and key in out:
                 total += float((out[key] - wanted[key]).square().mean().clamp(max=1e6))
     return total
+
+
+def centre(net: AtomFieldNet, level: str, statistics: Statistics) -> list[str]:
+    """Let ``net`` read the numbers of fields that stand off zero at ``level`` as their distance from the mean, which
+    ``apply_field_scales`` fits; what to tell the person about it."""
+    names = dict.fromkeys((*net.config.field_inputs, *net.config.field_states))
+    means = {n: m for n in names if (m := statistics.offset(level, n))}
+    if not means:
+        return []
+    embedding, head = net.backbone.embedding, net.field_head
+    if embedding.input_mean is None:
+        embedding.input_mean = torch.zeros_like(embedding.input_rms)
+        head.steady_mean = torch.zeros_like(head.increment_rms)
+    net.config = net.config.model_copy(update={"centred": tuple(sorted({*net.config.centred, *means}))})
+    return [
+        f"{n} varies little about {m:.6g}: it is read as its distance from that" for n, m in means.items()
+    ]
 
 
 def fit_scales(

@@ -39,7 +39,16 @@ from .card import card
 from .closed_form_instead import of_numbers, worth_a_look
 from .config import FinetuneConfig, Strategy
 from .evaluate import evaluate, write_metrics
-from .extend import check_elements, closest_level, extended, fit_scales, forget_untaught, fresh, size_of
+from .extend import (
+    centre,
+    check_elements,
+    closest_level,
+    extended,
+    fit_scales,
+    forget_untaught,
+    fresh,
+    size_of,
+)
 from .frozen import solve
 from .ignored import ignored
 from .lora import merge
@@ -265,6 +274,8 @@ def prepare_network(
     if task.world == "atoms":
         notes += explain(net.config, [level])
     fresh_start = start is None or strategy == "scratch"
+    if task.world == "field":
+        notes += centre(net, level, statistics)
     lines = fit_scales(
         net,
         task,

@@ -192,6 +192,9 @@ class NetworkConfig(BaseModel):
     """Conditions that are read, those of one equation where training records have them (:meth:`reading`)."""
     inputs: ByLevel = ()
     """Level -> quantities of fields that all its training records had and that it does not find; others are not known."""
+    centred: tuple[str, ...] = ()
+    """Numbers of fields that are read, and where steady found, as their distance from the mean of their level, since at some
+    level they stand far from zero (kelvin, pascal): ``NodeEmbedding.input_mean``, ``FieldHead.steady_mean``."""
     steady: tuple[str, ...] = ()
     """Field states that are found from the other fields at once instead of stepped from the present (``data/steady.py``)."""
     properties: tuple[PropertyConfig, ...] = ()

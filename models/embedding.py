@@ -65,7 +65,9 @@ class NodeEmbedding(nn.Module):
     """First features ``[N, M, K]``: species and node type as scalars, field quantities by their irreps."""
 
     input_rms: Tensor
-    """``[levels, inputs]`` RMS norm of each quantity, in its unit."""
+    """``[levels, inputs]`` RMS norm of each quantity, in its unit; of one with a mean that is taken off, of what is left."""
+    input_mean: Tensor | None
+    """``[levels, inputs]`` what is taken off a number, in its unit; only where the configuration has ``centred``."""
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
@@ -88,6 +90,7 @@ class NodeEmbedding(nn.Module):
         self.register_buffer(
             "input_rms", torch.ones(num_levels, len(config.field_inputs), dtype=torch.float64)
         )
+        self.register_buffer("input_mean", torch.zeros_like(self.input_rms) if config.centred else None)
 
     def only_scalars(self, batch: GraphBatch) -> bool:
         """Whether nothing but natural l = 0 enters: atoms, unless their forces are given."""
@@ -118,6 +121,8 @@ class NodeEmbedding(nn.Module):
                 value = value[batch.graph_index]
             rms = self.input_rms[level_G[batch.graph_index], k]
             known = torch.isfinite(value).flatten(1).all(1) if value.ndim > 1 else torch.isfinite(value)
+            if self.input_mean is not None and q.irreps == "0e":
+                value = value - self.input_mean[level_G[batch.graph_index], k]
             components = torch.nan_to_num(to_irreps(value, q.irreps)) / rms[:, None]
             components = components.to(dtype)
             rows.append(known.to(dtype)[:, None] * self.present[k])

@@ -15,6 +15,7 @@ from .trees import rows_of
 PER_LEVEL = (
     "backbone.conditions.level",
     "backbone.embedding.input_rms",
+    "backbone.embedding.input_mean",
     "atom_head.level_scale",
     "atom_head.level_shift",
     "atom_head.energy",
@@ -26,6 +27,7 @@ PER_LEVEL = (
     "atom_head.reference",
     "field_head.weight",
     "field_head.increment_rms",
+    "field_head.steady_mean",
     "state_head.weight",
 )
 """Tensors with one row per level."""

@@ -183,7 +183,9 @@ class FieldHead(nn.Module):
     value."""
 
     increment_rms: Tensor
-    """``[levels, states]`` RMS norm of the change over one step, or of the value of a steady quantity."""
+    """``[levels, states]`` RMS norm of the change over one step, or of the value of a steady quantity (about its mean)."""
+    steady_mean: Tensor | None
+    """``[levels, states]`` what is added to a steady number, in its unit; only where the configuration has ``centred``."""
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
@@ -192,6 +194,7 @@ class FieldHead(nn.Module):
         parts = 2 if config.symmetry == "O3" else MAX_COMPONENTS
         self.weight = nn.Parameter(torch.zeros(num_levels, num_states, parts, config.channels))
         self.register_buffer("increment_rms", torch.ones(num_levels, num_states, dtype=torch.float64))
+        self.register_buffer("steady_mean", torch.zeros_like(self.increment_rms) if config.centred else None)
 
     def forward(self, x_NMK: Tensor, batch: GraphBatch, level_G: Tensor) -> dict[str, Tensor]:
         level_N = level_G[batch.graph_index]
@@ -203,6 +206,8 @@ class FieldHead(nn.Module):
             components = read_state(self.config, x_NMK, self.weight[level_N, k], name)
             increment = components.double() * self.increment_rms[level_N, k, None]
             value = from_irreps(increment, VOCABULARY[name].irreps)
+            if steady and self.steady_mean is not None and VOCABULARY[name].irreps == "0e":
+                value = value + self.steady_mean[level_N, k]
             out[name] = value if steady else batch.quantities[name].double() + value
         return out
 

@@ -16,6 +16,8 @@ from atomfield.data.graph import Graph, GraphBatch
 from atomfield.data.quantities import FIELD_STATES, PER_FRAGMENT
 from atomfield.models.auxiliary import HIDDEN
 
+from .normalize import offset_of
+
 CLOSEST = 0.3
 """Angstrom between two atoms that noise may leave."""
 TRIES = 100
@@ -80,8 +82,8 @@ def hide_patches(batch: GraphBatch, fraction: float, generator: Generator) -> Gr
 
 
 def noisy_state(graph: Graph, noise: float, generator: Generator) -> Graph:
-    """Input noise on the state, relative to each quantity's RMS and only along components that are in use, so that a flow in a
-    plane stays in it."""
+    """Input noise on the state, relative to each quantity's RMS (of a number that stands off zero, to that about its mean) and
+    only along components that are in use, so that a flow in a plane stays in it."""
     noisy = dict(graph.quantities)
     for name in FIELD_STATES:
         if name not in graph.next_quantities:
@@ -91,7 +93,8 @@ def noisy_state(graph: Graph, noise: float, generator: Generator) -> Graph:
             (value.flatten(1) != 0).any(0).reshape(value.shape[1:]) if value.ndim > 1 else torch.tensor(True)
         )
         draw = torch.randn(value.shape, generator=generator, dtype=torch.float64)
-        noisy[name] = value + noise * value.square().mean().sqrt() * draw * used
+        mean = offset_of(float(value.mean()), float(value.square().mean())) if value.ndim == 1 else 0.0
+        noisy[name] = value + noise * (value - mean).square().mean().sqrt() * draw * used
     return graph.changed(quantities=noisy)
 
 

@@ -23,6 +23,16 @@ from atomfield.models.priors import remainder_of
 
 __all__ = ["ReferenceFit", "Statistics", "fit_references", "normalize", "reference_table"]
 
+STANDS_OFF = 20.0
+"""A number whose mean is more than so many standard deviations (a temperature in kelvin, a pressure in pascal) stands off zero:
+beside its RMS norm nothing would be left of its changes."""
+
+
+def offset_of(mean: float, square: float) -> float:
+    """``mean`` where it stands off zero, else 0, as of a constant. square: mean of the squares."""
+    spread = max(square - mean**2, 0.0) ** 0.5
+    return mean if 1e-6 * abs(mean) < spread < abs(mean) / STANDS_OFF else 0.0
+
 
 @dataclass
 class Statistics:
@@ -34,7 +44,9 @@ class Statistics:
     force_squares: list[tuple[float, int]] = field(default_factory=list)
     level_squares: dict[str, tuple[float, int]] = field(default_factory=dict)
     input_squares: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+    input_means: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
     increment_squares: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+    steady_means: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
     neighbors: list[float] = field(default_factory=list)
 
     def add(self, graphs: Iterable[Graph]) -> None:
@@ -50,8 +62,19 @@ class Statistics:
         kept.counts.update({k: v for k, v in self.counts.items() if k not in levels})
         kept.energies.update({k: v for k, v in self.energies.items() if k not in levels})
         kept.input_squares.update({k: v for k, v in self.input_squares.items() if k[0] not in levels})
+        kept.input_means.update({k: v for k, v in self.input_means.items() if k[0] not in levels})
+        kept.steady_means.update({k: v for k, v in self.steady_means.items() if k[0] not in levels})
         kept.increment_squares.update({k: v for k, v in self.increment_squares.items() if k[0] not in levels})
         return kept
+
+    def offset(self, level: str, name: str) -> float:
+        """The mean of a number of fields, given or steady, in its unit, where it stands off zero (:func:`offset_of`), else 0."""
+        key = level, name
+        if means := self.steady_means.get(key):
+            return offset_of(float(np.mean(means)), float(np.mean(self.increment_squares[key])))
+        if means := self.input_means.get(key):
+            return offset_of(float(np.mean(means)), float(np.mean(self.input_squares[key])))
+        return 0.0
 
     def _add_atoms(self, graph: Graph) -> None:
         energy, force = 0.0, torch.zeros(())
@@ -73,11 +96,15 @@ class Statistics:
                 value = value.double()
                 vectors = value.square().sum(-1) if graph.definition(name).shape else value.square()
                 self.input_squares[graph.level, name].append(float(vectors.mean()))
+                if graph.definition(name).irreps == "0e":
+                    self.input_means[graph.level, name].append(float(value.mean()))
         for name, value in graph.next_quantities.items():
             if name in FIELD_STATES and name not in graph.quantities:  # a steady problem
                 value = value.double()
                 squares = value.square().sum(-1) if graph.definition(name).shape else value.square()
                 self.increment_squares[graph.level, name].append(float(squares.mean()))
+                if graph.definition(name).irreps == "0e":
+                    self.steady_means[graph.level, name].append(float(value.mean()))
         if graph.num_times > 1:
             first, last = graph.pair(0), graph.num_times - 1
             for name in first.next_quantities:
@@ -108,17 +135,26 @@ def apply_energy_scale(net: AtomFieldNet, statistics: Statistics) -> None:
 
 
 def apply_field_scales(net: AtomFieldNet, statistics: Statistics) -> None:
-    """RMS norm of each field quantity and of its increment over one step, per level."""
+    """RMS norm of each field quantity and of its increment over one step, per level; of what is centred its mean too."""
+    embedding = net.backbone.embedding
     for (level, name), squares in statistics.input_squares.items():
-        column = net.config.field_inputs.index(name)
-        net.backbone.embedding.input_rms[net.config.levels.index(level), column] = max(
-            float(np.mean(squares)) ** 0.5, 1e-12
-        )
+        row, column = net.config.levels.index(level), net.config.field_inputs.index(name)
+        square = float(np.mean(squares))
+        if embedding.input_mean is not None:
+            mean = statistics.offset(level, name) if name in net.config.centred else 0.0
+            embedding.input_mean[row, column] = mean
+            square = max(square - mean**2, 0.0)
+        embedding.input_rms[row, column] = max(square**0.5, 1e-12)
+    head = net.field_head
     for (level, name), squares in statistics.increment_squares.items():
-        column = net.config.field_states.index(name)
-        net.field_head.increment_rms[net.config.levels.index(level), column] = max(
-            float(np.mean(squares)) ** 0.5, 1e-12
-        )
+        row, column = net.config.levels.index(level), net.config.field_states.index(name)
+        square = float(np.mean(squares))
+        if head.steady_mean is not None:
+            is_centred = name in net.config.centred and (level, name) in statistics.steady_means
+            mean = statistics.offset(level, name) if is_centred else 0.0
+            head.steady_mean[row, column] = mean
+            square = max(square - mean**2, 0.0)
+        head.increment_rms[row, column] = max(square**0.5, 1e-12)
 
 
 def normalize(net: AtomFieldNet, statistics: Statistics, known: Collection[str] = ()) -> list[ReferenceFit]:

@@ -243,7 +243,7 @@ def test_what_is_no_better_than_a_baseline_is_said(
     text = " ".join(said.file.getvalue().split())  # type: ignore[attr-defined]
     assert "6 validation records; bold" in text and "test record" not in text
     for name in targets:
-        assert re.search(rf"{name} (RMSE|rollout VRMSE) [^(]* is no better than what needs no network", text)
+        assert re.search(rf"{name} (RMSE|rollout VRMSE) [^(]* is no better than the trivial forecast", text)
     report = (tmp_path / "report.html").read_text()
     assert "nothing of use was learnt" in report and "test record" not in report
 

@@ -6,12 +6,16 @@ import pytest
 import torch
 
 from atomfield.data.errors import InputError
+from atomfield.data.steady import unsolved
 from atomfield.finetune.config import FinetuneConfig
 from atomfield.finetune.extend import closest_level, level_choices
 from atomfield.finetune.run import prepare_network
 from atomfield.finetune.states import adopt_states
 from atomfield.finetune.tasks import Task, task_of
+from atomfield.models import checkpoint
 from atomfield.models.network import graphs_to_batch
+from atomfield.pretrain.corrupt import noisy_state
+from atomfield.pretrain.normalize import offset_of
 from tests.finetune.test_targets import steady_fields
 from tests.small import small_network, waves
 
@@ -122,3 +126,77 @@ def test_what_acts_beyond_the_cutoff_is_added_where_it_is_asked_for(tmp_path):
     other = steady_config(tmp_path, target=("concentration",), network={"long_range": "coarse"})
     with pytest.raises(InputError, match="the checkpoint's 'filter'"):
         prepare_network(other, found, task, "new", graphs)
+
+
+def centred_at(graphs, name, mean, level="mine"):
+    """``graphs`` with the same values of ``name`` about ``mean``, as records of ``level``."""
+    average = torch.cat([g.quantities[name].double().flatten() for g in graphs]).mean()
+    moved = [{**g.quantities, name: g.quantities[name].double() + mean - average} for g in graphs]
+    return [replace(g, level=level, quantities=q) for g, q in zip(graphs, moved, strict=True)]
+
+
+@pytest.mark.parametrize("start", [True, False])
+def test_a_state_in_kelvin_is_stepped_as_one_about_zero(start, tmp_path):
+    nets, steps = [], []
+    config = FinetuneConfig(
+        **{
+            "from": "scratch",
+            "train": ("x",),
+            "target": ("temperature",),
+            "out": tmp_path,
+            "dtype": "float64",
+        },
+        network={"size": "xs"},
+    )
+    for mean in (0.0, 290.0):
+        graphs = centred_at(renamed(waves(3)), "temperature", mean)
+        net, notes = prepare_network(
+            config, taught("concentration") if start else None, TEMPERATURE, "mine", graphs
+        )
+        assert any("temperature varies little about 290" in n for n in notes) == (mean > 0)
+        assert net.config.centred == (("temperature",) if mean else ())
+        with torch.no_grad():
+            net.field_head.weight.fill_(0.1)
+        checkpoint.save(net, tmp_path / str(mean))
+        net = checkpoint.load(tmp_path / str(mean))
+        batch = graphs_to_batch(net.config, [graphs[0].pair(0)])
+        nets.append(net)
+        steps.append(net.eval()(batch)["temperature"] - mean)
+    assert steps[0].std() > 1e-3
+    torch.testing.assert_close(steps[1], steps[0], rtol=0, atol=1e-7)
+    again, _ = prepare_network(
+        config, nets[1], TEMPERATURE, "other", centred_at(renamed(waves(3)), "temperature", 0.0, "other")
+    )
+    mean = again.backbone.embedding.input_mean[:, again.config.field_inputs.index("temperature")]
+    assert mean[-2] == pytest.approx(290, abs=0.1) and mean[-1] == 0
+
+
+def test_a_steady_state_in_kelvin(tmp_path):
+    config = FinetuneConfig(
+        **{"from": "scratch", "train": ("x",), "target": ("solution",), "out": tmp_path, "dtype": "float64"},
+        network={"size": "xs"},
+    )
+    found = []
+    for mean in (0.0, 290.0):
+        graphs = centred_at(steady_fields(4), "solution", mean)
+        task = Task(("solution",), "field", (), steady=True)
+        net, notes = prepare_network(config, None, task, "mine", graphs)
+        assert any("solution varies little about 290" in n for n in notes) == (mean > 0)
+        with torch.no_grad():
+            net.field_head.weight.fill_(0.1)
+        graph = unsolved(graphs[0], ("solution",))
+        found.append(net.eval()(graphs_to_batch(net.config, [graph]))["solution"] - mean)
+    assert found[0].std() > 1e-3
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=1e-7)
+
+
+def test_noise_is_relative_to_what_varies():
+    (graph,) = centred_at(renamed(waves(1)), "temperature", 290.0)
+    pair = graph.pair(0)
+    noisy = noisy_state(pair, 0.1, torch.Generator().manual_seed(0))
+    change = noisy.quantities["temperature"] - pair.quantities["temperature"]
+    assert change.std() < 0.2 * pair.quantities["temperature"].std()
+
+
+def test_a_constant_has_no_mean_to_take_off():
+    assert offset_of(5.0, 25.0) == 0 and offset_of(5.0, 26.0) == 0 and offset_of(-5.0, 25.01) == -5.0
