@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ``python -W default -m atomfield ...``."""
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        with warnings.catch_warnings(), _said():
+        with warnings.catch_warnings(), _said(given[0]):
             if not sys.warnoptions:
                 warnings.simplefilter(
                     "ignore"
@@ -120,12 +120,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _said() -> Iterator[None]:
+def _said(command: str) -> Iterator[None]:
     """What readers say (units, conventions, what was not read) goes to stderr, without the names of modules; of several ranks
     only the first says what is no warning."""
     logger = logging.getLogger("atomfield")
     before = logger.level
     handler = logging.StreamHandler(sys.stderr)
+    if command in ("predict", "simulate", "rollout"):  # which need no labels
+        handler.addFilter(
+            lambda record: record.levelno > logging.INFO or "--target" not in record.getMessage()
+        )
     logger.addHandler(handler)
     logger.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
     try:

@@ -15,6 +15,7 @@ from atomfield.data.graph import Graph
 from atomfield.data.readers import BadRecord, ReadOptions
 from atomfield.data.source import open_source
 from atomfield.data.splits import split_groups
+from atomfield.models import checkpoint
 
 from .config import FinetuneConfig
 from .mistakes import check_sources
@@ -102,6 +103,8 @@ def read_records(
 def read_parts(config: FinetuneConfig, console: Console) -> Parts:
     """Read the sources; hold out validation records by groups where none are given."""
     check_sources(config)
+    if config.start != "scratch":
+        checkpoint.find(config.start)  # before records are read, which may take long
     train_part = read_records(config, config.train, console)
     valid_part, test_part = (
         read_records(config, sources, console) for sources in (config.valid, config.test)

@@ -186,6 +186,7 @@ def seconds(text: str | None) -> float | None:
 def read_options(
     *, targets: tuple[str, ...] = (), map: list[str] | None = None, units: list[str] | None = None, level: str = "",
     conformers: int = 1, seed: int = 0, on_bad: OnBadName = "raise", properties: Sequence[PropertyConfig] = (),
+    target_irreps: list[str] | None = None,
 ) -> ReadOptions:  # fmt: skip
     """What the options say about the files to read, and the ``properties`` of a checkpoint about its own targets."""
     from atomfield.data.quantities import PER_ATOM, VOCABULARY
@@ -196,7 +197,7 @@ def read_options(
         p.name: p.irreps + (PER_ATOM if p.support == "node" else "")
         for p in own
         if p.name not in VOCABULARY and (p.irreps not in ("0e", "0o") or p.support == "node")
-    }
+    } | paired(target_irreps, "--target-irreps")
 
     return ReadOptions(
         map=paired(map, "--map"), targets=targets, conformers=conformers, seed=seed, on_bad=on_bad, level=level,

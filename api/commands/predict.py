@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from atomfield.data.graph import Graph
     from atomfield.inference.predict_many import Work
+    from atomfield.models.network import AtomFieldNet
 
 Out = Annotated[
     Path,
@@ -124,6 +125,11 @@ def predict(
     options = read_options(map=map, units=units, level=level, conformers=conformers, seed=seed, on_bad=on_bad)
     graphs = opened(source, options, max_bad)
     console = Console(stderr=True)
+    if out.suffix == ".csv" and not _is_field(graphs) and (gone := _per_atom(net, forces, level)):
+        console.print(
+            f"{out}: a row is a structure, so values per atom are left out: {', '.join(gone)}; .extxyz and .parquet hold them",
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
     if interleave > 1 and not _is_field(graphs):
         raise InputError("only grids of fields can be read as interleaved ones, found atoms", "--interleave")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -166,6 +172,15 @@ def predict(
         count = len(known)
         check_share(bad, count, max_bad, source)
     print(f"Written: {out} ({count} record{'s' if count > 1 else ''})")
+
+
+def _per_atom(net: AtomFieldNet, forces: bool, level: str) -> list[str]:
+    """What ``net`` says of atoms one by one."""
+    from atomfield.inference.silent import silent
+
+    own = [p.name for p in net.config.properties if p.support == "node"]
+    shared = (*(("forces",) if forces else ()), "charges")
+    return own + [n for n in shared if n not in silent(net, level)]
 
 
 def _is_field(graphs: Sequence[Graph]) -> bool:

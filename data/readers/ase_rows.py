@@ -21,7 +21,7 @@ from atomfield.data.graph import Graph
 from atomfield.data.quantities import VOCABULARY
 
 from .atoms import atoms_graph
-from .labels import differ, full_tensor, group_of, warn_unread
+from .labels import differ, full_tensor, group_of, say_no_label, warn_unread
 from .options import ReadOptions
 from .parsing import parsed
 
@@ -80,6 +80,7 @@ class Rows:
             warn_unread(
                 [k for k in new if k not in RESULTS], self.options, self.file, set(values) & set(RESULTS)
             )
+            say_no_label(new, self.options, self.file, set(values) & set(RESULTS))
         group = group_of(values, self.options, where)
         box = None if cell is None else cell.reshape(3, 3)
         return atoms_graph(

@@ -20,7 +20,7 @@ from atomfield.data.quantities import VOCABULARY
 
 from .atoms import atoms_graph
 from .comment import pairs_of
-from .labels import group_of, warn_unread
+from .labels import group_of, say_no_label, warn_unread
 from .options import Outcomes, ReadOptions, attempt
 from .parsing import is_number
 from .text import open_text
@@ -68,7 +68,9 @@ def read_extxyz(path: Path, options: ReadOptions) -> Outcomes:
                 new = [key for key in values if key not in warned]
                 if new:
                     warned.update(new)
-                    warn_unread(new, options, str(path), set(values) & {"energy", "forces", "stress"})
+                    read = set(values) & {"energy", "forces", "stress"}
+                    warn_unread(new, options, str(path), read)
+                    say_no_label(new, options, str(path), read)
                 numbers = arrays["numbers"] if "numbers" in arrays else _numbers(arrays, where)
                 lattice = info.get("Lattice")
                 cell = None if lattice is None else _lattice(lattice, where)

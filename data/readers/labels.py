@@ -73,7 +73,10 @@ def labels_of(
             value = values[key]
             if q.components > 1 and isinstance(value, str) and name not in VOCABULARY:
                 value = re.split(r"[\s,;]+", value.strip().strip("[]()").strip()) if value.strip() else None
-            number = _array(value, name, key, where, gaps=q.support == "node" and name not in VOCABULARY)
+            gaps = name not in VOCABULARY and (
+                q.support == "node" or not q.shape
+            )  # an array may turn out to be of atoms
+            number = _array(value, name, key, where, gaps)
         if number is None:
             continue
         if (
@@ -87,6 +90,12 @@ def labels_of(
         if not options.said(name) and (rival := _rival(name, key, number, values)):
             rivals[name] = (key, rival)
         unit = options.units.get(name)
+        if name == "stress" and key.lower() in _VIRIALS and not unit:
+            raise InputError(
+                f"{key!r} is read as a stress and no unit is given, expected --units stress=virial (eV, -stress x volume), "
+                "stress=-virial (its negative) or, for a stress by this name, stress=eV/angstrom^3",
+                where,
+            )
         plain, order = split_order(unit) if unit else ("", "")
         number = _shaped(number, q, num_nodes, key, where, order)
         if unit:
@@ -188,7 +197,10 @@ def _array(value: Any, name: str, key: str, where: Provenance, gaps: bool = Fals
         except ValueError:
             hint = ""
             if text[:1].isalpha() and name not in VOCABULARY and name not in CONDITIONS:
-                hint = f"; names of classes are declared where a model is finetuned: --set classes.{name}=[a,b,c]"
+                hint = (
+                    "; a finetuning takes names as classes: of few kinds from the file itself, others by --set "
+                    f"classes.{name}=[a,b,c]"
+                )
             raise InputError(
                 f"{key!r} is {text[:40]!r}, expected a number, true or false (or nothing){hint}", where
             ) from None
@@ -400,4 +412,17 @@ def warn_unread(keys: Iterable[str], options: ReadOptions, file: str, read: Iter
         hint = ",".join(f"{name}={key}" for name, key in unread.items())
         logger.warning(
             "%s: %s not read; if wanted: --map %s", file, ", ".join(map(repr, unread.values())), hint
+        )
+
+
+def say_no_label(keys: Iterable[str], options: ReadOptions, file: str, read: Iterable[str] = ()) -> None:
+    """One line with the keys of a file of which nobody asked for any and none is read by itself."""
+    taken = {*VOCABULARY, *CONDITIONS, *options.map.values(), "multiplicity"}
+    others = [k for k in keys if k not in taken and k.lower() not in _VIRIALS]
+    if others and not (set(read) or options.targets or options.map.keys() & set(VOCABULARY)):
+        names = ", ".join(others[:20])
+        logger.info(
+            "%s: no label is read; there are %s: name those to be read with --target, or --map energy=KEY",
+            file,
+            names,
         )

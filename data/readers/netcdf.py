@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -239,6 +239,12 @@ def _frame(space: Space, missing: np.ndarray, where: Provenance) -> Frame:
     )
 
 
+@lru_cache(maxsize=1000)
+def _say_missing(file: str, number: int, size: int) -> None:
+    """Once for all records that lack as many points."""
+    logger.warning("%s: %d of %d points have missing values and are left out", file, number, size)
+
+
 def _missing(arrays: dict[str, Any], layouts: dict[str, Any], space: Space, where: Provenance) -> np.ndarray:
     """Points ``[N]`` where any variable is missing at any time."""
     out = np.zeros(int(np.prod(space.shape)), dtype=bool)
@@ -257,7 +263,5 @@ def _missing(arrays: dict[str, Any], layouts: dict[str, Any], space: Space, wher
             f"{out.mean():.0%} of the points have missing values, expected most to have numbers", where
         )
     if out.any():
-        logger.warning(
-            "%s: %d of %d points have missing values and are left out", where.file, out.sum(), out.size
-        )
+        _say_missing(where.file, int(out.sum()), out.size)
     return out

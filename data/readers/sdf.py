@@ -17,7 +17,7 @@ from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
 
 from .atoms import atoms_graph
-from .labels import group_of, logger, no_label, warn_unread
+from .labels import group_of, logger, no_label, say_no_label, warn_unread
 from .molecule_bonds import bonds_of
 from .options import Outcomes, Passed, ReadOptions, refused
 from .parsing import floats
@@ -40,9 +40,10 @@ def read_sdf(path: Path, options: ReadOptions) -> Outcomes:
             continue
         try:
             values = _items(block)
-            if set(values) - items:
-                items |= set(values)
-                warn_unread(values, options, str(path))
+            if new := [k for k in values if k not in items]:
+                items.update(new)
+                warn_unread(new, options, str(path))
+                say_no_label(new, options, str(path))
             yield from _molecules(block, values, options, where, notes)
         except InputError as error:
             yield refused(error, where)

@@ -17,7 +17,7 @@ READING = ["--map", "--units", "--level", "--conformers", "--on-bad", "--max-bad
 NETWORK = ["--device", "--dtype"]
 SURFACE = {
     "quickstart": ["--out", "--seed", "--device"],
-    "prepare": ["SOURCE...", "--out", "--target", *READING, "--workers", "--append",
+    "prepare": ["SOURCE...", "--out", "--target", "--target-irreps", *READING, "--workers", "--append",
                 "--split", "--by-id", "--fractions", "--without", "--check"],
     "inspect": ["STORE|CHECKPOINT|RUN|FILE", "--picture", "--record", "--check", "--verify", "--target", *READING],
     "models": [],
@@ -405,3 +405,51 @@ def test_what_readers_say_is_on_the_screen_once(tmp_path, capsys, monkeypatch, r
     assert main(["prepare", str(tmp_path / "a.csv"), "--out", str(tmp_path / "store"), "--no-check"]) == 0
     said = "columns solubility; name those to be read with --target" in capsys.readouterr().err
     assert said == (rank == "0")
+
+
+def test_a_store_takes_declared_targets(tmp_path, water):
+    out = tmp_path / "store"
+    words = [
+        "prepare",
+        water,
+        "--target",
+        "pull",
+        "--map",
+        "pull=forces",
+        "--target-irreps",
+        "pull=1o/atom",
+        "--out",
+        out,
+    ]
+    assert main([str(word) for word in words]) == 0
+    from atomfield.data.store import Store
+
+    assert Store(out)[0].definition("pull").irreps == "1o" and Store(out)[0].quantities["pull"].shape == (
+        3,
+        3,
+    )
+
+
+def test_predict_says_what_a_table_leaves_out_and_nothing_of_labels(tmp_path, checkpoint, capsys):
+    (tmp_path / "a.csv").write_text("smiles,solubility\nO,1.5\nC,2.5\n")
+    words = ["predict", checkpoint, tmp_path / "a.csv", "--out", tmp_path / "answers.csv"]
+    assert main([str(word) for word in words]) == 0
+    said = capsys.readouterr().err
+    assert "values per atom are left out: forces, charges; .extxyz and .parquet hold them" in said
+    assert "--target" not in said
+
+
+def test_a_checkpoint_is_looked_for_before_records_are_read(tmp_path, water, capsys):
+    water.write_text("no structure")
+    words = [
+        "finetune",
+        "--from",
+        tmp_path / "none",
+        "--train",
+        water,
+        "--target",
+        "energy",
+        "--out",
+        tmp_path / "run",
+    ]
+    assert "expected a checkpoint" in mistake(capsys, *words)

@@ -95,3 +95,12 @@ def test_spectra_and_classes_stand_in_cells_of_a_table(tmp_path):
     )
     assert a.quantities["dos"].tolist() == [0.1, 0.2, 0.3] and float(a.quantities["phase"]) == 1.0
     assert b.quantities["dos"].tolist() == [0.4, 0.5, 0.6] and "phase" not in b.quantities
+
+
+def test_a_value_per_atom_with_gaps_that_is_not_declared_says_how(tmp_path):
+    text = "2\nProperties=species:S:1:pos:R:3:shift:R:1\nO 0 0 0 nan\nH 0 0 1 30.5\n"
+    (tmp_path / "a.xyz").write_text(text)
+    with pytest.raises(
+        InputError, match=r"expected \[\] for shift; say what it is: --target-irreps shift=0e/atom"
+    ):
+        list(read(tmp_path / "a.xyz", ReadOptions(targets=("shift",))))

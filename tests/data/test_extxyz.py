@@ -193,3 +193,29 @@ def test_a_virial_is_offered_for_a_stress(write: Write, caplog: pytest.LogCaptur
     options = ReadOptions(targets=("stress",), map={"stress": "REF_virial"}, units={"stress": "virial"})
     (graph,) = read(path, options)
     assert graph.quantities["stress"].diagonal().tolist() == pytest.approx([-0.1] * 3)
+
+
+@pytest.mark.parametrize("key", ["virial", "REF_virial"])
+def test_a_virial_is_no_stress_without_a_unit(tmp_path: Path, key: str) -> None:
+    atoms = bulk("Si")
+    atoms.info[key] = np.eye(3) * 2.0
+    ase_write(tmp_path / "si.xyz", atoms)
+    with pytest.raises(
+        InputError, match="is read as a stress and no unit is given, expected --units stress=virial"
+    ):
+        list(read(tmp_path / "si.xyz", ReadOptions(map={"stress": key})))
+    for unit, expected in (("eV/angstrom^3", 2.0), ("virial", -2.0 / atoms.get_volume())):
+        (graph,) = read(tmp_path / "si.xyz", ReadOptions(map={"stress": key}, units={"stress": unit}))
+        assert float(graph.quantities["stress"][0, 0]) == pytest.approx(expected)
+
+
+def test_keys_that_nobody_asked_for_are_named_where_no_label_is_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "atomfield")
+    (tmp_path / "a.xyz").write_text(WATER.replace("REF_forces", "my_f").replace("REF_energy", "tot_e") * 2)
+    list(read(tmp_path / "a.xyz", ReadOptions()))
+    assert caplog.text.count("no label is read; there are tot_e, config, my_f: name those to be read") == 1
+    caplog.clear()
+    list(read(tmp_path / "a.xyz", ReadOptions(map={"energy": "tot_e"})))
+    assert "no label" not in caplog.text

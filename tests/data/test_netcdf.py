@@ -63,6 +63,14 @@ def test_zarr_zipped_and_in_a_folder(tmp_path: Path) -> None:
     assert zarr.__version__
 
 
+def test_what_many_members_lack_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    values = np.stack([VALUES] * 3)
+    values[:, 1, 2, 3] = np.nan
+    data = xarray.Dataset({"temperature": (("member", "time", "lat", "lon"), values)}, coords=COORDINATES)
+    assert len(list(read(save(data, tmp_path / "t.nc")))) == 3
+    assert caplog.text.count("1 of 24 points have missing values") == 1
+
+
 def test_packed_and_missing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     values = VALUES.copy()
     values[1, 2, 3] = np.nan

@@ -129,7 +129,7 @@ BAD = {
     "word": ("smiles,y\nC,high\n", "a.csv:2 (record 0): 'y' is 'high', expected a number, true or false"),
     "classes": (
         "smiles,y\nC,high\n",
-        "(or nothing); names of classes are declared where a model is finetuned: --set classes.y=",
+        "(or nothing); a finetuning takes names as classes: of few kinds from the file itself, others by --set classes.y=",
     ),
     "infinite": ("smiles,y\nC,inf\n", "'y' is inf, expected a finite number"),
     "cells": ("smiles,y\nC,1,2\n", "a.csv:2 (record 0): row has 3 cells, expected 2 as in the header"),
