@@ -45,12 +45,13 @@ def card(
     stale = [name for name, one in measured.items() if one["sha256"] != sha256]
     measured = {name: one["result"] for name, one in measured.items() if name not in stale}
     count = sum(p.numel() for p in net.parameters())
+    fields = bool(net.config.field_states)
     lines = [
         "---", "library_name: atomfield", "license: apache-2.0", "---", f"# {folder.name}", "",
-        f"An E(3)-equivariant network for atoms and fields, {count:,} parameters, "
+        f"An E(3)-equivariant network for atoms{' and fields' * fields}, {count:,} parameters, "
         f"{weights.stat().st_size / 1e6:.2f} MB, pretrained on "
-        "molecules, crystals and fields at once. It is a starting point for finetuning; what it does without is "
-        "measured below.",
+        f"molecules{',' if fields else ' and'} crystals{' and fields' * fields} at once. It is a starting point for finetuning; "
+        "what it does without is measured below.",
         "", f"sha256 of `model.safetensors`: `{sha256}`", "",
         "```python", "import atomfield", f'model = atomfield.load("{folder.name}")', "```", "",
         "## Levels of theory", "", *_levels(net, corpus), "",
@@ -62,7 +63,7 @@ def card(
     for name, section in SECTIONS.items():
         if measured.get(name):
             lines += [*section(measured[name]), ""]
-        else:
+        elif name not in measured:  # None: what it does not do, as the limits say
             lines += [f"Not measured for these weights yet: {name}.", ""]
     lines += ["## Limits and failures", "", *_limits(net, measured, failures), ""]
     return "\n".join(lines)
