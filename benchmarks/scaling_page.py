@@ -62,19 +62,23 @@ def points_of(grid: Grid, parameters: Grid, records: Grid) -> list[Point]:
     return [(parameters[k], records[k], v) for k, v in grid.items() if k in parameters]
 
 
-def section(cells: Sequence[Cell], folder: Path, pretraining: float, finetuning: int) -> str:
-    """Markdown between the marks; ``pretraining``: seconds of processor time of a cell, ``finetuning``: steps."""
+def section(cells: Sequence[Cell], folder: Path, pretraining: float, finetuning: int, config: Path) -> str:
+    """Markdown between the marks; ``pretraining``: seconds of processor time of a cell, ``finetuning``: steps, ``config``: that
+    of the pretraining."""
     found = collect(cells, folder)
+    corpus = "--corpus DIR " if "corpus/" in config.read_text() else ""
     parameters, records = found.parameters, found.records
     lines = [
         BEGIN,
         "## Measured: loss and downstream error against size and data",
         "",
-        "    python benchmarks/scaling.py data --config configs/pretrain_corpus.yaml --corpus DIR --cache runs/scaling/data",
-        "    python benchmarks/table.py scaling --config configs/pretrain_corpus.yaml "
+        "    python benchmarks/transfer.py data --data DIR --cache runs/transfer/data",
+        f"    python benchmarks/scaling.py data --config configs/{config.name} {corpus}--exclude runs/transfer/data --cache "
+        "runs/scaling/data",
+        f"    python benchmarks/table.py scaling --config configs/{config.name} "
         f"--pretrain-seconds {pretraining:g} --steps {finetuning}",
         "",
-        f"The second command makes this section. {found.finished} of {len(cells)} cells are finished. Every checkpoint had "
+        f"The last command makes this section. {found.finished} of {len(cells)} cells are finished. Every checkpoint had "
         f"{pretraining:g} s of processor time of pretraining on one thread, so a larger network made fewer steps. The loss "
         "is the geometric mean of the validation errors of all streams, on records of the whole corpus that no share trains on. "
         "Downstream: test errors after finetuning on 50 samples, medians of seeds.",
@@ -124,10 +128,10 @@ def law_text(law: PowerLaw | None, parameters: Grid, records: Grid) -> str:
 
 
 def write_section(
-    cells: Sequence[Cell], folder: Path, file: Path, pretraining: float, finetuning: int
+    cells: Sequence[Cell], folder: Path, file: Path, pretraining: float, finetuning: int, config: Path
 ) -> None:
     """Put the section between its marks, or at the end."""
-    text, new = file.read_text(), section(cells, folder, pretraining, finetuning)
+    text, new = file.read_text(), section(cells, folder, pretraining, finetuning, config)
     if BEGIN in text and END in text:
         before, rest = text.split(BEGIN, 1)
         text = before + new + rest.split(END, 1)[1]

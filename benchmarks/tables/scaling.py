@@ -1,7 +1,8 @@
 """Loss and downstream error against the size of the network and of the corpus, at the same compute of pretraining.
 
-    python benchmarks/scaling.py data --config configs/pretrain_corpus.yaml --corpus DIR --cache runs/scaling/data
     python benchmarks/transfer.py data --data DIR --cache runs/transfer/data
+    python benchmarks/scaling.py data --config configs/pretrain_corpus.yaml --corpus DIR \\
+        --exclude runs/transfer/data --cache runs/scaling/data
     python benchmarks/table.py scaling --config configs/pretrain_corpus.yaml [--pretrain-seconds 600] [--steps 400]
 
 Sizes s with half its channels, s and m; 1/16, 1/4 and all of the corpus. Each checkpoint is finetuned on 50 samples of one
@@ -75,4 +76,5 @@ def cells(options: argparse.Namespace) -> list[Cell]:
 def finish(cells: list[Cell], folder: Path, options: argparse.Namespace) -> None:
     from scaling_page import write_section
 
-    write_section(cells, folder, options.docs / "scaling.md", options.pretrain_seconds, options.steps)
+    file = options.docs / "scaling.md"
+    write_section(cells, folder, file, options.pretrain_seconds, options.steps, options.config)
