@@ -98,6 +98,8 @@ for options in plan:
         if not report:
             raise
         said = f"{type(error).__name__}: {error}"
+    if "die" in faults:  # torchrun tells the other ranks to end, here at the worst moment
+        os.kill(os.getpid(), signal.SIGTERM)
     if report:
         Path(f"{report}-{os.environ['RANK']}").write_text(said)
 real_destroy()

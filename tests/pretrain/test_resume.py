@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from atomfield.data.errors import InputError
+from atomfield.data.errors import InputError, RunError
 from atomfield.data.store import write_store
 from atomfield.models import checkpoint
-from atomfield.pretrain import state
+from atomfield.pretrain import state, stopping
 from atomfield.pretrain.alone import alone_in
 from atomfield.pretrain.resume import _changed, _drop_rows_after
 from atomfield.pretrain.stopping import StopRequest
@@ -143,6 +144,28 @@ def test_the_second_ctrl_c_ends_at_once():
         request._since -= 2.0
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+def test_a_run_that_failed_can_say_so_before_a_signal_ends_it(monkeypatch):
+    monkeypatch.setattr(stopping, "GRACE", 0.3)
+    came = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
+    try:
+        with pytest.raises(RunError), StopRequest():
+            raise RunError("another rank is gone")
+        for _ in range(2):
+            signal.raise_signal(signal.SIGTERM)
+        assert not came
+        end = time.monotonic() + 20
+        while not came and time.monotonic() < end:
+            time.sleep(0.01)
+        assert came == [signal.SIGTERM]
+        with StopRequest():
+            pass
+        signal.raise_signal(signal.SIGTERM)
+        assert len(came) == 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_changed_setting_is_told_by_its_place():
