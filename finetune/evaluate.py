@@ -15,11 +15,11 @@ from atomfield.data.graph import Graph
 from atomfield.data.steady import unsolved
 
 from .assess import Assessment, assess
-from .baselines import describe
+from .baselines import composition, describe, fit_elements
 from .field_errors import vrmse_rows
 from .guard import penalty_section
 from .laws import laws_obeyed
-from .metrics import flatten, measures_of
+from .metrics import flatten, measures_of, paired
 from .report import Section, Table, number, provenance_section, write_report
 from .sections import result_sections
 
@@ -41,6 +41,8 @@ DETAILS = (
 )
 """Parts of the keys of measures that stand in a table of their own, below the results."""
 
+LEAST_FOR_A_SLOPE = 8
+"""Records from which on energies are compared with what forces say."""
 JUDGED_BY = ("_rmse", "_rollout_vrmse", "_relative_l2", "_log_loss")
 """How the key of the measure goes on, after the name of a target, by which it is told whether the target was learnt."""
 
@@ -138,12 +140,33 @@ def not_learnt(assessment: Assessment) -> list[str]:
             f"these records nothing of use was learnt; give it more time (--max-time) or records, or look whether {name} follows "
             "from what the records hold"
         )
-        if name == "energy" and any(m.key == "forces_cosine" and m.value > 0.9 for m in assessment.measures):
-            notes.append(
-                "The forces are right and the energies are not: look whether both are read in their units (--units) and whether "
-                "the energies are those of the same frames"
-            )
     return notes
+
+
+def energies_against_forces(assessment: Assessment) -> list[str]:
+    """A sentence where forces are learnt and energies go along with those of the network by another factor than 1, as where
+    energies and forces are not in the units that they are read in."""
+    if not any(m.key == "forces_cosine" and m.value > 0.9 for m in assessment.measures):
+        return []
+    kept, truth, predicted = paired(assessment.graphs, assessment.predictions, "energy")
+    if len(kept) < LEAST_FOR_A_SLOPE:
+        return []
+    graphs = [assessment.graphs[i] for i in kept]
+    counts, atoms = composition(graphs), np.array([g.num_nodes for g in graphs])
+    t, p = (
+        (e - counts @ np.nan_to_num(fit_elements(graphs, e))) / atoms
+        for e in map(np.ravel, (truth, predicted))
+    )
+    if min(t.std(), p.std()) < 1e-6:  # eV/atom; as many elements as records
+        return []
+    spread, together = np.cov(t, p), np.corrcoef(t, p)[0, 1]
+    slope = spread[0, 1] / spread[1, 1]
+    if not (together > 0.8 and (slope < 0.5 or slope > 2)):
+        return []
+    return [
+        f"Forces are learnt, and energies vary {slope:.3g} times as much as these forces say: look whether both are in the "
+        "units that they are read in (--units; 1 hartree is 27.2 eV, 1 kcal/mol 0.0434 eV)"
+    ]
 
 
 # ---------------------------------------------------------------- files
@@ -253,7 +276,7 @@ def evaluate(
     metrics |= penalties.metrics
     write_metrics(metrics, out / "metrics.json")
     predictions = _write_predictions(assessment, out)
-    assessment.notes.extend(not_learnt(assessment))
+    assessment.notes.extend([*not_learnt(assessment), *energies_against_forces(assessment)])
     what = "validation" if calibrated_here else "test"
     table = results_table(assessment, control, what=what)
     sections: list[Section] = [Section("Results", (table, *(f"{note}." for note in assessment.notes)))]

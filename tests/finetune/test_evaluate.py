@@ -18,9 +18,9 @@ from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 from atomfield.data.neighbors import grid_edges
 from atomfield.data.quantities import Quantity, scalar_property
-from atomfield.finetune.assess import Assessment, Baseline, step_starts
-from atomfield.finetune.baselines import describe
-from atomfield.finetune.evaluate import evaluate, not_learnt, print_table, write_metrics
+from atomfield.finetune.assess import Assessment, step_starts
+from atomfield.finetune.baselines import describe, fit_elements
+from atomfield.finetune.evaluate import energies_against_forces, evaluate, print_table, write_metrics
 from atomfield.finetune.metrics import measures_of
 from atomfield.finetune.report import Table
 from atomfield.finetune.sections import _residuals
@@ -248,22 +248,24 @@ def test_what_is_no_better_than_a_baseline_is_said(
     assert "nothing of use was learnt" in report and "test record" not in report
 
 
-def test_energies_in_another_unit_than_forces_are_suspected(net: AtomFieldNet) -> None:
-    graphs = molecules(12, 0)
-    predictions = [
-        {"energy": np.asarray(-5.0 * float(g.quantities["energy"])), "forces": g.quantities["forces"].numpy()}
-        for g in graphs
-    ]
-    targets = ("energy", "forces")
-    measures = measures_of(graphs, predictions, targets, {})
-    zero = [{"energy": np.zeros(()), "forces": np.zeros((g.num_nodes, 3))} for g in graphs]
-    baseline = Baseline("trivial", zero, measures_of(graphs, zero, targets, {}))
-    notes = not_learnt(Assessment(graphs, targets, {}, predictions, measures, [baseline]))
-    assert len(notes) == 2 and "--units" in notes[1]
-    good = [{**p, "energy": g.quantities["energy"].numpy()} for p, g in zip(predictions, graphs, strict=True)]
-    assert not not_learnt(
-        Assessment(graphs, targets, {}, good, measures_of(graphs, good, targets, {}), [baseline])
-    )
+def test_energies_in_another_unit_than_forces_are_suspected() -> None:
+    graphs, targets = molecules(12, 0), ("energy", "forces")
+    constants = fit_elements(graphs, np.array([float(g.quantities["energy"]) for g in graphs]))
+
+    def notes(factor: float, sign: float = 1.0) -> list[str]:
+        predictions = []
+        for g in graphs:
+            base = constants[g.species.numpy()].sum()
+            energy = base + factor * (float(g.quantities["energy"]) - base)
+            predictions.append(
+                {"energy": np.asarray(energy), "forces": sign * g.quantities["forces"].numpy()}
+            )
+        measures = measures_of(graphs, predictions, targets, {})
+        return energies_against_forces(Assessment(graphs, targets, {}, predictions, measures))
+
+    assert "energies vary 0.0368 times as much as these forces say" in notes(27.2)[0]
+    assert "energies vary 23 times as much" in notes(0.0434)[0]
+    assert notes(1.2) == [] and notes(27.2, sign=-1.0) == []
 
 
 def test_values_per_atom_with_gaps(
