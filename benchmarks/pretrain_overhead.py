@@ -30,8 +30,6 @@ SMALL = {
     "network": {"channels": 8, "channels_unnatural": 4, "lmax": 1, "radial_hidden": 8, "head_hidden": 8},
     "edges": (600, 800),
 }
-PER_STEP = 4
-"""Micro-batches of each stream."""
 WARM = 5
 """Steps that do not count."""
 
@@ -44,11 +42,11 @@ def settings(given: argparse.Namespace, out: Path) -> dict[str, Any]:
     return {
         "out": str(out),
         "streams": [
-            {"source": "starter/crystals", "micro_batches": PER_STEP, "max_edges": atoms},
+            {"source": "starter/crystals", "micro_batches": given.micro_batches, "max_edges": atoms},
             {
                 "source": "starter/fields",
                 "objective": "next_step",
-                "micro_batches": PER_STEP,
+                "micro_batches": given.micro_batches,
                 "max_edges": flows,
             },
         ],
@@ -205,8 +203,8 @@ def page(given: argparse.Namespace, turns: list[Turn], load: str) -> str:
     return f"""# What the engine costs
 
 `python benchmarks/pretrain_overhead.py {" ".join(sys.argv[1:])}`, {time.strftime("%d %B %Y")}, {os.cpu_count()} cores,
-load average {load}. One core per process, ZeRO {given.stage}, {PER_STEP} micro-batches of each of two streams in a step,
-{given.steps} steps, {given.repeats} turn(s).
+load average {load}. One core per process, ZeRO {given.stage}, {given.micro_batches} micro-batches of each of two streams in a
+step, {given.steps} steps, {given.repeats} turn(s).
 
 Processor time is that of a whole step on all ranks, threads that make data included. It says what the engine adds also on a
 machine with other work. The processor time of the slower rank of each step is what a step takes where each rank has a core and
@@ -259,6 +257,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--stage", type=int, default=1)
+    parser.add_argument("--micro-batches", type=int, default=4, help="of each stream in a step")
     parser.add_argument(
         "--small", action="store_true", help="a network that trains in seconds, to try the script"
     )
