@@ -53,7 +53,7 @@ def card(
         f"molecules{',' if fields else ' and'} crystals{' and fields' * fields} at once. It is a starting point for finetuning; "
         "what it does without is measured below.",
         "", f"sha256 of `model.safetensors`: `{sha256}`", "",
-        "```python", "import atomfield", f'model = atomfield.load("{folder.name}")', "```", "",
+        "```python", "import atomfield", "", f'model = atomfield.load("{folder.name}")', "```", "",
         "## Levels of theory", "", *_levels(net, corpus), "",
         "## Data", "", *_data(corpus), "",
         "## Training", "", *_training(runs, compute), "",
