@@ -95,7 +95,7 @@ class Loader(Iterator[GraphBatch], Generic[Key]):
         if self._stop.is_set():
             raise StopIteration
         began = time.perf_counter()
-        thing = self._queues[self._turn % len(self._queues)].get()
+        thing = self._taken(self._queues[self._turn % len(self._queues)])
         self.waited += time.perf_counter() - began
         self._turn += 1
         if isinstance(thing, GraphBatch):
@@ -104,6 +104,14 @@ class Loader(Iterator[GraphBatch], Generic[Key]):
         if isinstance(thing, (InputError, StopIteration, RuntimeError)):
             raise thing
         raise RuntimeError(f"a batch could not be made: {type(thing).__name__}: {thing}") from thing
+
+    def _taken(self, ready: queue.Queue[Any]) -> Any:
+        """The next of ``ready``. It wakes now and then: a signal that another thread received is heard by a waking one alone."""
+        while True:
+            try:
+                return ready.get(timeout=1.0)
+            except queue.Empty:
+                continue
 
     def close(self) -> None:
         """End the workers, whatever they are doing."""

@@ -119,6 +119,26 @@ def test_leaving_early_does_not_wait_for_a_busy_worker():
     assert time.monotonic() - began < 30 and not process.is_alive()
 
 
+def test_a_signal_that_another_thread_received_is_heard():
+    """Python runs handlers in the main thread alone, when it wakes; the system may give a signal to any thread."""
+    sent, heard = [], []
+    before = signal.signal(signal.SIGUSR2, lambda *_: heard.append(time.monotonic()))
+
+    def slow(key):  # in the thread that makes batches, while the main one waits for this one
+        time.sleep(1)
+        sent.append(time.monotonic())
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR2)
+        time.sleep(5)
+        return make(key)
+
+    try:
+        with Loader(slow, [0]) as batches:
+            next(batches)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert heard[0] - sent[0] < 3
+
+
 def test_ctrl_c_ends_the_program_and_its_workers(tmp_path):
     script = tmp_path / "waits.py"
     script.write_text(
