@@ -106,7 +106,8 @@ class Loader(Iterator[GraphBatch], Generic[Key]):
         raise RuntimeError(f"a batch could not be made: {type(thing).__name__}: {thing}") from thing
 
     def _taken(self, ready: queue.Queue[Any]) -> Any:
-        """The next of ``ready``. It wakes now and then: a signal that another thread received is heard by a waking one alone."""
+        """The next of ``ready``. The wait ends every second: Python's handlers run in the main thread, which does not wake for a
+        signal that the system gave to another one."""
         while True:
             try:
                 return ready.get(timeout=1.0)
