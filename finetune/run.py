@@ -3,66 +3,37 @@
 from __future__ import annotations
 
 import copy
-import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import yaml
 from rich.console import Console
 
 from atomfield.data.checks import Overlap
-from atomfield.data.errors import InputError, RunError
-from atomfield.data.graph import Graph
-from atomfield.data.loader import Loader
-from atomfield.data.quantities import FIELD_INPUTS, FIELD_STATES
-from atomfield.data.steady import unsolved
 from atomfield.inference.inputs import refuse_incomplete
 from atomfield.models import checkpoint
-from atomfield.models.config import ByLevel, NetworkConfig
-from atomfield.models.denormals import flushed_denormals
 from atomfield.models.network import AtomFieldNet
-from atomfield.models.priors import explain
-from atomfield.pretrain.config import OptimizerConfig
-from atomfield.pretrain.ema import Ema
-from atomfield.pretrain.engine import TorchEngine
-from atomfield.pretrain.normalize import Statistics
-from atomfield.pretrain.property_fits import fit_property
-from atomfield.pretrain.record import Record
-from atomfield.pretrain.ridge import PropertyFit
 from atomfield.pretrain.run import pick_device
-from atomfield.pretrain.streams import Batches, Stream
+from atomfield.pretrain.streams import Stream
 from atomfield.pretrain.validate import errors
 
-from .boosted import boosted
 from .card import card
 from .closed_form_instead import of_numbers, worth_a_look
-from .config import FinetuneConfig, Strategy
+from .config import FinetuneConfig
 from .evaluate import evaluate, write_metrics
-from .extend import (
-    centre,
-    check_elements,
-    closest_level,
-    extended,
-    fit_scales,
-    forget_untaught,
-    fresh,
-    size_of,
-)
-from .frozen import solve
+from .extend import check_elements
+from .fit import adapt_network
 from .ignored import ignored
-from .lora import merge
 from .mirror import drift
 from .mistakes import check_records, is_answered
-from .outliers import without_outliers
 from .parts import Parts, check_overlap, level_of, read_parts
-from .replay import forgotten, remembered, replay_streams, replayed
+from .prepare import as_problems, prepare_network, with_level
+from .replay import forgotten, remembered
 from .settled import settled
-from .states import adopt_states
-from .strategy import RATES, apply_strategy, choose, groups_of, relative_rates
+from .strategy import choose
 from .tasks import Task, task_of
-from .train import VALIDATION_BATCHES, Schedule, score, train
-from .uncertainty import fit_uncertainty, without_uncertainty
+from .train import VALIDATION_BATCHES, score
+from .uncertainty import fit_uncertainty
 
 
 @dataclass
@@ -141,7 +112,7 @@ def validation_score(config: FinetuneConfig, parts: Parts, console: Console) -> 
 def _judged(net: AtomFieldNet, config: FinetuneConfig, task: Task, parts: Parts, device: str) -> float:
     """The score of ``net`` on the validation records."""
     valid = Stream(
-        _as_problems(parts.valid, task),
+        as_problems(parts.valid, task),
         task.targets,
         cutoff=net.config.cutoff,
         max_edges=10_000,
@@ -157,9 +128,9 @@ def trained(config: FinetuneConfig, parts: Parts, console: Console) -> Trained:
     start = None if config.start == "scratch" else checkpoint.load(config.start)
     level = level_of(config, parts)
     parts = Parts(
-        _with_level(parts.train, level),
-        _with_level(parts.valid, level),
-        _with_level(parts.test, level),
+        with_level(parts.train, level),
+        with_level(parts.valid, level),
+        with_level(parts.test, level),
         parts.test_is_valid,
     )
     task = task_of(config.target, parts.train)
@@ -195,234 +166,3 @@ def trained(config: FinetuneConfig, parts: Parts, console: Console) -> Trained:
         console.print(line, highlight=False, markup=False)
     kept = {f"{k}_before": v for k, v in before.items()} | {f"{k}_after": v for k, v in after.items()}
     return Trained(net, task, parts, shared, history, level, kept)
-
-
-def prepare_network(
-    config: FinetuneConfig,
-    start: AtomFieldNet | None,
-    task: Task,
-    level: str,
-    graphs: Sequence[Graph],
-    strategy: Strategy = "full",
-) -> tuple[AtomFieldNet, list[str]]:
-    """The network with its new rows and refitted scales, and what to tell the person about it."""
-    graphs = _as_problems(graphs, task)
-    terms = start.config if start is not None else NetworkConfig(**config.network.hyperparameters())
-    terms = terms.model_copy(
-        update={"contains": tuple((dict(terms.contains) | config.network.contains).items())}
-    )
-    statistics = Statistics(terms)
-    statistics.add(graphs)
-    usual = {name: without_outliers(name, graphs, config.classes.get(name, ())) for name in task.properties}
-    fits: list[PropertyFit] = [
-        fit_property(
-            name,
-            usual[name][0],
-            config.task,
-            config.pooling,
-            config.parity,
-            nonnegative=name in config.nonnegative,
-            classes=config.classes.get(name, ()),
-        )
-        for name in task.properties
-    ]
-    notes = [said for _, said in usual.values() if said]
-    notes += [f"{f.config.name}: {f.reason}" for f in fits]
-    source, conditions = level, {name for g in graphs for name in g.conditions}
-    if start is None or strategy == "scratch":
-        if start is not None:  # the network that would be trained from the checkpoint
-            far, _ = beyond_cutoff(config, start.config, task, "full")
-            size = size_of(start.config).model_copy(update={"long_range": far})
-        else:
-            size = config.network.for_data(grids=any(g.is_periodic_grid for g in graphs), steady=task.steady)
-            if size.fourier and config.network.fourier is None:
-                notes.append("periodic grids: every layer also works in Fourier space (network.fourier)")
-        net = fresh(size, task, level, fits, config.seed, conditions)
-    else:
-        torch.manual_seed(config.seed)
-        known = level in start.config.levels
-        if not known:
-            notes += adopt_states(start, task, graphs)
-        source = level if known else closest_level(start, task, graphs)
-        labels, levels = replayed(config)
-        far, said = beyond_cutoff(config, start.config, task, strategy)
-        notes += said
-        net = extended(start, task, level, fits, source, terms.contains, labels, far, conditions)
-        notes.append(
-            f"level {level!r}: {'known to the checkpoint' if source == level else f'new, starts as a copy of {source!r}'}"
-        )
-        stays = strategy in ("heads", "frozen", "boosted") and len(task.properties) == len(task.names)
-        if source != level or not (stays or level in levels):
-            untold = forget_untaught(net, task, level)
-            if untold and task.world == "atoms":
-                notes.append(
-                    f"level {level!r} says nothing of {', '.join(sorted(untold))}, which the targets do not teach"
-                )
-        if gone := {p.name for p in start.config.properties} - {p.name for p in net.config.properties}:
-            notes.append(
-                f"left out: {', '.join(sorted(gone))}, properties of the checkpoint that this run does not train on; what they "
-                "read changes, so ask the checkpoint for them, or replay records that have them (--replay)"
-            )
-    if task.steady:
-        notes.append(
-            f"records have one time each: {', '.join(task.names)} as a steady problem, from the other fields"
-        )
-    elif inputs := sorted(
-        {n for g in graphs for n in g.quantities if n in FIELD_STATES and n not in task.names}
-    ):
-        notes.append(f"{', '.join(inputs)}: no target, so an input that follows the record in rollouts")
-    if task.world == "atoms":
-        notes += explain(net.config, [level])
-    fresh_start = start is None or strategy == "scratch"
-    if task.world == "field":
-        notes += centre(net, level, statistics)
-    lines = fit_scales(
-        net,
-        task,
-        level,
-        statistics,
-        fits,
-        scratch=fresh_start,
-        source=None if fresh_start else source,
-        mode=config.references,
-    )
-    if lines:
-        notes.append("\n".join(lines))
-    if task.world == "field":
-        net.config = net.config.model_copy(update={"inputs": _inputs(net.config, task, level, graphs)})
-    return checkpoint.cast(without_uncertainty(net), getattr(torch, config.dtype)), notes
-
-
-def beyond_cutoff(
-    config: FinetuneConfig, theirs: NetworkConfig, task: Task, strategy: Strategy
-) -> tuple[str, list[str]]:
-    """What acts beyond the cutoff in a network that starts from a checkpoint, and what to tell the person about it.
-
-    Raises ``InputError`` where the checkpoint has something else than is asked for, or nothing would train what is added.
-    """
-    asked, has = config.network.long_range, theirs.long_range
-    if asked in (None, has):
-        if asked is None and task.steady and strategy == "full" and has == "none":
-            return "coarse", [
-                "a steady problem: coarse levels are added to the checkpoint (network.long_range)"
-            ]
-        return has, []
-    if has != "none":
-        raise InputError(f"network.long_range is {asked!r} and the checkpoint's {has!r}; leave it out")
-    if strategy != "full":
-        raise InputError(
-            f"network.long_range {asked!r} would be added to the checkpoint and stay untrained with strategy {strategy!r}; "
-            "take strategy full, or leave it out"
-        )
-    return asked, []
-
-
-def _inputs(config: NetworkConfig, task: Task, level: str, graphs: Sequence[Graph]) -> ByLevel:
-    """The checkpoint's table with ``level``: what all of ``graphs`` have and the network does not find."""
-    always = tuple(n for n in FIELD_INPUTS if n not in task.names and all(n in g.quantities for g in graphs))
-    return tuple({**dict(config.inputs), level: always}.items())
-
-
-def adapt_network(
-    config: FinetuneConfig,
-    strategy: Strategy,
-    net: AtomFieldNet,
-    task: Task,
-    parts: Parts,
-    device: str,
-    console: Console,
-) -> list[dict[str, float]]:
-    """Solve or train ``net`` in place as the strategy says; returns the history (empty where nothing was trained)."""
-    if strategy == "frozen":
-        for line in solve(net, parts.train, task.properties, device):
-            console.print(line, highlight=False, markup=False)
-        return []
-    if strategy == "boosted":
-        free = config.pooling == "auto"
-        for line in boosted(
-            net, parts.train, parts.valid, task.properties, device, config.seed, free_pooling=free
-        ):
-            console.print(line, highlight=False, markup=False)
-        return []
-    console.print(apply_strategy(net, config, strategy, task), highlight=False)
-    try:
-        return fit(config, strategy, net, task, parts, device)
-    except torch.OutOfMemoryError as error:
-        edges, graphs = budgets(config, task)
-        raise RunError(
-            f"the memory of {device} is full ({str(error).splitlines()[0]}): lower max_edges (pairs in a batch, {edges}; "
-            f"validation takes four times as many) or max_graphs ({graphs}), or take a smaller network"
-        ) from error
-    finally:
-        merge(net)
-
-
-@flushed_denormals()
-def fit(
-    config: FinetuneConfig, strategy: Strategy, net: AtomFieldNet, task: Task, parts: Parts, device: str
-) -> list[dict[str, float]]:
-    """Train ``net`` in place on ``parts``; returns the history."""
-    edges, graphs = budgets(config, task)
-    noise = config.noise if task.world == "field" and not task.steady else 0.0
-    stream = Stream(
-        _as_problems(parts.train, task),
-        task.targets,
-        cutoff=net.config.cutoff,
-        max_edges=edges,
-        max_graphs=graphs,
-        seed=config.seed,
-        noise=noise,
-    )
-    streams = [stream, *replay_streams(config, net, edges)]
-    valid = Stream(
-        _as_problems(parts.valid, task),
-        task.targets,
-        cutoff=net.config.cutoff,
-        max_edges=4 * edges,
-        seed=config.seed,
-    )
-    rate = config.learning_rate or RATES[strategy]
-    optimizer = OptimizerConfig(
-        learning_rate=rate,
-        weight_decay=config.weight_decay,
-        gradient_clipping=config.gradient_clipping,
-        ema_decay=config.ema_decay,
-    )
-    steps = config.steps or (1_000_000 if config.max_time else default_steps(stream))
-    (config.out / "metrics.jsonl").unlink(missing_ok=True)
-    record = Record(config.out, steps, main=True, title="finetune")
-    keys = ((which, number) for number in itertools.count() for which in range(len(streams)))
-    try:
-        rates = relative_rates(net, strategy, config.layer_decay, task)
-        engine = TorchEngine(net, groups_of(net, rates, optimizer.weight_decay), optimizer)
-        schedule = Schedule(steps, config.max_time, rate, config.clock)
-        ema = Ema(net, optimizer.ema_decay)
-        with Loader(Batches(tuple(streams)), keys, pin=device.startswith("cuda")) as batches:
-            return train(net, engine, ema, streams, batches, valid, schedule, config.loss, record, device)
-    finally:
-        record.close()
-
-
-def budgets(config: FinetuneConfig, task: Task) -> tuple[int, int]:
-    """(edges, graphs) of a micro-batch: small batches for potential energy surfaces, larger ones for noisy scalars."""
-    if task.world == "field":
-        edges, graphs = 5_000, 16
-    elif task.properties:
-        edges, graphs = 10_000, 32
-    else:
-        edges, graphs = 2_000, 8
-    return config.max_edges or edges, config.max_graphs or graphs
-
-
-def default_steps(stream: Stream) -> int:
-    """Enough epochs for small sets, bounded for large ones: between 1,000 and 20,000 steps."""
-    return max(1_000, min(20_000, 60 * stream.micro_batches_per_epoch))
-
-
-def _as_problems(graphs: Sequence[Graph], task: Task) -> list[Graph]:
-    """Records of a steady problem without its solution among the inputs; others as they are."""
-    return [unsolved(g, task.names) for g in graphs] if task.steady else list(graphs)
-
-
-def _with_level(graphs: Sequence[Graph], level: str) -> list[Graph]:
-    return [g if g.level == level else replace(g, level=level) for g in graphs]

@@ -61,7 +61,7 @@ def test_a_full_memory_says_what_to_lower(tmp_path, monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nmore")
 
-    monkeypatch.setattr("atomfield.finetune.run.train", full)
+    monkeypatch.setattr("atomfield.finetune.fit.train", full)
     with pytest.raises(
         RunError,
         match=r"memory of cpu is full \(CUDA .* 2 GiB\.\): lower max_edges .*, 345; .* max_graphs \(8\)",
