@@ -12,7 +12,7 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "configs" / "launch" / "pretrain.slurm"
 FAKES = {
     # two tasks, as srun would start them
-    "srun": """shift
+    "srun": """while [ "${1#--}" != "$1" ]; do echo "srun $1" >> "$SAID"; shift; done
 for task in 0 1; do SLURM_PROCID=$task SLURM_NTASKS=2 SLURM_LOCALID=$task "$@" & done
 code=0; for job in $(jobs -p); do wait $job || code=$?; done; exit $code""",
     "scontrol": 'echo "$@" >> "$SAID"; [ "$1" = show ] && echo node7 || true',
@@ -73,6 +73,7 @@ def test_a_signal_to_the_tasks_requeues_the_job(start, tmp_path):
     assert job.wait(60) == 0
     said = (tmp_path / "said").read_text()
     assert "rank 1 of 2 on 1 to node7: pretrain waits" in said
+    assert "srun --cpus-per-task=3" in said  # which srun does not know from sbatch
     assert "requeue 41" in said
     assert not list(tmp_path.glob(".atomfield-again-*"))
 
