@@ -187,7 +187,7 @@ def _mistake(
         case "value_error":
             said = str(error.get("ctx", {}).get("error", error["msg"]))
         case _:
-            said = error["msg"][:1].lower() + error["msg"][1:]
+            said = error["msg"][:1].lower() + error["msg"][1:].replace("valid tuple", "list: [a, b]")
             if value is None or isinstance(value, (str, int, float, bool)):
                 said += f" (found {value!r})"
     return place, f"{_text(key)}: {said}" if key else said

@@ -20,7 +20,13 @@ from atomfield.models.config import ByLevel, NetworkConfig
 from atomfield.models.grow import grown
 from atomfield.models.network import AtomFieldNet, graphs_to_batch
 from atomfield.models.sizes import NetworkSize
-from atomfield.pretrain.normalize import Statistics, apply_energy_scale, apply_field_scales
+from atomfield.pretrain.normalize import (
+    Statistics,
+    apply_energy_scale,
+    apply_field_scales,
+    centre,
+    centred_line,
+)
 from atomfield.pretrain.property_fits import apply_property_scales
 from atomfield.pretrain.ridge import PropertyFit
 
@@ -185,7 +191,7 @@ def trial_error(net: AtomFieldNet, task: Task, graphs: Sequence[Graph], level: s
     if task.world == "field":
         local = Statistics()
         local.add(renamed)
-        centre(trial, level, local)
+        centre_level(trial, level, local)
         apply_field_scales(trial, local)
         renamed = [g.pair(0) for g in renamed]
     trial.eval()
@@ -200,21 +206,15 @@ def trial_error(net: AtomFieldNet, task: Task, graphs: Sequence[Graph], level: s
     return total
 
 
-def centre(net: AtomFieldNet, level: str, statistics: Statistics) -> list[str]:
+def centre_level(net: AtomFieldNet, level: str, statistics: Statistics) -> list[str]:
     """Let ``net`` read the numbers of fields that stand off zero at ``level`` as their distance from the mean, which
     ``apply_field_scales`` fits; what to tell the person about it."""
     names = dict.fromkeys((*net.config.field_inputs, *net.config.field_states))
     means = {n: m for n in names if (m := statistics.offset(level, n))}
     if not means:
         return []
-    embedding, head = net.backbone.embedding, net.field_head
-    if embedding.input_mean is None:
-        embedding.input_mean = torch.zeros_like(embedding.input_rms)
-        head.steady_mean = torch.zeros_like(head.increment_rms)
-    net.config = net.config.model_copy(update={"centred": tuple(sorted({*net.config.centred, *means}))})
-    return [
-        f"{n} varies little about {m:.6g}: it is read as its distance from that" for n, m in means.items()
-    ]
+    centre(net, {*net.config.centred, *means})
+    return [centred_line(name, mean) for name, mean in means.items()]
 
 
 def fit_scales(

@@ -21,7 +21,7 @@ from atomfield.pretrain.ridge import PropertyFit
 
 from .config import FinetuneConfig, Strategy
 from .extend import (
-    centre,
+    centre_level,
     closest_level,
     extended,
     fit_scales,
@@ -114,7 +114,7 @@ def prepare_network(
         notes += explain(net.config, [level])
     fresh_start = start is None or strategy == "scratch"
     if task.world == "field":
-        notes += centre(net, level, statistics)
+        notes += centre_level(net, level, statistics)
     lines = fit_scales(
         net,
         task,

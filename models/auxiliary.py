@@ -79,7 +79,8 @@ class ElementHead(nn.Module):
 
 
 class StateHead(nn.Module):
-    """The present state of every field quantity, in units of its RMS: what stands at points whose state was hidden."""
+    """The present state of every field quantity, in units of its RMS (of what is centred about its mean): what stands at points
+    whose state was hidden."""
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
@@ -90,15 +91,23 @@ class StateHead(nn.Module):
         )
 
     def forward(
-        self, x_NMK: Tensor, batch: GraphBatch, level_G: Tensor, input_rms: Tensor
+        self,
+        x_NMK: Tensor,
+        batch: GraphBatch,
+        level_G: Tensor,
+        input_rms: Tensor,
+        input_mean: Tensor | None,
     ) -> dict[str, Tensor]:
-        """``input_rms [L, inputs]`` in the units of the quantities."""
+        """``input_rms``, ``input_mean [L, inputs]``, as the embedding has them, in the units of the quantities."""
         level_N, config = level_G[batch.graph_index], self.config
         out = {}
         for k, name in enumerate(config.field_states):
             if name not in batch.quantities:
                 continue
-            rms = input_rms[level_N, config.field_inputs.index(name), None]
+            column, irreps = config.field_inputs.index(name), VOCABULARY[name].irreps
+            rms = input_rms[level_N, column, None]
             components = read_state(config, x_NMK, self.weight[level_N, k], name).double() * rms
-            out[name] = from_irreps(components, VOCABULARY[name].irreps)
+            out[name] = from_irreps(components, irreps)
+            if input_mean is not None and irreps == "0e":
+                out[name] = out[name] + input_mean[level_N, column]
         return out

@@ -172,7 +172,8 @@ class AtomFieldNet(nn.Module):
             batch = replace(batch, quantities=kept)
         x = self.backbone(batch, self._field_vectors(batch), level_G, self._space(batch))
         if hidden:
-            return self.state_head(x, batch, level_G, self.backbone.embedding.input_rms)
+            embedding = self.backbone.embedding
+            return self.state_head(x, batch, level_G, embedding.input_rms, embedding.input_mean)
         out = constrained(self.config.constraints, batch, self.field_head(x, batch, level_G))
         return out | ({"features/points": x[:, 0, : self.config.channels]} if features else {})
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Size = Literal["xs", "s", "m", "l"]
 
@@ -85,6 +85,15 @@ class NetworkSize(BaseModel):
             raise ValueError(
                 "electrostatics_charges without electrostatics: give electrostatics: true with it, or leave it out"
             )
+        from .config import NetworkConfig  # later than --help
+
+        try:
+            NetworkConfig(**self.hyperparameters())
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            said = first["msg"].removeprefix("Value error, ")
+            raise ValueError(f"{where}: {said}" if where else said) from None
         return self
 
     def hyperparameters(self) -> dict[str, Any]:

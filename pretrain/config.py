@@ -28,6 +28,8 @@ structure, its forces given. ``masked_atoms``: hidden species. ``masked_patches`
 state one step on."""
 JUDGED: tuple[Objective, ...] = ("supervised", "next_step")
 """Objectives whose labels validation compares with."""
+NOISY: tuple[Objective, ...] = ("denoise", "denoise_forces", "next_step")
+"""Objectives that ``noise`` is for."""
 ClockName = Literal["wall", "processor"]
 """What a limit of time counts: time that passes, or processor time of all threads of a process."""
 FRACTIONS = {"denoise_forces": 0.25, "masked_atoms": 0.15, "masked_patches": 0.25}
@@ -35,7 +37,7 @@ FRACTIONS = {"denoise_forces": 0.25, "masked_atoms": 0.15, "masked_patches": 0.2
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class StreamConfig(_Frozen):
@@ -85,6 +87,10 @@ class StreamConfig(_Frozen):
             raise ValueError(
                 f"fraction is given for {self.objective}, expected only for {', '.join(FRACTIONS)}"
             )
+        if self.noise and self.objective not in NOISY:
+            raise ValueError(f"noise is given for {self.objective}, expected only for {', '.join(NOISY)}")
+        if self.mixture != "natural" and len(self.sources) == 1:
+            raise ValueError(f"mixture is {self.mixture} for one source, expected only for several")
         if self.rollout > 1 and self.objective != "next_step":
             raise ValueError(f"rollout is {self.rollout} for {self.objective}, expected only for next_step")
         try:
@@ -97,18 +103,18 @@ class StreamConfig(_Frozen):
 class LossWeights(_Frozen):
     """Weights of the loss terms. Residuals are in units of the shared energy scale, of the RMS of increments, or of e."""
 
-    energy: float = 4.0
-    forces: float = 10.0
-    stress: float = 4.0
-    dipole: float = 0.5
-    charges: float = 0.5
-    noise: float = 1.0
-    element: float = 0.5
+    energy: float = Field(4.0, ge=0)
+    forces: float = Field(10.0, ge=0)
+    stress: float = Field(4.0, ge=0)
+    dipole: float = Field(0.5, ge=0)
+    charges: float = Field(0.5, ge=0)
+    noise: float = Field(1.0, ge=0)
+    element: float = Field(0.5, ge=0)
     """Cross entropy of a hidden atom, in nats."""
-    field: float = 1.0
-    patch: float = 1.0
+    field: float = Field(1.0, ge=0)
+    patch: float = Field(1.0, ge=0)
     """Hidden states, in units of the RMS of each quantity."""
-    property: float = 1.0
+    property: float = Field(1.0, ge=0)
     physics: dict[LawName, Annotated[float, Field(gt=0)]] = {}
     """Laws as penalties, off by default: ``{divergence: 0.1, navier_stokes: 0.01, net_charge: 1}``. Each is the mean square
     of the law's relative residual (``physics_loss.py``); where a record lacks what a law needs, the law asks nothing of it."""
@@ -194,7 +200,7 @@ class PretrainConfig(_Frozen):
     forces and stress times (that scale / RMS force of the level), within a factor of 4; ``--plan`` prints them."""
     optimizer: OptimizerConfig = OptimizerConfig()
     steps: int = Field(1000, ge=1)
-    max_time: float | None = None
+    max_time: float | None = Field(None, gt=0)
     """Seconds; the schedule is cut to end in time, or earlier with ``steps``, whichever comes first. None: exactly ``steps``."""
     clock: ClockName = "wall"
     """What ``max_time`` counts: time that passes, or processor time of rank 0, which does not depend on what else the machine
@@ -202,7 +208,7 @@ class PretrainConfig(_Frozen):
     forces: Literal["conservative", "direct"] = "conservative"
     """``direct``: a vector head in place of the energy's gradient, for a cheaper first stage (no stress); ZeRO 3 allows it."""
     zero_stage: Literal[0, 1, 2, 3] = 1
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     recompute: bool = False
     """Activation checkpointing: layers are computed again in backward passes, for less memory and more time."""
     compile: bool = False

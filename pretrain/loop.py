@@ -51,6 +51,8 @@ class Position:
     """The last step with a validation."""
     score: float | None = None
     """The score of the validation at this very step."""
+    rollbacks: int = 0
+    """How often repeated spikes took the run back to a checkpoint."""
     trials: int = 0
     """Trials of penalties so far."""
     switched_off: list[str] = field(default_factory=list)
@@ -78,7 +80,6 @@ class Run:
     here: Position = field(default_factory=Position)
     saved: int = 0
     """The step of the newest checkpoint."""
-    rollbacks: int = 0
     known_terms: list[Term] = field(default_factory=list)
     dealt: dict[int, list[Key]] = field(default_factory=dict)
     """This rank's micro-batches of the steps that the loader has begun, by step of the data."""
@@ -265,9 +266,9 @@ def skipped(run: Run, record: Record, report: StepReport, micro_batches: list[Mi
             f"the run stops; {advice}"
         )
     if run.guard.must_go_back and found:
-        if run.rollbacks >= run.config.numerics.most_rollbacks:
+        if run.here.rollbacks >= run.config.numerics.most_rollbacks:
             raise RunError(
-                f"the loss spiked again at step {run.here.step} after {run.rollbacks} rollbacks, so the run stops; {advice}"
+                f"the loss spiked again at step {run.here.step} after {run.here.rollbacks} rollbacks, so the run stops; {advice}"
             )
         return True
     return False

@@ -76,6 +76,11 @@ class Statistics:
             return offset_of(float(np.mean(means)), float(np.mean(self.input_squares[key])))
         return 0.0
 
+    def offsets(self) -> dict[tuple[str, str], float]:
+        """(level, name) -> the mean of each number of fields that stands off zero there."""
+        seen = dict.fromkeys((*self.input_means, *self.steady_means))
+        return {key: mean for key in seen if (mean := self.offset(*key))}
+
     def _add_atoms(self, graph: Graph) -> None:
         energy, force = 0.0, torch.zeros(())
         if self.terms is not None and self.terms.priors and {"energy", "forces"} & graph.quantities.keys():
@@ -132,6 +137,24 @@ def apply_energy_scale(net: AtomFieldNet, statistics: Statistics) -> None:
     residuals = [f.residual for f in fit_references(statistics)]
     if residuals:
         net.atom_head.energy_scale.fill_(max(float(np.mean(residuals)), 1e-6))
+
+
+def centre(net: AtomFieldNet, names: Iterable[str]) -> None:
+    """Let ``net`` read the numbers of fields ``names`` as their distance from a mean, which is zero until it is fitted, and no
+    other."""
+    embedding, head, centred = net.backbone.embedding, net.field_head, tuple(sorted(names))
+    if not centred:
+        embedding.input_mean = head.steady_mean = None
+    elif embedding.input_mean is None:
+        embedding.input_mean = torch.zeros_like(embedding.input_rms)
+        head.steady_mean = torch.zeros_like(head.increment_rms)
+    net.config = net.config.model_copy(update={"centred": centred})
+
+
+def centred_line(name: str, mean: float, level: str = "") -> str:
+    """What to tell the person about a number that is read as its distance from ``mean``."""
+    where = f" at level {level}" if level else ""
+    return f"{name} varies little about {mean:.6g}{where}: it is read as its distance from that"
 
 
 def apply_field_scales(net: AtomFieldNet, statistics: Statistics) -> None:

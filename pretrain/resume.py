@@ -11,9 +11,11 @@ from typing import Any
 from rich.console import Console
 
 from atomfield.data.errors import InputError
+from atomfield.models.network import AtomFieldNet
 
 from . import checkpoint
 from .loop import Position, Run
+from .normalize import centre
 from .ranks import barrier, from_main, is_main
 from .record import Record
 
@@ -22,7 +24,13 @@ FREE_TO_CHANGE = {
     "wandb", "resume", "timeout", "zero_stage", "recompute", "max_time", "plan",
 }  # fmt: skip
 """Settings without influence on the numbers; a change of any other one is told."""
-FREE_IN_NETWORK = {"format_version", "default_level_atoms", "default_level_field", "crystal_levels"}
+FREE_IN_NETWORK = {
+    "format_version",
+    "default_level_atoms",
+    "default_level_field",
+    "crystal_levels",
+    "centred",
+}
 """Of the network's configuration: what may be another one than the checkpoint's."""
 
 
@@ -68,17 +76,19 @@ def _other_records(state: dict[str, Any], others: list[str], run: Run) -> list[s
 
 
 def roll_back(run: Run, record: Record, console: Console) -> None:
-    """Back to the last checkpoint; the data go on where they are, so that what made the loss spike is not met again."""
-    reached = run.here.step + run.here.data_ahead
-    left = run.here.step
+    """Back to the last checkpoint; the data go on where they are, so that what made the loss spike is not met again, and so does
+    the time."""
+    left = run.here
     newest = from_main(checkpoint.complete(run.checkpoints)[-1])
     _restore(run, newest)
-    run.here.data_ahead = reached - run.here.step
-    run.rollbacks += 1
+    run.here.data_ahead = left.step + left.data_ahead - run.here.step
+    run.here.rollbacks, run.here.seconds = left.rollbacks + 1, left.seconds
     run.guard.spikes.clear()
-    record.skipped({"step": left, "cause": "rollback", "to": run.here.step, "number": run.rollbacks})
+    record.skipped(
+        {"step": left.step, "cause": "rollback", "to": run.here.step, "number": run.here.rollbacks}
+    )
     if is_main():
-        console.print(f"The loss spiked repeatedly: back from step {left} to {newest}, with other data")
+        console.print(f"The loss spiked repeatedly: back from step {left.step} to {newest}, with other data")
 
 
 def _restore(run: Run, folder: Path) -> tuple[dict[str, Any], list[str]]:
@@ -86,6 +96,7 @@ def _restore(run: Run, folder: Path) -> tuple[dict[str, Any], list[str]]:
     state = checkpoint.opened(folder)
     _refuse_another_network(state.get("network"), run, folder)
     _refuse_another_optimizer(state["config"].get("optimizer", {}), run, folder)
+    _read_alike(state.get("network"), run)
     others = checkpoint.load(folder, state, run.engine, run.ema)
     run.here = Position(**{name: state[name] for name in Position.__dataclass_fields__ if name in state})
     run.guard.load(state["guard"])
@@ -107,6 +118,16 @@ def _refuse_another_network(before: dict[str, Any] | None, run: Run, folder: Pat
                 "on beside new levels)",
                 str(folder),
             )
+
+
+def _read_alike(before: dict[str, Any] | None, run: Run) -> None:
+    """Numbers of fields are read as the checkpoint's weights learnt them: as their distance from a mean, or, in those of older
+    versions, as they are."""
+    centred = (before or {}).get("centred", [])
+    averaged: AtomFieldNet = run.ema.module  # type: ignore[assignment]
+    for net in (run.net, averaged):  # one and the same, but for ZeRO 3
+        if list(net.config.centred) != centred:
+            centre(net, centred)
 
 
 def _refuse_another_optimizer(before: dict[str, Any], run: Run, folder: Path) -> None:

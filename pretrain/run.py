@@ -38,7 +38,7 @@ from .ema import Ema
 from .engine import DeepSpeedEngine, prepare_environment
 from .loop import Ending, Run, loader_of, train
 from .losses import loss_sums
-from .normalize import reference_table
+from .normalize import centred_line, reference_table
 from .numerics import Guard
 from .penalties import check_penalties
 from .plan import show
@@ -71,7 +71,7 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
     for name, graphs in train_sets.items():
         if not len(graphs):
             raise InputError(f"all {len(sources[name])} records are held out, none is left to train on", name)
-    net, fits, factors, properties, unlabelled = build(config, list(train_sets.values()), labelled)
+    net, fits, factors, properties, unlabelled, offsets = build(config, list(train_sets.values()), labelled)
     check_pieces(net, config, world_size)
     net.backbone.recompute = config.recompute
     net.compile_passes(config.compile)
@@ -93,6 +93,8 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
             console.print(line, highlight=False)
         if fits:
             console.print("Reference energies\n" + reference_table(fits), highlight=False)
+        for level, name, mean in offsets:
+            console.print(centred_line(name, mean, level), highlight=False)
         for found in properties:
             console.print(f"property {found.config.name}: {found.reason}", highlight=False)
         atoms = [fit.level for fit in fits]

@@ -35,6 +35,8 @@ class Built(NamedTuple):
     """Those that the head got for this run."""
     unlabelled: tuple[tuple[int, int], ...] = ()
     """(number of a set that is trained on with labels, how many of its records have none)."""
+    offsets: tuple[tuple[str, str, float], ...] = ()
+    """(level, name, mean) of the numbers of fields that are read as their distance from a mean fitted here."""
 
 
 def build(
@@ -70,11 +72,15 @@ def build(
                 (crystals if g.world == "crystal" else molecules).setdefault(g.level)
             grids = grids or g.is_periodic_grid
             conditions |= g.conditions.keys()
+    offsets = statistics.without(() if start is None else start.config.levels).offsets()
+    centred = {name for _, name in offsets}
+    told = tuple((level, name, mean) for (level, name), mean in offsets.items())
     known = () if start is None else start.config.properties
     properties = tuple(
         fit_property(name, holders[name], "auto", "auto")
         for name in sorted(holders.keys() - {p.name for p in known})
     )
+    _check_parts(size, config, properties)
     torch.manual_seed(config.seed)
     if start is None:
         net = AtomFieldNet(
@@ -86,6 +92,7 @@ def build(
                 default_level_atoms=next(iter(molecules or atoms), ""),
                 default_level_field=next(iter(fields), ""),
                 crystal_levels=tuple(name for name in crystals if name),
+                centred=tuple(sorted(centred)),
                 auxiliary=config.auxiliary,
                 properties=tuple(fit.config for fit in properties),
             )
@@ -93,9 +100,8 @@ def build(
         fits = normalize(net, statistics)
         with torch.no_grad():
             apply_property_scales(net, properties)
-        return Built(
-            net, fits, level_factors(config.balance, net, statistics), properties, tuple(unlabelled.items())
-        )
+        factors = level_factors(config.balance, net, statistics)
+        return Built(net, fits, factors, properties, tuple(unlabelled.items()), told)
     old = start.config
     new = [level for level in atoms | fields if level not in old.levels]
     parts = [
@@ -112,6 +118,7 @@ def build(
                 "default_level_atoms": old.default_level_atoms or next(iter(molecules or atoms), ""),
                 "default_level_field": old.default_level_field or next(iter(fields), ""),
                 "crystal_levels": tuple(dict.fromkeys(n for n in (*old.crystal_levels, *crystals) if n)),
+                "centred": tuple(sorted({*old.centred, *centred})),
                 "auxiliary": tuple(dict.fromkeys(parts)),
                 "properties": (*known, *(fit.config for fit in properties)),
                 "uncertainty": None,  # of other weights
@@ -122,9 +129,8 @@ def build(
     fits = _new_elements(net, statistics, old.levels) + normalize(net, statistics, known=old.levels)
     with torch.no_grad():
         apply_property_scales(net, properties)
-    return Built(
-        net, fits, level_factors(config.balance, net, statistics), properties, tuple(unlabelled.items())
-    )
+    factors = level_factors(config.balance, net, statistics)
+    return Built(net, fits, factors, properties, tuple(unlabelled.items()), told)
 
 
 def _new_elements(net: AtomFieldNet, statistics: Statistics, levels: Sequence[str]) -> list[ReferenceFit]:
@@ -165,6 +171,21 @@ def check_pieces(net: AtomFieldNet, config: PretrainConfig, processes: int) -> N
             f"zero_stage 3 on {processes} processes cannot cut a network with empty weights (the first is {used[0]}), which one "
             "without unnatural channels or degrees has (size xs, symmetry none); take a larger network or zero_stage 2"
         )
+
+
+def _check_parts(size: NetworkConfig, config: PretrainConfig, properties: Sequence[PropertyFit]) -> None:
+    """``InputError`` where the network is too small for what it is to say or to read."""
+    if size.symmetry == "O3" and size.lmax == 0 and {"direct", "given_forces"} & set(config.auxiliary):
+        raise InputError(
+            "network.lmax is 0, expected at least 1 for forces: direct and for denoise_forces: forces as a head or as an input "
+            "are vectors"
+        )
+    for fit in properties:
+        if size.symmetry == "O3" and (lack := size.lacks(fit.config)):
+            raise InputError(
+                f"property {fit.config.name!r} of the records has irreps {fit.config.irreps}, {lack}; take a larger network, "
+                "such as size s, or prepare the source without it"
+            )
 
 
 def _check_size(config: PretrainConfig, found: NetworkConfig) -> None:

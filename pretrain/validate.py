@@ -63,8 +63,11 @@ def errors_of(
 
 def score_of(metrics: dict[str, float]) -> float | None:
     """One number to compare validations of a run, lower is better: the geometric mean of all errors. One percent off any of them
-    counts the same, whatever its unit."""
-    values = [v for k, v in metrics.items() if not k.endswith(EQUIVARIANCE) and v > 0]
+    counts the same, whatever its unit. Infinite where an error is not finite."""
+    errors = [v for k, v in metrics.items() if not k.endswith(EQUIVARIANCE)]
+    if not all(map(math.isfinite, errors)):
+        return math.inf
+    values = [v for v in errors if v > 0]
     return math.exp(math.fsum(map(math.log, values)) / len(values)) if values else None
 
 
@@ -77,7 +80,7 @@ def errors(
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, float]:
     """Mean absolute errors of atoms, log losses of classes; for fields the RMS error of a step relative to persistence (1: no
-    better)."""
+    better). Only of what has a label, or of fields a change; a prediction that is not finite makes its error so."""
     sums: dict[str, list[float]] = {}
 
     def add(key: str, total: float, count: float) -> None:
@@ -96,10 +99,11 @@ def errors(
                     target = batch.next_quantities[name]
                     steady = name in net.config.steady
                     before = torch.zeros_like(target) if steady else batch.quantities[name]
+                    known = torch.isfinite(target)
                     add(
                         f"{name}_{'relative_rmse' if steady else 'step_error_over_persistence'}",
-                        float((out[name] - target).square().nansum()),
-                        float((before - target).square().nansum()),
+                        float((out[name] - target)[known].square().sum()),
+                        float((before - target)[known].square().sum()),
                     )
             continue
         # where it is named as a target: pretraining, which wants every label, does without its cost
@@ -116,12 +120,12 @@ def errors(
                 continue
             error = (out[name].double() - batch.quantities[name]).abs()
             error = error / atoms if name == "energy" else error
-            known = torch.isfinite(error)
+            known = torch.isfinite(batch.quantities[name])
             add(f"{name}_mae_{unit}", float(error[known].sum()), float(known.sum()))
         if with_stress and "stress" in out:  # as a virial, whose size does not depend on the vacuum in a cell
             volume = torch.linalg.det(batch.cell).abs() / atoms
             error = (out["stress"].double() - batch.quantities["stress"]).abs() * volume[:, None, None]
-            known = torch.isfinite(error)
+            known = torch.isfinite(batch.quantities["stress"])
             add("virial_mae_eV_per_atom", float(error[known].sum()), float(known.sum()))
         for prop in net.config.properties:
             if prop.name in batch.quantities and stream.targets.wants(prop.name):
@@ -136,9 +140,9 @@ def errors(
                         )
                     case "multiclass":
                         row = torch.nan_to_num(label).long()
-                        error = F.cross_entropy(out[prop.name].double(), row, reduction="none") + 0 * label
-                known = torch.isfinite(error)
+                        error = F.cross_entropy(out[prop.name].double(), row, reduction="none")
+                known = torch.isfinite(label)
                 statistic = "mae" if prop.kind == "regression" else "log_loss"
                 add(f"{prop.name}_{statistic}", float(error[known].sum()), float(known.sum()))
     root = lambda key, x: x**0.5 if key.endswith(("persistence", "relative_rmse")) else x  # noqa: E731
-    return {key: root(key, total / max(count, 1e-30)) for key, (total, count) in sums.items()}
+    return {key: root(key, total / count) for key, (total, count) in sums.items() if count}

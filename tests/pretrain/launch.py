@@ -2,7 +2,8 @@
 
 Each entry of the plan is a configuration with, besides, ``inject``: ``{"FAULT": [steps]}``, in the last micro-batch of the first
 stream, on whatever rank, or on the last rank for what happens to a process; and ``report``: a file for what ended the run.
-``eager`` (no compiled convolutions) and ``scattered`` (ZeRO 3 keeps no weight whole, however small) hold for the whole run.
+``eager`` (no compiled convolutions), ``scattered`` (ZeRO 3 keeps no weight whole, however small) and ``uncentred`` (fields are
+read as they are, as in older versions) hold for the whole run.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import torch
 import torch.distributed as dist
 from atomfield.data.errors import InputError, RunError
 from atomfield.models.convolution import EdgeConvolution
-from atomfield.pretrain import checkpoint, engine, loop, penalties, record
+from atomfield.pretrain import checkpoint, engine, loop, normalize, penalties, record
 from atomfield.pretrain.config import PretrainConfig
 from atomfield.pretrain.run import pretrain
 
@@ -30,6 +31,7 @@ plan = json.loads(sys.argv[1])
 real_destroy, real_batches, real_errors = dist.destroy_process_group, loop.micro_batches_of, loop.validate
 real_write, real_complete = record.Record.write, checkpoint.complete
 real_settings, real_compiled = engine.deepspeed_json, EdgeConvolution.compiled
+real_offsets = normalize.Statistics.offsets
 dist.destroy_process_group = lambda: None
 penalties.SHORTEST = 4
 torch.nn.Dropout.forward = lambda self, x: x  # ranks would draw other numbers than one process
@@ -64,7 +66,7 @@ for options in plan:
                     hit[0].weight = float("nan")
                 case "gradient" if hit:  # finite in float64, not in the network's float32
                     hit[0].weight = 1e200
-                case "spike" if hit and (not run.rollbacks or "again" in str(run.config.out)):
+                case "spike" if hit and (not run.here.rollbacks or "again" in str(run.config.out)):
                     hit[0].weight = 1e4
         return micro
 
@@ -86,6 +88,7 @@ for options in plan:
         return found
 
     engine.deepspeed_json = settings
+    normalize.Statistics.offsets = (lambda self: {}) if "uncentred" in faults else real_offsets
     EdgeConvolution.compiled = (lambda *given: False) if "eager" in faults else real_compiled
     loop.micro_batches_of, loop.validate, record.Record.write = injected, validating, writing
     checkpoint.complete = (lambda folder: []) if last and "blind" in faults else real_complete

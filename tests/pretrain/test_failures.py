@@ -118,6 +118,8 @@ def test_spikes_that_repeat_take_the_run_back_and_on_with_other_data(runs):
     assert found[-1]["to"] == 8
     # steps 9 and 12 came again, without the injected spikes: other data, and no second rollback
     assert [r["step"] for r in rows(runs / "back")] == list(range(1, 25))
+    trainer = json.loads((runs / "back" / "checkpoints" / "step-00000024" / "trainer.json").read_text())
+    assert trainer["rollbacks"] == 1  # a run that is interrupted between does not begin to count anew
 
 
 def test_a_run_that_spikes_on_stops(runs):

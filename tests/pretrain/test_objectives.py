@@ -216,11 +216,38 @@ def test_every_objective_is_counted_learnt_and_reported_apart():
         assert mean(history[-10:], key) < 0.95 * mean(history[:8], key), key
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_time": 0},
+        {"max_time": -5.0},
+        {"seed": -1},
+        {"loss": {"energy": -1.0}},
+        {"loss": {"forces": float("nan")}},
+        {"optimizer": {"learning_rate": float("inf")}},
+        {"streams": ({"source": "x", "weight": float("inf")},)},
+        {"timeout": float("inf")},
+        {"network": {"channels": 8, "channels_unnatural": 16}},
+        {"network": {"long_range_smallest": 20.0}},
+        {"network": {"priors": ("d5:pbe",)}},
+    ],
+    ids=str,
+)
+def test_numbers_that_no_run_can_have_are_refused(wrong):
+    """Each of them ended in a traceback in the middle of a run, or in a run that learnt nothing."""
+    with pytest.raises(ValidationError):
+        PretrainConfig(**{"streams": ({"source": "x"},), **wrong})
+
+
 def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ValidationError, match="noise is 0"):
         StreamConfig(source="x", objective="denoise_forces")
     with pytest.raises(ValidationError, match="fraction is given for supervised"):
         StreamConfig(source="x", fraction=0.5)
+    with pytest.raises(ValidationError, match="noise is given for masked_atoms, expected only for denoise"):
+        StreamConfig(source="x", objective="masked_atoms", noise=0.1)
+    with pytest.raises(ValidationError, match="mixture is 2.0 for one source"):
+        StreamConfig(source="x", mixture=2.0)
     with pytest.raises(ValidationError, match="rollout is 2 for denoise"):
         StreamConfig(source="x", objective="denoise", noise=0.1, rollout=2)
     with pytest.raises(InputError, match="6 times, which next_step with rollout 5"):

@@ -14,11 +14,14 @@ from safetensors.torch import load_file
 from atomfield.data.errors import InputError, RunError
 from atomfield.data.store import write_store
 from atomfield.models import checkpoint
-from atomfield.pretrain import state, stopping
+from atomfield.pretrain import checkpoint as training_checkpoint
+from atomfield.pretrain import resume, state, stopping
 from atomfield.pretrain.alone import alone_in
+from atomfield.pretrain.loop import Position
 from atomfield.pretrain.resume import _changed, _drop_rows_after
 from atomfield.pretrain.stopping import StopRequest
 from tests.pretrain.launch import OPTIONS, launch, rows
+from tests.pretrain.test_start import temperatures
 from tests.small import morse_clusters
 
 pytest.importorskip("deepspeed", reason="needs the extra atomfield[train]")
@@ -35,6 +38,10 @@ def runs(tmp_path_factory):
     write_store([*strong, *[replace(g, group=f"more-{g.group}") for g in strong]], folder / "stronger")
     bare = [replace(g, quantities={}) for g in weak]
     write_store([*weak[:16], *bare], folder / "gaps")
+    write_store(
+        [replace(g, group=f"{g.group}-{n}") for n, g in enumerate(temperatures(300.0, count=8))],
+        folder / "kelvin",
+    )
 
     def entry(name, *sources, **options):
         streams = [{"source": str(folder / s), "micro_batches": 1, "max_edges": 60} for s in sources]
@@ -43,6 +50,17 @@ def runs(tmp_path_factory):
 
     def changed(name, *sources, **options):
         return {**entry(name, *sources, **options), "report": str(folder / f"{name}-then")}
+
+    def flow(name, **options):
+        streams = [
+            {
+                "source": str(folder / "kelvin"),
+                "objective": "next_step",
+                "micro_batches": 1,
+                "max_edges": 1100,
+            }
+        ]
+        return entry(name, **{"streams": streams, **options})
 
     plan = [
         entry("records", "weak", "strong"),
@@ -56,6 +74,11 @@ def runs(tmp_path_factory):
             "gaps", "gaps", streams=[{"source": str(folder / "gaps"), "micro_batches": 1, "max_edges": 20}]
         ),
         entry("spectator", "weak", wandb="offline"),
+        flow("older", steps=6, inject={"uncentred": [], "crash": [5]}),
+        {**flow("older", steps=6), "report": str(folder / "older-then")},
+        flow("whole_older", steps=6, inject={"uncentred": []}),
+        flow("newer"),
+        {**flow("newer", steps=6), "report": str(folder / "newer-then")},
     ]
     (folder / "wandb.py").write_text(
         "def init(**options): raise RuntimeError('no service')\nSettings = dict\n"
@@ -80,6 +103,21 @@ def test_scales_stay_those_that_the_weights_were_trained_with(runs):
     assert all(before[name].equal(after[name]) for name in before)
     published = checkpoint.load(runs / "records" / "model")
     assert published.atom_head.energy_scale.equal(before["atom_head.energy_scale"])
+
+
+def test_a_run_of_a_version_that_centred_no_field_goes_on_as_it_was(runs):
+    """Its weights learnt kelvin as they are; read as distances from the mean they would mean something else."""
+    assert said(runs, "older-then") == said(runs, "newer-then") == "done"
+    before, after = constants(runs / "older", 4), constants(runs / "older", 6)
+    assert before.keys() == after.keys() and "backbone.embedding.input_mean" not in before
+    assert all(before[name].equal(after[name]) for name in before)
+    assert checkpoint.load(runs / "older" / "model").config.centred == ()
+    for a, b in zip(rows(runs / "older"), rows(runs / "whole_older"), strict=True):
+        assert a["train_loss"].hex() == b["train_loss"].hex()
+    published = checkpoint.load(runs / "newer" / "model")
+    assert published.config.centred == ("temperature",)
+    mean = published.backbone.embedding.input_mean[0, published.config.field_inputs.index("temperature")]
+    assert float(mean) == pytest.approx(300.0, abs=0.1)
 
 
 def test_exchanged_sources_are_refused(runs):
@@ -121,6 +159,23 @@ def test_the_end_of_the_record_is_cut_off_and_the_rest_not_written_again(tmp_pat
         _drop_rows_after(file, 3)
         record.write("more\n")
     assert file.read_text() == "".join(lines[:3]) + "more\n"
+
+
+def test_what_a_rollback_gave_up_counts_as_time_spent(tmp_path, monkeypatch):
+    """A run with a limit of time that goes back three times would take up to four times as long."""
+    monkeypatch.setattr(training_checkpoint, "complete", lambda folder: [folder / "step-00000008"])
+    monkeypatch.setattr(
+        resume, "_restore", lambda run, folder: setattr(run, "here", Position(step=8, seconds=20.0))
+    )
+    run = SimpleNamespace(
+        here=Position(step=13, seconds=50.0, data_ahead=2, rollbacks=1),
+        checkpoints=tmp_path,
+        guard=SimpleNamespace(spikes=[10, 13]),
+    )
+    record = SimpleNamespace(skipped=lambda row: None)
+    resume.roll_back(run, record, SimpleNamespace(print=lambda text: None))
+    assert run.here == Position(step=8, seconds=50.0, data_ahead=7, rollbacks=2)
+    assert run.guard.spikes == []
 
 
 def test_a_folder_has_one_run(tmp_path):

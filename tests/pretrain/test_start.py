@@ -12,9 +12,12 @@ from atomfield.models import checkpoint
 from atomfield.models.grow import HEADS, PER_LEVEL
 from atomfield.models.network import graphs_to_batch
 from atomfield.pretrain.balance import balance_lines
-from atomfield.pretrain.config import LossWeights, PretrainConfig
+from atomfield.pretrain.config import LossWeights, OptimizerConfig, PretrainConfig
+from atomfield.pretrain.engine import TorchEngine, parameter_groups
 from atomfield.pretrain.losses import Targets, loss_sums
 from atomfield.pretrain.start import build, check_pieces
+from atomfield.pretrain.step import MicroBatch, training_step
+from atomfield.pretrain.streams import Stream
 from tests.small import morse_clusters, small_network, waves
 
 
@@ -172,6 +175,24 @@ def test_properties_of_the_records_get_rows_in_the_head(published):
     assert torch.equal(later.net.property_head.mix.weight, net.property_head.mix.weight)
 
 
+def test_a_network_too_small_for_what_it_is_to_say_is_refused():
+    graphs = with_properties(4)
+    odd = {**graphs[0].properties, "hand": declared_property("hand", "0o")}
+    graphs = [
+        replace(
+            g, quantities={**g.quantities, "hand": torch.tensor(1.0 + k)}, properties={**g.properties, **odd}
+        )
+        for k, g in enumerate(graphs)
+    ]
+    with pytest.raises(
+        InputError, match="property 'hand' of the records has irreps 0o, expected lmax .*size s"
+    ):
+        build(PretrainConfig(streams=({"source": "x"},), network="xs"), [graphs])
+    flat = {"channels": 8, "channels_unnatural": 0, "lmax": 0}
+    with pytest.raises(InputError, match="network.lmax is 0, expected at least 1 for forces: direct"):
+        build(PretrainConfig(streams=({"source": "x"},), forces="direct", network=flat), [morse_clusters(2)])
+
+
 def test_zero_3_refuses_weights_without_numbers():
     """DeepSpeed ends in the middle of a pass there: a network without unnatural channels has such tensors."""
     for size, refused in (("xs", True), ("s", False)):
@@ -184,3 +205,70 @@ def test_zero_3_refuses_weights_without_numbers():
                 check_pieces(net, config, 2)
         else:
             check_pieces(net, config, 2)
+
+
+def temperatures(mean, level="wave", count=3):
+    """Waves of a temperature, ``mean`` +- 1."""
+    return [
+        replace(
+            g,
+            level=level,
+            quantities={
+                "temperature": g.quantities["concentration"] + mean,
+                "velocity": g.quantities["velocity"],
+            },
+        )
+        for g in waves(count)
+    ]
+
+
+@pytest.mark.parametrize("objective", ["next_step", "masked_patches"])
+def test_a_field_in_kelvin_is_learnt_as_one_about_zero(objective, tmp_path):
+    losses, answers = [], []
+    for mean in (0.0, 300.0):
+        graphs = temperatures(mean)
+        config = PretrainConfig(
+            streams=({"source": "x", "objective": objective},),
+            network={"channels": 8, "channels_unnatural": 4, "lmax": 1, "radial_hidden": 8, "head_hidden": 8},
+        )
+        built = build(config, [graphs])
+        expected = (("wave", "temperature", pytest.approx(300.0, abs=0.1)),) if mean else ()
+        assert built.offsets == expected
+        noise = 0.01 if objective == "next_step" else 0.0
+        stream = Stream(graphs, Targets(objective), cutoff=5.0, max_edges=2000, seed=0, noise=noise)
+        engine = TorchEngine(built.net, parameter_groups(built.net, 0.0), OptimizerConfig(learning_rate=5e-3))
+        history = [
+            sum(
+                training_step(
+                    engine, built.net, [MicroBatch(stream.batch(k), stream.targets)], LossWeights()
+                ).values()
+            )
+            for k in range(30)
+        ]
+        losses.append(history)
+        checkpoint.save(built.net, tmp_path / str(mean))
+        net = checkpoint.load(tmp_path / str(mean))
+        assert net.config.centred == (("temperature",) if mean else ())
+        hidden = objective == "masked_patches"
+        batch = stream.batch(0) if hidden else collate([graphs[0].pair(0)])
+        answers.append(net(batch, hidden=hidden)["temperature"].detach() - mean)
+    assert sum(losses[0][-5:]) < 0.9 * sum(losses[0][:5])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    torch.testing.assert_close(answers[1], answers[0], rtol=1e-3, atol=1e-3)
+
+
+def test_a_field_in_kelvin_joins_a_checkpoint_that_knows_none(published):
+    """Levels of the checkpoint read as they did, to the bit, their own temperatures too; the new one reads distances."""
+    net, folder = published
+    known, added = temperatures(300.0), temperatures(290.0, "sea")
+    new, _, _, _, _, offsets = build(config_of(folder), [known, added])
+    assert [(level, name) for level, name, _ in offsets] == [("sea", "temperature")]
+    assert net.config.centred == () and new.config.centred == ("temperature",)
+    mean = new.backbone.embedding.input_mean[:, new.config.field_inputs.index("temperature")]
+    assert mean.tolist() == [0.0, 0.0, pytest.approx(290.0, abs=0.1)]
+    new.eval()
+    batch = collate([known[0].pair(0)])
+    for name, value in net(batch).items():
+        assert torch.equal(new(batch)[name], value), name
+    again, *_ = build(config_of(folder), [known])
+    assert again.config.centred == () and again.backbone.embedding.input_mean is None

@@ -1,10 +1,13 @@
 """Validation of one stream: which errors there are, in which unit."""
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
+from atomfield.data.graph import collate
+from atomfield.data.neighbors import with_edges
 from atomfield.data.quantities import scalar_property
 from atomfield.finetune.train import score
 from atomfield.models.config import PropertyConfig
@@ -12,7 +15,7 @@ from atomfield.models.network import AtomFieldNet, graphs_to_batch
 from atomfield.pretrain.equivariance import equivariance_error
 from atomfield.pretrain.losses import Targets
 from atomfield.pretrain.streams import Stream
-from atomfield.pretrain.validate import errors
+from atomfield.pretrain.validate import errors, score_of
 from tests.physics.subjects import crystal
 from tests.small import morse_clusters, small_network
 
@@ -59,6 +62,23 @@ def test_classes_are_judged_by_their_log_loss(kind):
     found = errors(net, stream_of(graphs, "rare"), "cpu")
     assert found == {"rare_log_loss": pytest.approx(float(-right.log().mean()), rel=1e-5)}
     assert score(net, found) == found["rare_log_loss"]
+
+
+def test_what_is_not_finite_is_no_small_error_and_what_has_no_label_none():
+    """Both were left out as if they were missing labels: an error of 0, and a checkpoint that is kept as the best."""
+    net = small_network().eval()
+    graphs = morse_clusters(3)
+    stream = stream_of(graphs)
+    assert math.isfinite(score_of(errors(net, stream, "cpu")))
+    with torch.no_grad():
+        net.atom_head.energy.fill_(float("nan"))
+    found = errors(net, stream, "cpu")
+    assert math.isnan(found["energy_mae_eV_per_atom"]) and score_of(found) == math.inf
+    batch = collate([with_edges(g, 5.0) for g in graphs])
+    stream.batch = lambda number: replace(
+        batch, quantities={"energy": torch.full((3,), float("nan"), dtype=torch.float64)}
+    )
+    assert errors(net, stream, "cpu") == {}
 
 
 def test_a_stress_that_is_no_target_costs_nothing():
