@@ -1,12 +1,15 @@
 """What the engine costs: pretraining beside a plain torch loop, two processes beside one, and the wait for data.
 
-    python benchmarks/pretrain_overhead.py [--steps 40] [--repeats 3] [--out benchmarks/results/pretrain_overhead.md]
+    python benchmarks/pretrain_overhead.py [--windows 30] [--out benchmarks/results/pretrain_overhead.md]
 
 One core and one thread per process (what makes its batches shares that core), the network of the starter configuration (or
-``--small``) on crystals and flows. The plain loop has the
-same network, batches (made ahead by the same loader) and losses, AdamW, clipping and moving average; it has no verdict,
-no checkpoints, no record. Runs take turns, and the shortest median step of each kind counts, so that a neighbour harms no kind
-alone. Two processes do the same global batch. Wall time needs as many free cores as processes; processor time does not.
+``--small``) on crystals and flows. The plain loop has the same network, batches (made ahead by the same loader) and losses,
+AdamW, clipping and moving average; it has no verdict, no checkpoints, no record. Two processes do the same global batch.
+
+A shared machine is 30 % faster at one minute than at the next, so all kinds of runs live at the same time and take turns: each
+makes the same two steps while the others are stopped, and what is compared are times of the same steps within some ten seconds.
+Given are medians of the ratios and their 90 % bootstrap intervals. Wall time needs as many free cores as processes; processor
+time does not.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import argparse
 import itertools
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -23,6 +27,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from tqdm import tqdm
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
@@ -30,8 +37,12 @@ SMALL = {
     "network": {"channels": 8, "channels_unnatural": 4, "lmax": 1, "radial_hidden": 8, "head_hidden": 8},
     "edges": (600, 800),
 }
-WARM = 5
-"""Steps that do not count."""
+STEPS = 2
+"""Of a window."""
+WARM = 3
+"""Windows that do not count."""
+PATIENCE = 600.0
+"""Seconds that a window may take."""
 
 
 def settings(given: argparse.Namespace, out: Path) -> dict[str, Any]:
@@ -51,7 +62,7 @@ def settings(given: argparse.Namespace, out: Path) -> dict[str, Any]:
             },
         ],
         "network": network,
-        "steps": given.steps + WARM,
+        "steps": STEPS * (given.windows + WARM),
         "save_every": 10_000,
         "validate_every": 10_000,
         "log_every": 1,
@@ -68,71 +79,167 @@ def keep_to_core(number: int) -> None:
     os.sched_setaffinity(0, {cores[number % len(cores)]})
 
 
-def engine_step(given: argparse.Namespace, folder: Path, processes: int) -> dict[str, float]:
-    """Median wall and processor seconds of a step of a real run, over all ranks, and its share of time waiting for data."""
-    out = Path(tempfile.mkdtemp(dir=folder)) / "run"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    worker = [str(Path(__file__)), "--worker", json.dumps(settings(given, out))]
-    subprocess.run([*command, *worker], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    rows = [r for r in lines if "train_loss" in r][WARM - 1 :]
-    share = lambda name: statistics.fmean(r[f"time/{name}"] for r in rows)  # noqa: E731
-    ranks = [taken(json.loads(file.read_text())) for file in sorted(out.glob("stamps-*.json"))]
-    slowest = [max(processor) for processor in zip(*(r["processor"] for r in ranks), strict=True)]
-    return {
-        "step": statistics.median(ranks[0]["step"]),
-        "processor": sum(statistics.median(r["processor"]) for r in ranks),
-        "mean": statistics.fmean(itertools.chain(*(r["processor"] for r in ranks))),
-        "slowest": statistics.fmean(slowest),
-        "loader": share("loader"),
-        "communication": share("communication"),
-    }
+class Turns:
+    """The side of a worker: at the beginning of each window it says that it waits, and waits until it may go on. Notes wall and
+    processor time at the beginning and the end of each step."""
+
+    def __init__(self, folder: Path, member: str):
+        self.folder, self.member, self.step = folder, member, 0
+        self.begun = (0.0, 0.0)
+        self.times: list[tuple[float, float]] = []
+        self.waited: list[float] = []
+        """Seconds of each step in which there was no batch yet."""
+
+    def next_step(self) -> None:
+        """Called at the beginning of each step, and once after the last one."""
+        now = time.perf_counter(), time.process_time()
+        if self.step:
+            self.times.append((now[0] - self.begun[0], now[1] - self.begun[1]))
+        if self.step % STEPS == 0:
+            self._wait(self.step // STEPS)
+        self.step += 1
+        self.begun = time.perf_counter(), time.process_time()
+
+    def _wait(self, window: int) -> None:
+        written(self.folder / f"{self.member}.waits", f"{window} {os.getpid()}")
+        kind = self.member.split("-")[0]
+        while int(read(self.folder / f"{kind}.go") or -1) < window:
+            time.sleep(0.001)
+
+    def end(self) -> None:
+        written(self.folder / f"{self.member}.times", json.dumps(self.times))
+        written(self.folder / f"{self.member}.waited", json.dumps(self.waited))
 
 
-def taken(stamps: list[tuple[float, float]]) -> dict[str, list[float]]:
-    """Of (wall, processor) seconds at the beginnings of steps: what each step took, the first ones left out."""
-    steps = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(stamps[WARM:])]
-    return {"step": [wall for wall, _ in steps], "processor": [processor for _, processor in steps]}
+def written(path: Path, text: str) -> None:
+    draft = path.with_suffix(".new" + path.suffix)
+    draft.write_text(text)
+    draft.rename(path)
 
 
-def worker(options: dict[str, Any]) -> None:
-    """A run as ``atomfield pretrain`` makes it, which notes the time at the beginning of each step."""
-    from atomfield.pretrain import loop
+def read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+class Kind:
+    """A kind of run with ``members`` processes, seen by the one that gives the turns."""
+
+    def __init__(self, name: str, members: int, folder: Path, processes: list[subprocess.Popen[bytes]]):
+        self.name, self.folder, self.processes = name, folder, processes
+        self.members = [f"{name}-{k}" for k in range(members)]
+        self.stopped: list[int] = []
+
+    def until(self, window: int) -> None:
+        """Wait until every member waits for ``window``, and stop them, with their threads."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            said = [read(self.folder / f"{m}.waits").split() for m in self.members]
+            if all(words and int(words[0]) >= window for words in said):
+                break
+            if any(p.poll() for p in self.processes) or time.monotonic() > end:
+                raise SystemExit(
+                    f"{TITLES[self.name]}: a process ended before window {window}, or took too long"
+                )
+            time.sleep(0.001)
+        self.stopped = [int(words[1]) for words in said]
+        for pid in self.stopped:
+            os.kill(pid, signal.SIGSTOP)
+
+    def go(self, window: int) -> None:
+        written(self.folder / f"{self.name}.go", str(window))
+        for pid in self.stopped:
+            os.kill(pid, signal.SIGCONT)
+        self.stopped = []
+
+    def end(self) -> None:
+        for pid in self.stopped:
+            os.kill(pid, signal.SIGKILL)
+        for process in self.processes:
+            process.kill() if process.poll() is None and self.stopped else process.wait()
+
+    def times(self) -> np.ndarray:
+        """``[members, windows, 2]``: wall and processor seconds per step of each window that counts."""
+        found = np.array([json.loads((self.folder / f"{m}.times").read_text()) for m in self.members])
+        return found.reshape(len(self.members), -1, STEPS, 2).mean(2)[:, WARM:]
+
+
+def started(given: argparse.Namespace, name: str, members: int, folder: Path) -> Kind:
+    """A kind of run: an engine with ``members`` ranks, or so many plain loops that know nothing of each other."""
+    script = [str(Path(__file__)), "--folder", str(folder), "--kind", name]
+    text = json.dumps(settings(given, folder / f"run-{name}"))
+    if name in ("one", "two"):
+        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={members}"]
+        commands = [[sys.executable, *launch, *script, "--worker", text]]
+    else:
+        commands = [[sys.executable, *script, "--core", str(k), "--plain", text] for k in range(members)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": None if given.small else subprocess.DEVNULL}
+    return Kind(name, members, folder, [subprocess.Popen(command, **quiet) for command in commands])
+
+
+def measured(
+    given: argparse.Namespace, folder: Path
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]]]:
+    """Times of every kind ``[members, windows, 2]``, and shares of the steps of the engine's."""
+    kinds = [started(given, name, count, folder) for name, count in MEMBERS.items()]
+    try:
+        for kind in kinds:
+            kind.until(0)
+        for window in tqdm(range(given.windows + WARM), desc="windows", disable=None):
+            for kind in kinds if window % 2 else reversed(kinds):
+                kind.go(window)
+                kind.until(window + 1)
+        for kind in kinds:  # from the wait after the last step
+            kind.go(given.windows + WARM)
+            for process in kind.processes:
+                if process.wait(PATIENCE):
+                    raise SystemExit(f"{TITLES[kind.name]} failed")
+    finally:
+        for kind in kinds:
+            kind.end()
+    shares = {}
+    for name in ("one", "two"):
+        lines = [
+            json.loads(line) for line in (folder / f"run-{name}" / "metrics.jsonl").read_text().splitlines()
+        ]
+        rows = [r for r in lines if "train_loss" in r][WARM * STEPS :]
+        took = sum(wall for wall, _ in json.loads(read(folder / f"{name}-0.times"))[WARM * STEPS :])
+        shares[name] = {
+            "loader": sum(json.loads(read(folder / f"{name}-0.waited"))[WARM * STEPS :]) / took,
+            # beside what is no waiting for a turn, which the engine takes for one for data
+            "communication": statistics.fmean(r["time/communication"] / (1 - r["time/loader"]) for r in rows),
+        }
+    return {kind.name: kind.times() for kind in kinds}, shares
+
+
+def worker(options: dict[str, Any], turns: Turns) -> None:
+    """A run as ``atomfield pretrain`` makes it, which takes turns with others."""
+    from atomfield.pretrain import loop, run
     from atomfield.pretrain.config import PretrainConfig
-    from atomfield.pretrain.run import pretrain
 
-    stamps: list[tuple[float, float]] = []
     real = loop.micro_batches_of
 
-    def noted(run: Any, batches: Any) -> Any:
-        stamps.append((time.perf_counter(), time.process_time()))
-        return real(run, batches)
+    def in_turn(its: Any, batches: Any) -> Any:
+        turns.next_step()
+        before = batches.waited
+        found = real(its, batches)
+        turns.waited.append(batches.waited - before)
+        return found
 
-    loop.micro_batches_of = noted
-    pretrain(PretrainConfig(**options))
-    Path(options["out"], f"stamps-{os.environ['RANK']}.json").write_text(json.dumps(stamps))
+    loop.micro_batches_of = in_turn
+    train = run.train
 
+    def to_the_end(*given: Any) -> Any:
+        ending = train(*given)
+        turns.next_step()
+        return ending
 
-def plain_step(given: argparse.Namespace, folder: Path, copies: int = 1) -> dict[str, float]:
-    """Of the first of ``copies`` plain loops that run at the same time and know nothing of each other."""
-    outs = [folder / f"plain-{number}.json" for number in range(copies)]
-    script = [sys.executable, str(Path(__file__))]
-    running = [
-        subprocess.Popen(
-            [*script, "--core", str(number), "--plain", json.dumps(settings(given, out))],
-            stdout=subprocess.DEVNULL,
-        )
-        for number, out in enumerate(outs)
-    ]
-    codes = [child.wait() for child in running]
-    if any(codes):
-        raise SystemExit("the plain loop failed")
-    found = taken(json.loads(outs[0].read_text()))
-    return {key: statistics.median(values) for key, values in found.items()}
+    run.train = to_the_end
+    run.pretrain(PretrainConfig(**options))
+    turns.end()
 
 
-def plain_loop(options: dict[str, Any]) -> None:
-    """A loop as one would write it in a notebook; writes the times at the beginnings of its steps to ``out``."""
+def plain_loop(options: dict[str, Any], turns: Turns) -> None:
+    """A loop as one would write it in a notebook, which takes turns with others."""
     import torch
 
     from atomfield.data.loader import Loader
@@ -159,10 +266,9 @@ def plain_loop(options: dict[str, Any]) -> None:
         parameter_groups(net, config.optimizer.weight_decay), lr=1e-3, betas=(0.9, 0.99)
     )
     average = [p.detach().clone() for p in net.parameters()]
-    stamps = []
     with Loader(Batches(tuple(streams)), keys, ahead=8) as batches:
         for _ in range(config.steps):
-            stamps.append((time.perf_counter(), time.process_time()))
+            turns.next_step()
             for stream in streams:
                 micro = [next(batches) for _ in range(stream.micro_batches)]
                 total: dict[str, float] = {}
@@ -177,85 +283,119 @@ def plain_loop(options: dict[str, Any]) -> None:
             optimizer.zero_grad(set_to_none=True)
             with torch.no_grad():
                 torch._foreach_lerp_(average, list(net.parameters()), 0.01)
-    Path(config.out).write_text(json.dumps(stamps))
-
-
-Turn = dict[str, dict[str, float]]
-"""What each kind of run took in one turn."""
+        turns.next_step()
+    turns.end()
 
 
 TITLES = {
     "plain": "plain torch loop",
-    "pair": "plain loop, while a second one runs",
     "one": "engine, one process",
     "two": "engine, two processes",
+    "pair": "plain loop, while a second one runs",
 }
+MEMBERS = {"plain": 1, "one": 1, "two": 2, "pair": 2}
 
 
-def page(given: argparse.Namespace, turns: list[Turn], load: str) -> str:
-    rows, claims = (processor_tables if given.busy else wall_tables)(turns)
+def with_interval(ratios: np.ndarray) -> tuple[float, float, float]:
+    """The median, and the ends of its 90 % bootstrap interval."""
+    drawn = np.random.default_rng(0).choice(ratios, (2000, len(ratios)))
+    low, high = np.quantile(np.median(drawn, 1), (0.05, 0.95))
+    return float(np.median(ratios)), float(low), float(high)
+
+
+def tables(
+    times: dict[str, np.ndarray], shares: dict[str, dict[str, float]], busy: bool
+) -> tuple[list[str], list[str]]:
+    """Rows of the table and of the claims; ``busy``: without wall times."""
+    wall = {name: found[..., 0].mean(0) for name, found in times.items()}
+    processor = {name: found[..., 1] for name, found in times.items()}
+    rows = [
+        "| median of windows | processor seconds per step, all ranks |"
+        + ("" if busy else " wall seconds per step | waiting for data | communication |")
+    ]
+    rows.append("|---|---|" + ("" if busy else "---|---|---|"))
+    for name in MEMBERS:
+        ranks = processor[name].sum(0) if name == "two" else processor[name].mean(0)
+        row = f"| {TITLES[name]} | {np.median(ranks):.4f} |"
+        if not busy:
+            part = shares.get(name)
+            row += f" {np.median(wall[name]):.4f} | " + (
+                f"{part['loader']:.1%} | {part['communication']:.1%} |" if part else "| |"
+            )
+        rows.append(row)
+    slower = processor["two"].max(0)
+    claims = [
+        percent(
+            "overhead of the engine, processor time",
+            processor["one"][0] / processor["plain"][0] - 1,
+            "below 5 %",
+        ),
+        times_line(
+            "the slower rank of a window over the mean of both, processor time",
+            slower / processor["two"].mean(0),
+            "",
+        ),
+        times_line(
+            "two processes beside one, by processor time of the slower rank",
+            processor["one"][0] / slower,
+            "at least 1.8",
+        ),
+    ]
+    if not busy:
+        claims += [
+            percent("overhead of the engine, wall", wall["one"] / wall["plain"] - 1, "below 5 %"),
+            times_line("two processes beside one, wall", wall["one"] / wall["two"], "at least 1.8"),
+            times_line("two processes beside the plain loop, wall", wall["plain"] / wall["two"], ""),
+            times_line(
+                "two plain loops that share nothing, the limit of the machine, wall",
+                2 * wall["plain"] / wall["pair"],
+                "",
+            ),
+            f"| waiting for data, one process | {shares['one']['loader']:.1%} | | below 5 % |",
+        ]
+    return rows, claims
+
+
+def percent(what: str, ratios: np.ndarray, wanted: str) -> str:
+    middle, low, high = with_interval(ratios)
+    return f"| {what} | {middle:+.1%} | {low:+.1%} to {high:+.1%} | {wanted} |"
+
+
+def times_line(what: str, ratios: np.ndarray, wanted: str) -> str:
+    middle, low, high = with_interval(ratios)
+    return f"| {what} | {middle:.2f} times | {low:.2f} to {high:.2f} | {wanted} |"
+
+
+def page(given: argparse.Namespace, rows: list[str], claims: list[str], load: str) -> str:
     note = (
-        "The machine had other work: wall times and shares of them would say how much that was, and are left out."
+        "The machine had other work: wall times would say how much that was, and are left out."
         if given.busy
-        else "Wall time needs as many free cores as processes, and is that of the best turn."
+        else ""
     )
-    table = "\n".join([*rows, "", "| claim | measured | wanted |", "|---|---|---|", *claims])
+    table = "\n".join(
+        [*rows, "", "| claim | measured | 90 % interval | wanted |", "|---|---|---|---|", *claims]
+    )
+    words = [w for w in sys.argv[1:] if not w.startswith("--out") and w != str(given.out)]
     return f"""# What the engine costs
 
-`python benchmarks/pretrain_overhead.py {" ".join(sys.argv[1:])}`, {time.strftime("%d %B %Y")}, {os.cpu_count()} cores,
-load average {load}. One core per process, ZeRO {given.stage}, {given.micro_batches} micro-batches of each of two streams in a
-step, {given.steps} steps, {given.repeats} turn(s).
+`python benchmarks/pretrain_overhead.py {" ".join(words)}`, {time.strftime("%d %B %Y")}, {os.cpu_count()} cores, load average
+{load}. One core per process, ZeRO {given.stage}, {given.micro_batches} micro-batches of each of two streams in a step.
 
-Processor time is that of a whole step on all ranks, threads that make data included. It says what the engine adds also on a
-machine with other work. The processor time of the slower rank of each step is what a step takes where each rank has a core and
-messages take no time. {note}
+All kinds of runs live at once and take turns of {STEPS} steps, the same steps for each, while the others are stopped:
+{given.windows} windows. Ratios are of the same steps, within some ten seconds of each other; given are their medians. Processor
+time is that of all threads of a process, those that make data included; that of the slower rank is what a step takes where each
+rank has a core and messages take no time. Communication is a share of the time outside the loader, and counts waiting for the
+slower rank. {note}
 
 {table}
 """
-
-
-def processor_tables(turns: list[Turn]) -> tuple[list[str], list[str]]:
-    """Rows of the table and of the claims, from processor times alone."""
-    least = {kind: min(t[kind]["processor"] for t in turns) for kind in turns[0]}
-    rows = ["| | processor seconds per step |", "|---|---|"]
-    rows += [f"| {TITLES[kind]} | {seconds:.4f} |" for kind, seconds in least.items()]
-    overhead = statistics.median(t["one"]["processor"] / t["plain"]["processor"] - 1 for t in turns)
-    balance = statistics.median(t["two"]["slowest"] / t["two"]["mean"] for t in turns)
-    gain = statistics.median(t["one"]["slowest"] / t["two"]["slowest"] for t in turns)
-    return rows, [
-        f"| overhead of the engine, processor time, median of turns | {overhead:+.1%} | below 5 % |",
-        f"| the slower rank of a step over the mean of both, processor time | {balance:.3f} | |",
-        f"| two processes beside one, by processor time of the slower rank | {gain:.2f} times | at least 1.8 |",
-    ]
-
-
-def wall_tables(turns: list[Turn]) -> tuple[list[str], list[str]]:
-    """The same with wall times besides, for a machine without other work."""
-    best = {kind: min((t[kind] for t in turns), key=lambda f: f["step"]) for kind in turns[0]}
-    least = {kind: min(t[kind]["processor"] for t in turns) for kind in turns[0]}
-    rows = [
-        "| | wall seconds per step | processor seconds per step | waiting for data | communication |",
-        "|---|---|---|---|---|",
-    ]
-    for kind, found in best.items():
-        shares = f"{found['loader']:.1%} | {found['communication']:.1%}" if "loader" in found else "|"
-        rows.append(f"| {TITLES[kind]} | {found['step']:.4f} | {least[kind]:.4f} | {shares} |")
-    plain, one, two, pair = (best[kind]["step"] for kind in ("plain", "one", "two", "pair"))
-    return rows, [
-        *processor_tables(turns)[1],
-        f"| overhead of the engine, wall | {one / plain - 1:+.1%} | below 5 % |",
-        f"| two processes beside one, wall | {one / two:.2f} times | at least 1.8 |",
-        f"| two plain loops that share nothing, the limit of the machine, wall | {2 * plain / pair:.2f} times | |",
-        f"| waiting for data, one process | {best['one']['loader']:.1%} | below 5 % |",
-    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--windows", type=int, default=30)
     parser.add_argument("--stage", type=int, default=1)
     parser.add_argument("--micro-batches", type=int, default=4, help="of each stream in a step")
     parser.add_argument(
@@ -263,32 +403,19 @@ def main() -> None:
     )
     parser.add_argument("--busy", action="store_true", help="the machine has other work: no wall times")
     parser.add_argument("--out", type=Path, help="page to write")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    parser.add_argument("--plain", help=argparse.SUPPRESS)
+    for name in ("--worker", "--plain", "--folder", "--kind"):
+        parser.add_argument(name, help=argparse.SUPPRESS)
     parser.add_argument("--core", type=int, default=0, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker or given.plain:
-        keep_to_core(int(os.environ.get("LOCAL_RANK", given.core)))
-    if given.worker:
-        return worker(json.loads(given.worker))
-    if given.plain:
-        return plain_loop(json.loads(given.plain))
+        number = int(os.environ.get("LOCAL_RANK", given.core))
+        keep_to_core(number)
+        turns = Turns(Path(given.folder), f"{given.kind}-{number}")
+        return (worker if given.worker else plain_loop)(json.loads(given.worker or given.plain), turns)
     load = f"{os.getloadavg()[0]:.1f} before the start"
-    turns: list[Turn] = []
     with tempfile.TemporaryDirectory(prefix="overhead-") as name:
-        folder = Path(name)
-        for number in range(given.repeats):
-            turns.append(
-                {
-                    "plain": plain_step(given, folder),
-                    "one": engine_step(given, folder, 1),
-                    "two": engine_step(given, folder, 2),
-                }
-            )
-            if not given.busy:
-                turns[-1]["pair"] = plain_step(given, folder, 2)
-            print(f"turn {number}: {turns[-1]}", flush=True)
-    text = page(given, turns, f"{load}, {os.getloadavg()[0]:.1f} after it")
+        times, shares = measured(given, Path(name))
+    text = page(given, *tables(times, shares, given.busy), f"{load}, {os.getloadavg()[0]:.1f} after it")
     print(text)
     if given.out:
         given.out.write_text(text)

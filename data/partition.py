@@ -18,6 +18,7 @@ import numpy as np
 from .errors import InputError
 from .graph import Graph
 from .splits import fraction_of
+from .subset import Subset
 
 Rule = Literal["random", "group", "scaffold", "composition", "prototype", "spacegroup", "trajectory", "time"]
 RULES: tuple[str, ...] = get_args(Rule)
@@ -168,22 +169,7 @@ def write_parts(store: str | Path, parts: dict[str, list[int]]) -> None:
     os.replace(draft, Path(store) / FILE)
 
 
-class Part(Sequence[Graph]):
-    """Some records of a source, in order."""
-
-    def __init__(self, source: Sequence[Graph], records: Sequence[int]):
-        self.source, self.records = source, list(records)
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, i):
-        if isinstance(i, slice):
-            return [self.source[k] for k in self.records[i]]
-        return self.source[self.records[i]]
-
-
-def part_of(source: Sequence[Graph], store: Path, name: str) -> Part:
+def part_of(source: Sequence[Graph], store: Path, name: str) -> Subset:
     """The part ``name`` of a store; raises ``InputError`` that names the parts it has."""
     file = store / FILE
     parts = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
@@ -193,4 +179,4 @@ def part_of(source: Sequence[Graph], store: Path, name: str) -> Part:
     records = parts[name]
     if records and max(records) >= len(source):
         raise InputError(f"part {name!r} has record {max(records)}, the store has {len(source)}", str(file))
-    return Part(source, records)
+    return Subset(source, records)

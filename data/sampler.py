@@ -58,10 +58,10 @@ def pack(order: np.ndarray, nodes: np.ndarray, edges: np.ndarray, budget: Budget
         if limit < UNLIMITED:
             total = np.concatenate([[0], np.cumsum(sizes[order])])
             np.minimum(end, np.searchsorted(total, total[:-1] + limit, side="right") - 1, out=end)
-    following = np.maximum(end, number + 1).tolist()
+    following = np.maximum(end, number + 1)
     starts, place = [0], 0
     while place < count:
-        place = following[place]
+        place = following.item(place)
         starts.append(place)
     return Plan(np.asarray(order, dtype=np.int64), np.array(starts, dtype=np.int64))
 
@@ -85,7 +85,7 @@ class EpochSampler:
         parts: np.ndarray | None = None,
         mixture: Mixture = "natural",
     ):
-        self.nodes, self.edges = np.asarray(nodes, dtype=np.int64), np.asarray(edges, dtype=np.int64)
+        self.nodes, self.edges = np.asarray(nodes, dtype=np.int32), np.asarray(edges, dtype=np.int32)
         if len(self.nodes) == 0:
             raise ValueError("a sampler needs at least one item")
         self.budget, self.seed = budget, seed

@@ -194,6 +194,28 @@ class Shard:
                 out[there] = column.flat.reshape(-1, components)
         return out
 
+    def holding(self, columns: tuple[str, ...]) -> np.ndarray:
+        """``[R]`` bool: which rows have a value in one of the columns."""
+        out = np.zeros(self.rows, dtype=bool)
+        for name in columns:
+            column = self.columns.get(name)
+            if column is not None:
+                out |= True if column.valid is None else column.valid
+        return out
+
+    def largest(self, name: str) -> np.ndarray:
+        """``[R]`` float64: the largest norm among the vectors of quantity ``name`` of a row, NaN where it has none."""
+        out = np.full(self.rows, np.nan)
+        for prefix in ("q32/", "q64/"):
+            column = self.columns.get(prefix + name)
+            if column is None or not len(column.flat):
+                continue
+            vectors = column.flat.reshape(-1, 3)
+            squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
+            there = np.diff(column.offsets) > 0
+            out[there] = np.sqrt(np.maximum.reduceat(squares, column.offsets[:-1][there] // 3))
+        return out
+
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

@@ -11,14 +11,15 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 
 from .batch import Run, pack_atoms, runs_of
+from .columns import TEXTS, Columns
 from .errors import InputError
 from .graph import Graph, GraphBatch, collate
 from .quantities import Quantity, quantity
@@ -197,20 +198,53 @@ class Store(Sequence[Graph]):
         return shard
 
     @cached_property
-    def columns(self) -> dict[str, Any]:
-        """What planning needs, per record and without decoding: ``num_nodes``, ``num_times`` int64 arrays ``[R]``; ``world``,
-        ``level``, ``dataset``, ``group``, ``formula``, ``id`` lists of text; ``elements`` the atomic numbers of the store ``[K]``
-        and ``species_counts [R, K]`` int64."""
-        shards = [self._shard(i) for i in range(len(self._shards))]
-        out: dict[str, Any] = {}
-        for name in ("num_nodes", "num_times"):
-            out[name] = np.concatenate([s.numbers(name) for s in shards]).astype(np.int64)
-        for name in ("world", "level", "dataset", "group", "formula", "id"):
-            out[name] = [text for s in shards for text in s.texts(name)]
+    def columns(self) -> Columns:
+        """What planning needs, per record, without decoding, and made when it is asked for: ``num_nodes``, ``num_times`` int64
+        arrays ``[R]``; ``world``, ``level``, ``dataset``, ``group``, ``formula``, ``id`` lists of text; ``elements`` the atomic
+        numbers of the store ``[K]``, ``species_counts [R, K]`` int64, and ``species_bits [R, (K + 7) // 8]``, whether a record
+        has each element, eight to a byte."""
         elements = np.array(self.index["elements"], dtype=np.int64)
-        out["elements"] = elements
-        out["species_counts"] = np.concatenate([s.species_counts(elements) for s in shards])
-        return out
+
+        def of_each(one: Callable[[Shard], np.ndarray]) -> np.ndarray:
+            return np.concatenate([one(self._shard(i)) for i in range(len(self._shards))])
+
+        def bits(shard: Shard) -> np.ndarray:
+            return np.packbits(shard.species_counts(elements) > 0, axis=1)
+
+        makers: dict[str, Callable[[], Any]] = {
+            "elements": lambda: elements,
+            "species_counts": lambda: of_each(lambda shard: shard.species_counts(elements)),
+            "species_bits": lambda: of_each(bits),
+        }
+        for name in ("num_nodes", "num_times"):
+            makers[name] = partial(of_each, partial(_whole_numbers, name))
+        for name in TEXTS:
+            makers[name] = partial(self._texts, name)
+        return Columns(makers)
+
+    def _texts(self, name: str) -> list[str]:
+        return [text for i in range(len(self._shards)) for text in self._shard(i).texts(name)]
+
+    def holding(self, name: str, kind: Literal["quantity", "next", "condition"] = "quantity") -> np.ndarray:
+        """``[R]`` bool: which records have the quantity (of the next state) or condition ``name``; without decoding."""
+        columns = {
+            "quantity": (f"q32/{name}", f"q64/{name}"),
+            "next": (f"n32/{name}", f"n64/{name}"),
+            "condition": (f"c/{name}",),
+        }
+        return np.concatenate([self._shard(i).holding(columns[kind]) for i in range(len(self._shards))])
+
+    def names(self, kind: Literal["quantity", "next", "condition"] = "quantity") -> list[str]:
+        """Names of the quantities (of the next state) or conditions that some record has."""
+        if kind == "condition":
+            return sorted(self.index["conditions"])
+        wanted = "q" if kind == "quantity" else "n"
+        shards = (self._shard(i) for i in range(len(self._shards)))
+        return sorted({name for shard in shards for prefix, name in shard.quantities if prefix == wanted})
+
+    def largest(self, name: str) -> np.ndarray:
+        """``[R]`` float64: the largest norm among the vectors of quantity ``name`` of each record, NaN where it has none."""
+        return np.concatenate([self._shard(i).largest(name) for i in range(len(self._shards))])
 
     def values(self, name: str) -> np.ndarray:
         """A graph quantity of all records, ``[R, ...]`` float64, NaN where a record lacks it; or a condition ``[R]``."""
@@ -233,6 +267,10 @@ class Store(Sequence[Graph]):
             path = self.path / entry["file"]
             check_size(path, entry["bytes"])
             check_digest(path, entry["sha256"])
+
+
+def _whole_numbers(name: str, shard: Shard) -> np.ndarray:
+    return shard.numbers(name).astype(np.int64)
 
 
 def read_index(path: Path) -> dict[str, Any]:

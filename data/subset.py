@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cached_property
-from typing import Any, overload
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
+from typing import Any, Literal, TypeGuard, overload
 
 import numpy as np
 
+from .columns import Columns
 from .graph import Graph
 from .sampler import estimated_edges
 from .store import Store
@@ -34,17 +35,13 @@ class Subset(Sequence[Graph]):
     def __iter__(self) -> Iterator[Graph]:
         return (self.whole[int(n)] for n in self.numbers)
 
+    def __reduce__(self) -> tuple[type[Subset], tuple[Sequence[Graph], np.ndarray]]:
+        return Subset, (self.whole, self.numbers)  # columns are made anew where they are needed
+
     @cached_property
-    def columns(self) -> dict[str, Any]:
-        """The named columns of ``Store.columns`` for these records."""
-        whole = columns_of(self.whole)
-        return {
-            name: value[self.numbers]
-            if isinstance(value, np.ndarray)
-            else [value[n] for n in self.numbers.tolist()]
-            for name, value in whole.items()
-            if name != "elements"
-        }
+    def columns(self) -> Columns:
+        """The columns of ``Store.columns`` for these records."""
+        return columns_of(self.whole).of(self.numbers)
 
 
 class Joined(Sequence[Graph]):
@@ -68,31 +65,89 @@ class Joined(Sequence[Graph]):
         part = int(self.parts[i])
         return self.sets[part][int(i) % len(self) - int(self.starts[part])]
 
+    def __reduce__(self) -> tuple[type[Joined], tuple[list[Sequence[Graph]]]]:
+        return Joined, (self.sets,)
+
     @cached_property
-    def columns(self) -> dict[str, Any]:
-        """The named columns of ``Store.columns``, one set after the other."""
+    def columns(self) -> Columns:
+        """The columns of ``Store.columns``, one set after the other, but those of elements."""
         tables = [columns_of(s) for s in self.sets]
-        names = set.intersection(*(set(t) for t in tables)) - {"elements", "species_counts"}
-        return {
-            name: np.concatenate([t[name] for t in tables])
-            if isinstance(tables[0][name], np.ndarray)
-            else [text for t in tables for text in t[name]]
-            for name in names
-        }
+        shared = set.intersection(*(set(t) for t in tables)) - {"elements", "species_counts", "species_bits"}
+
+        def joined(name: str) -> Any:
+            found = [t[name] for t in tables]
+            if isinstance(found[0], np.ndarray):
+                return np.concatenate(found)
+            return [text for column in found for text in column]
+
+        return Columns({name: partial(joined, name) for name in shared})
 
 
-def columns_of(graphs: Sequence[Graph]) -> dict[str, Any]:
-    """What planning needs: ``num_nodes``, ``num_times`` ``[R]`` int64, ``world`` and ``group`` lists of text; without decoding
-    where ``graphs`` is a store or a part of one."""
+def columns_of(graphs: Sequence[Graph]) -> Columns:
+    """What planning needs: ``num_nodes``, ``num_times`` ``[R]`` int64, ``world``, ``level``, ``dataset`` and ``group`` lists of
+    text; without decoding where ``graphs`` is a store or a part of one."""
     if isinstance(graphs, (Store, Subset, Joined)):
         return graphs.columns
-    return {
-        "num_nodes": np.array([g.num_nodes for g in graphs], dtype=np.int64),
-        "num_times": np.array([g.num_times for g in graphs], dtype=np.int64),
-        "world": [g.world for g in graphs],
-        "dataset": [g.dataset for g in graphs],
-        "group": [g.group for g in graphs],
+    whole: dict[str, Callable[[], Any]] = {
+        "num_nodes": lambda: np.array([g.num_nodes for g in graphs], dtype=np.int64),
+        "num_times": lambda: np.array([g.num_times for g in graphs], dtype=np.int64),
+        "world": lambda: [g.world for g in graphs],
+        "level": lambda: [g.level for g in graphs],
+        "dataset": lambda: [g.dataset for g in graphs],
+        "group": lambda: [g.group for g in graphs],
     }
+    return Columns(whole)
+
+
+def in_store(graphs: Sequence[Graph]) -> TypeGuard[Store | Subset]:
+    """Whether ``graphs`` is a store or a part of one, so that its columns are known without reading it."""
+    return isinstance(graphs, Store) or (isinstance(graphs, Subset) and in_store(graphs.whole))
+
+
+def holding(
+    graphs: Sequence[Graph], name: str, kind: Literal["quantity", "next", "condition"] = "quantity"
+) -> np.ndarray:
+    """``[R]`` bool: which records have the quantity (of the next state) or condition ``name``; stores are not decoded."""
+    match graphs:
+        case Store():
+            return graphs.holding(name, kind)
+        case Subset():
+            return holding(graphs.whole, name, kind)[graphs.numbers]
+        case Joined():
+            return np.concatenate([holding(s, name, kind) for s in graphs.sets])
+    held = {"quantity": "quantities", "next": "next_quantities", "condition": "conditions"}[kind]
+    return np.array([name in getattr(g, held) for g in graphs], dtype=bool)
+
+
+def largest(graphs: Sequence[Graph], name: str) -> np.ndarray:
+    """``[R]`` float64: the largest norm among the vectors of quantity ``name`` of each record, NaN where it has none; stores
+    are not decoded."""
+    match graphs:
+        case Store():
+            return graphs.largest(name)
+        case Subset():
+            return largest(graphs.whole, name)[graphs.numbers]
+        case Joined():
+            return np.concatenate([largest(s, name) for s in graphs.sets])
+    vectors = (g.quantities.get(name) for g in graphs)
+    return np.array(
+        [np.nan if v is None or not len(v) else float(v.double().norm(dim=-1).max()) for v in vectors]
+    )
+
+
+def names_in(
+    graphs: Sequence[Graph], kind: Literal["quantity", "next", "condition"] = "quantity"
+) -> list[str]:
+    """Names of the quantities (of the next state) or conditions that some record has."""
+    match graphs:
+        case Store():
+            return graphs.names(kind)
+        case Subset():
+            return [name for name in names_in(graphs.whole, kind) if holding(graphs, name, kind).any()]
+        case Joined():
+            return list(dict.fromkeys(name for s in graphs.sets for name in names_in(s, kind)))
+    held = {"quantity": "quantities", "next": "next_quantities", "condition": "conditions"}[kind]
+    return sorted({name for g in graphs for name in getattr(g, held)})
 
 
 def edges_of(graphs: Sequence[Graph]) -> np.ndarray:

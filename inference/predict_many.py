@@ -23,9 +23,9 @@ import torch
 
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph
-from atomfield.data.partition import Part
 from atomfield.data.readers import BadRecord
 from atomfield.data.store import Store, is_store, write_store
+from atomfield.data.subset import Subset
 from atomfield.data.workers import lost_worker
 
 from .interleaved import predict_interleaved
@@ -91,7 +91,7 @@ def predict_many(
 
 def _shared(work: Work) -> Work:
     """With the records where every process can read them: those in memory become a store beside the parts."""
-    if isinstance(work.source, (Store, Part)):
+    if isinstance(work.source, (Store, Subset)):
         return work
     folder = work.parts.folder / "source"
     if not is_store(folder):
@@ -105,8 +105,8 @@ def identity_of(source: Sequence[Graph]) -> str:
     match source:
         case Store():
             digest.update(source.index["content"].encode())
-        case Part():
-            digest.update(identity_of(source.source).encode() + np.array(source.records).tobytes())
+        case Subset():
+            digest.update(identity_of(source.whole).encode() + source.numbers.tobytes())
         case _:
             for graph in source:
                 held = sorted(graph.quantities.items())

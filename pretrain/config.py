@@ -209,6 +209,9 @@ class PretrainConfig(_Frozen):
     """``direct``: a vector head in place of the energy's gradient, for a cheaper first stage (no stress); ZeRO 3 allows it."""
     zero_stage: Literal[0, 1, 2, 3] = 1
     seed: int = Field(0, ge=0, lt=2**63)
+    fit_records: int = Field(100_000, ge=1000)
+    """Scales, references and constants are fitted on about so many records of each source, drawn at random, and on a thousand of
+    each element, label and condition; smaller sources are read whole."""
     recompute: bool = False
     """Activation checkpointing: layers are computed again in backward passes, for less memory and more time."""
     compile: bool = False

@@ -10,7 +10,7 @@ import torch
 
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
-from atomfield.data.quantities import FIELD_INPUTS, FIELD_STATES, PER_FRAGMENT
+from atomfield.data.quantities import FIELD_INPUTS, PER_FRAGMENT
 from atomfield.models.config import PropertyConfig
 from atomfield.models.network import AtomFieldNet
 
@@ -28,14 +28,6 @@ def properties_in(graph: Graph) -> list[str]:
     """Labels of a molecule or crystal that the property head learns."""
     known = {*ATOM_TERMS, *NOT_LEARNT}
     return [] if graph.world == "field" else [n for n in graph.quantities if n not in known]
-
-
-def has_label(graph: Graph) -> bool:
-    """Whether a record has anything that is learnt: of atoms a quantity, of a field a state that changes or is to be found."""
-    if graph.world != "field":
-        return any(name not in NOT_LEARNT for name in graph.quantities)
-    states = graph.quantities if graph.num_times > 1 else graph.next_quantities
-    return any(name in FIELD_STATES for name in states)
 
 
 def apply_property_scales(net: AtomFieldNet, fits: Sequence[PropertyFit]) -> None:

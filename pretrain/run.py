@@ -45,7 +45,15 @@ from .plan import show
 from .ranks import barrier, distributed, first_on_node, lost_contact
 from .record import Record
 from .resume import resume, roll_back
-from .sources import nameless_levels, no_validation, opened, select, stream_of, without_labels
+from .sources import (
+    fitted_on_samples,
+    nameless_levels,
+    no_validation,
+    opened,
+    split,
+    stream_of,
+    without_labels,
+)
 from .start import build, check_pieces
 from .state import whole_weights
 from .stopping import StopRequest
@@ -64,8 +72,9 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
         [(s.sources[0], s.micro_batches) for s in config.streams], world_size, config.zero_stage
     )
     sources = {name: opened(name) for s in config.streams for name in s.sources}
-    train_sets = {name: select(graphs, "train") for name, graphs in sources.items()}
-    valid_sets = {name: select(graphs, "valid") for name, graphs in sources.items()}
+    parts = {name: split(graphs) for name, graphs in sources.items()}
+    train_sets = {name: train for name, (train, _) in parts.items()}
+    valid_sets = {name: valid for name, (_, valid) in parts.items()}
     taught = {name for s in config.streams if s.objective in JUDGED for name in s.sources}
     labelled = [number for number, name in enumerate(train_sets) if name in taught]
     for name, graphs in train_sets.items():
@@ -80,7 +89,8 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
         for number in range(len(config.streams))
     ]
     notes = [
-        *without_labels(train_sets, unlabelled), nameless_levels(train_sets), compile_note(net, streams, device)
+        *without_labels(train_sets, unlabelled), nameless_levels(train_sets), compile_note(net, streams, device),
+        *fitted_on_samples(train_sets, config.fit_records),
     ]  # fmt: skip
     check_penalties(net, streams, config.loss, "cpu")
     if rank == 0:

@@ -10,7 +10,7 @@ from atomfield.data.graph import Graph
 from atomfield.data.sampler import UNLIMITED
 from atomfield.data.source import open_source
 from atomfield.data.splits import FEWEST_GROUPS, fraction_of, split_of
-from atomfield.data.subset import Joined, Subset, columns_of
+from atomfield.data.subset import Joined, Subset, columns_of, in_store
 
 from .config import JUDGED, PretrainConfig
 from .losses import Targets
@@ -30,19 +30,28 @@ def opened(source: str) -> Sequence[Graph]:
 
 
 def select(graphs: Sequence[Graph], part: str) -> Subset:
-    """Records of one part (``train`` or ``valid``) of the standing split by group (molecule, composition and prototype,
-    trajectory); not read yet.
+    """Records of one part (``train`` or ``valid``): see :func:`split`."""
+    train, valid = split(graphs)
+    return valid if part == "valid" else train
+
+
+def split(graphs: Sequence[Graph]) -> tuple[Subset, Subset]:
+    """Records for training and for validation by the standing split by group (molecule, composition and prototype, trajectory);
+    not read yet.
 
     With fewer than five groups none is held out whole: the split is by records, and of fewer than five records none is held out.
     """
     groups = columns_of(graphs)["group"]
     names = [group or str(graphs[i].provenance) for i, group in enumerate(groups)]
-    if len(set(names)) >= FEWEST_GROUPS:
-        return Subset(graphs, [i for i, name in enumerate(names) if split_of(name) == part])
+    sides = {name: split_of(name) for name in dict.fromkeys(names)}
+    if len(sides) >= FEWEST_GROUPS:
+        found = ([i for i, name in enumerate(names) if sides[name] == part] for part in ("train", "valid"))
+        train, valid = (Subset(graphs, numbers) for numbers in found)
+        return train, valid
     count = len(names)
     order = sorted(range(count), key=lambda i: fraction_of(f"{names[i]}\0record {i}", 0))
-    valid, test = (max(1, round(0.05 * count)), round(0.1 * count)) if count >= FEWEST_GROUPS else (0, 0)
-    return Subset(graphs, sorted(order[:valid] if part == "valid" else order[valid + test :]))
+    held, test = (max(1, round(0.05 * count)), round(0.1 * count)) if count >= FEWEST_GROUPS else (0, 0)
+    return Subset(graphs, sorted(order[held + test :])), Subset(graphs, sorted(order[:held]))
 
 
 def stream_names(config: PretrainConfig) -> list[str]:
@@ -117,6 +126,16 @@ def nameless_levels(sets: dict[str, Subset]) -> str:
         f"Energies of {', '.join(found)} have no level of theory and count as one; if their methods differ, prepare them with "
         "--level"
     )
+
+
+def fitted_on_samples(sets: dict[str, Subset], most: int) -> list[str]:
+    """Sentences on sources of which a sample was read for scales and references."""
+    return [
+        f"{name}: scales and references are fitted on about {most} of {len(graphs)} records (fit_records), and on "
+        "some more of what is rare"
+        for name, graphs in sets.items()
+        if len(graphs) > most and in_store(graphs)
+    ]
 
 
 def no_validation(streams: list[Stream], validation: list[Stream]) -> str:

@@ -20,8 +20,9 @@ from atomfield.models.network import AtomFieldNet
 from .balance import level_factors
 from .config import PretrainConfig
 from .normalize import ReferenceFit, Statistics, normalize
-from .property_fits import apply_property_scales, fit_property, has_label, properties_in
+from .property_fits import apply_property_scales, fit_property
 from .ridge import PropertyFit
+from .survey import survey
 
 
 class Built(NamedTuple):
@@ -51,27 +52,12 @@ def build(
         _check_size(config, start.config)
     size = NetworkConfig(**config.network.hyperparameters()) if start is None else start.config
     statistics = Statistics(size)
-    molecules: dict[str, None] = {}
-    crystals: dict[str, None] = {}
-    atoms: dict[str, None] = {}
-    fields: dict[str, None] = {}
-    grids = False
-    conditions: set[str] = set()
-    holders: dict[str, list[Graph]] = {}
-    unlabelled: dict[int, int] = {}
-    for number, graphs in enumerate(train_sets):
-        statistics.add(graphs)
-        for g in graphs:
-            if labelled is None or number in labelled:
-                for name in properties_in(g):
-                    holders.setdefault(name, []).append(g)
-                if not has_label(g):
-                    unlabelled[number] = unlabelled.get(number, 0) + 1
-            (fields if g.world == "field" else atoms).setdefault(g.level)
-            if g.world != "field":
-                (crystals if g.world == "crystal" else molecules).setdefault(g.level)
-            grids = grids or g.is_periodic_grid
-            conditions |= g.conditions.keys()
+    seen = survey(train_sets, config.fit_records, labelled)
+    for sample in seen.samples:
+        statistics.add(sample)
+    molecules, crystals, atoms, fields = seen.molecules, seen.crystals, seen.atoms, seen.fields
+    holders, conditions = seen.holders, seen.conditions
+    unlabelled = tuple(seen.unlabelled.items())
     offsets = statistics.without(() if start is None else start.config.levels).offsets()
     centred = {name for _, name in offsets}
     told = tuple((level, name, mean) for (level, name), mean in offsets.items())
@@ -85,7 +71,7 @@ def build(
     if start is None:
         net = AtomFieldNet(
             NetworkConfig(
-                **config.network.for_data(grids=grids).hyperparameters(),
+                **config.network.for_data(grids=seen.grids).hyperparameters(),
                 conditions=size.reading(conditions),
                 levels=tuple(atoms | fields),
                 average_neighbors=16.0,
@@ -101,7 +87,7 @@ def build(
         with torch.no_grad():
             apply_property_scales(net, properties)
         factors = level_factors(config.balance, net, statistics)
-        return Built(net, fits, factors, properties, tuple(unlabelled.items()), told)
+        return Built(net, fits, factors, properties, unlabelled, told)
     old = start.config
     new = [level for level in atoms | fields if level not in old.levels]
     parts = [
@@ -130,7 +116,7 @@ def build(
     with torch.no_grad():
         apply_property_scales(net, properties)
     factors = level_factors(config.balance, net, statistics)
-    return Built(net, fits, factors, properties, tuple(unlabelled.items()), told)
+    return Built(net, fits, factors, properties, unlabelled, told)
 
 
 def _new_elements(net: AtomFieldNet, statistics: Statistics, levels: Sequence[str]) -> list[ReferenceFit]:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from atomfield.data.columns import Columns
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph, GraphBatch, collate, packed
 from atomfield.data.neighbors import batch_of, with_edges
 from atomfield.data.sampler import Budget, EpochSampler, Mixture
-from atomfield.data.subset import columns_of, edges_of, grid_axes_of
+from atomfield.data.subset import columns_of, edges_of, grid_axes_of, holding, largest
 
 from .config import Objective
 from .corrupt import displaced, displaced_given_forces, hide_atoms, hide_patches, noisy_state
@@ -202,13 +203,13 @@ def _items(graphs: Sequence[Graph], targets: Targets, rollout: int = 1) -> Items
         case "masked_patches":
             return _each_time(columns["num_times"] * np.array([w == "field" for w in columns["world"]]))
         case "denoise":
-            record = np.flatnonzero([g.world != "field" and _near_equilibrium(g) for g in graphs])
+            force = largest(graphs, "forces")
+            calm = np.isnan(force) | (force < EQUILIBRIUM_FORCE)
+            record = np.flatnonzero(_bonded(columns) & calm)
         case "denoise_forces":
-            record = np.flatnonzero([g.num_nodes > 1 and "forces" in g.quantities for g in graphs])
+            record = np.flatnonzero((columns["num_nodes"] > 1) & holding(graphs, "forces"))
         case "masked_atoms":
-            record = np.flatnonzero(
-                (columns["num_nodes"] > 1) & np.array([w != "field" for w in columns["world"]])
-            )
+            record = np.flatnonzero(_bonded(columns))
         case "supervised":  # a record with several times is for next_step
             record = np.flatnonzero(columns["num_times"] <= 1)
     return Items(record, np.zeros(len(record), dtype=np.int64))
@@ -238,9 +239,9 @@ def _needed(objective: Objective, rollout: int) -> str:
             return "a single time, which supervised needs: give flows `objective: next_step`"
 
 
-def _near_equilibrium(graph: Graph) -> bool:
-    forces = graph.quantities.get("forces")
-    return graph.num_nodes > 1 and (forces is None or float(forces.norm(dim=1).max()) < EQUILIBRIUM_FORCE)
+def _bonded(columns: Columns) -> np.ndarray:
+    """``[R]`` bool: atoms, and more than one."""
+    return (columns["num_nodes"] > 1) & np.array([w != "field" for w in columns["world"]])
 
 
 @dataclass(frozen=True)
