@@ -15,6 +15,7 @@ from atomfield.pretrain.config import OptimizerConfig
 from atomfield.pretrain.ema import Ema
 from atomfield.pretrain.engine import TorchEngine
 from atomfield.pretrain.record import Record
+from atomfield.pretrain.stopping import StopRequest
 from atomfield.pretrain.streams import Batches, Stream
 
 from .boosted import boosted
@@ -24,6 +25,7 @@ from .lora import merge
 from .parts import Parts
 from .prepare import as_problems
 from .replay import replay_streams
+from .resume import States
 from .strategy import RATES, apply_strategy, groups_of, relative_rates
 from .tasks import Task
 from .train import Schedule, train
@@ -37,8 +39,10 @@ def adapt_network(
     parts: Parts,
     device: str,
     console: Console,
+    states: States,
 ) -> list[dict[str, float]]:
-    """Solve or train ``net`` in place as the strategy says; returns the history (empty where nothing was trained)."""
+    """Solve or train ``net`` in place as the strategy says; returns the history (empty where nothing was trained). A training
+    goes on from where ``states`` are; what is solved begins anew."""
     if strategy == "frozen":
         for line in solve(net, parts.train, task.properties, device):
             console.print(line, highlight=False, markup=False)
@@ -52,7 +56,7 @@ def adapt_network(
         return []
     console.print(apply_strategy(net, config, strategy, task), highlight=False)
     try:
-        return fit(config, strategy, net, task, parts, device)
+        return fit(config, strategy, net, task, parts, device, console, states)
     except torch.OutOfMemoryError as error:
         edges, graphs = budgets(config, task)
         raise RunError(
@@ -65,9 +69,16 @@ def adapt_network(
 
 @flushed_denormals()
 def fit(
-    config: FinetuneConfig, strategy: Strategy, net: AtomFieldNet, task: Task, parts: Parts, device: str
+    config: FinetuneConfig,
+    strategy: Strategy,
+    net: AtomFieldNet,
+    task: Task,
+    parts: Parts,
+    device: str,
+    console: Console,
+    states: States,
 ) -> list[dict[str, float]]:
-    """Train ``net`` in place on ``parts``; returns the history."""
+    """Train ``net`` in place on ``parts``, from where ``states`` are; returns the history."""
     edges, graphs = budgets(config, task)
     noise = config.noise if task.world == "field" and not task.steady else 0.0
     stream = Stream(
@@ -95,18 +106,21 @@ def fit(
         ema_decay=config.ema_decay,
     )
     steps = config.steps or (1_000_000 if config.max_time else default_steps(stream))
-    (config.out / "metrics.jsonl").unlink(missing_ok=True)
-    record = Record(config.out, steps, main=True, title="finetune")
-    keys = ((which, number) for number in itertools.count() for which in range(len(streams)))
-    try:
-        rates = relative_rates(net, strategy, config.layer_decay, task)
-        engine = TorchEngine(net, groups_of(net, rates, optimizer.weight_decay), optimizer)
-        schedule = Schedule(steps, config.max_time, rate, config.clock)
-        ema = Ema(net, optimizer.ema_decay)
-        with Loader(Batches(tuple(streams)), keys, pin=device.startswith("cuda")) as batches:
-            return train(net, engine, ema, streams, batches, valid, schedule, config.loss, record, device)
-    finally:
-        record.close()
+    rates = relative_rates(net, strategy, config.layer_decay, task)
+    engine = TorchEngine(net, groups_of(net, rates, optimizer.weight_decay), optimizer)
+    ema = Ema(net, optimizer.ema_decay)
+    states.restore(engine, ema, console)
+    start = states.here.step
+    keys = ((which, number) for number in itertools.count(start) for which in range(len(streams)))
+    schedule = Schedule(steps, config.max_time, rate, config.clock)
+    with (
+        Record(config.out, steps, main=True, title="finetune", start=start) as record,
+        StopRequest(aloud=True) as request,
+        Loader(Batches(tuple(streams)), keys, pin=device.startswith("cuda")) as batches,
+    ):
+        return train(
+            net, engine, ema, streams, batches, valid, schedule, config.loss, record, device, states, request
+        )
 
 
 def budgets(config: FinetuneConfig, task: Task) -> tuple[int, int]:

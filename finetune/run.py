@@ -13,13 +13,14 @@ from atomfield.data.checks import Overlap
 from atomfield.inference.inputs import refuse_incomplete
 from atomfield.models import checkpoint
 from atomfield.models.network import AtomFieldNet
+from atomfield.pretrain.alone import alone_in
 from atomfield.pretrain.run import pick_device
 from atomfield.pretrain.streams import Stream
 from atomfield.pretrain.validate import errors
 
 from .card import card
 from .closed_form_instead import of_numbers, worth_a_look
-from .config import FinetuneConfig
+from .config import FinetuneConfig, Strategy
 from .evaluate import evaluate, write_metrics
 from .extend import check_elements
 from .fit import adapt_network
@@ -29,6 +30,7 @@ from .mistakes import check_records, is_answered
 from .parts import Parts, check_overlap, level_of, read_parts
 from .prepare import as_problems, prepare_network, with_level
 from .replay import forgotten, remembered
+from .resume import States, remove
 from .settled import settled
 from .strategy import choose
 from .tasks import Task, task_of
@@ -58,9 +60,12 @@ def finetune(
     console: Console | None = None,
 ) -> dict[str, float]:
     """One run of ``config``; returns the metrics of ``metrics.json``. ``parts`` replaces reading ``train``, ``valid``, ``test``;
-    ``control`` are the metrics of a from-scratch run to print beside. Searches, folds and curves: ``study.py``."""
+    ``control`` are the metrics of a from-scratch run to print beside. Searches, folds and curves: ``study.py``.
+
+    A training that was interrupted in ``config.out`` goes on. Raises ``Interrupted`` after saving where a signal asks to stop.
+    """
     console = console or Console(stderr=True)
-    done = trained(config, parts or read_parts(config, console), console)
+    done = _trained(config, parts or read_parts(config, console), console)
     net, task = done.net, done.task
     if config.uncertainty != "none":
         for note in fit_uncertainty(net, task.names, done.level, done.parts.train, done.parts.valid):
@@ -91,6 +96,7 @@ def finetune(
     (config.out / "model" / "README.md").write_text(
         card(config, net, task, done.parts, metrics), encoding="utf-8"
     )
+    remove(config.out)
     return metrics
 
 
@@ -105,8 +111,10 @@ def run_control(config: FinetuneConfig, parts: Parts, console: Console) -> dict[
 
 def validation_score(config: FinetuneConfig, parts: Parts, console: Console) -> float:
     """Train, and score on the validation records alone (see ``train.score``); nothing but the log of the training is kept."""
-    done = trained(config, parts, console)
-    return _judged(done.net, config, done.task, done.parts, pick_device(config.device))
+    done = _trained(config, parts, console)
+    found = _judged(done.net, config, done.task, done.parts, pick_device(config.device))
+    remove(config.out)
+    return found
 
 
 def _judged(net: AtomFieldNet, config: FinetuneConfig, task: Task, parts: Parts, device: str) -> float:
@@ -124,6 +132,13 @@ def _judged(net: AtomFieldNet, config: FinetuneConfig, task: Task, parts: Parts,
 
 def trained(config: FinetuneConfig, parts: Parts, console: Console) -> Trained:
     """Check the records, make the network ready and train it; test records are only checked."""
+    done = _trained(config, parts, console)
+    remove(config.out)
+    return done
+
+
+def _trained(config: FinetuneConfig, parts: Parts, console: Console) -> Trained:
+    """As :func:`trained`, with the last state left for who has more to do before the run is finished."""
     device = pick_device(config.device)
     start = None if config.start == "scratch" else checkpoint.load(config.start)
     level = level_of(config, parts)
@@ -150,19 +165,36 @@ def trained(config: FinetuneConfig, parts: Parts, console: Console) -> Trained:
     for note in notes:
         console.print(note, highlight=False, markup=False)
     config.out.mkdir(parents=True, exist_ok=True)
-    (config.out / "config.yaml").write_text(
-        yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False)
-    )
+    with alone_in(config.out, main=True):
+        states = States(config.out, config, parts)
+        (config.out / "config.yaml").write_text(
+            yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False)
+        )
+        history, net, kept = _fitted(config, choice.strategy, net, task, parts, device, console, states)
+    return Trained(net, task, parts, shared, history, level, kept)
+
+
+def _fitted(
+    config: FinetuneConfig,
+    strategy: Strategy,
+    net: AtomFieldNet,
+    task: Task,
+    parts: Parts,
+    device: str,
+    console: Console,
+    states: States,
+) -> tuple[list[dict[str, float]], AtomFieldNet, dict[str, float]]:
+    """Train or solve the prepared ``net``; its history, the network that is kept, and the errors on replayed sources."""
     net.backbone.recompute = config.recompute
     net.to(device).backbone.prepare()
     before = remembered(config, net, device)
-    untrained = copy.deepcopy(net) if worth_a_look(config, choice.strategy, net, task, parts) else None
-    history = adapt_network(config, choice.strategy, net, task, parts, device, console)
-    if of_numbers(config, choice.strategy, net, task, parts):
+    untrained = copy.deepcopy(net) if worth_a_look(config, strategy, net, task, parts) else None
+    history = adapt_network(config, strategy, net, task, parts, device, console, states)
+    if of_numbers(config, strategy, net, task, parts):
         judge = lambda one: _judged(one, config, task, parts, device)  # noqa: E731
         net = settled(net, untrained, config, task, parts, device, judge, console)
     after = remembered(config, net, device)
     for line in forgotten(before, after):
         console.print(line, highlight=False, markup=False)
     kept = {f"{k}_before": v for k, v in before.items()} | {f"{k}_after": v for k, v in after.items()}
-    return Trained(net, task, parts, shared, history, level, kept)
+    return history, net, kept

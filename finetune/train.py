@@ -14,14 +14,16 @@ from atomfield.models.network import AtomFieldNet
 from atomfield.pretrain.config import ClockName, LossWeights
 from atomfield.pretrain.ema import Ema
 from atomfield.pretrain.engine import TorchEngine, set_learning_rate
-from atomfield.pretrain.penalties import check_penalties
+from atomfield.pretrain.penalties import check_penalties, without
 from atomfield.pretrain.record import Record
 from atomfield.pretrain.schedule import Progress, learning_rate_factor, seconds_of
 from atomfield.pretrain.step import MicroBatch, training_step
+from atomfield.pretrain.stopping import StopRequest
 from atomfield.pretrain.streams import Stream
 from atomfield.pretrain.validate import errors
 
 from .guard import Guard
+from .resume import States
 from .selection import MOST_RECORDS, Weights, beyond_chance, record_by_record
 
 NUM_VALIDATIONS = 25
@@ -57,66 +59,74 @@ def train(
     weights: LossWeights,
     record: Record,
     device: str,
+    states: States,
+    request: StopRequest,
 ) -> list[dict[str, float]]:
     """Train on ``batches``, in each step one of each of ``streams``, of which the first has the new records; leave the best
     averaged weights in ``net``, or where these are better by no more than chance the last ones, and return the history (rows of
-    metrics.jsonl)."""
+    metrics.jsonl). Goes on from where ``states`` are; raises ``Interrupted`` after saving, at ``request``."""
     check_penalties(net, [streams[0]], weights, device)
-    progress = Progress(schedule.steps, schedule.max_time, clock=seconds_of(schedule.clock))
-    history: list[dict[str, float]] = []
-    best_score, best_step, best = float("inf"), 0, {k: v.clone() for k, v in ema.average.items()}
-    step, running, next_validation, not_before = 0, None, 1 / NUM_VALIDATIONS, 0
+    here, history = states.here, states.history
+    progress = Progress(schedule.steps, schedule.max_time, here.seconds, seconds_of(schedule.clock))
+    best = states.best or {k: v.clone() for k, v in ema.average.items()}
+    here.next_validation = here.next_validation or 1 / NUM_VALIDATIONS
     spacing = steps_between(streams, valid)
 
     def draw() -> list[MicroBatch]:
         return [MicroBatch(next(batches).to(device), s.targets, s.weight, s.name) for s in streams]
 
-    guard = Guard(weights, lambda: score(net, _errors(net, valid, device)))
+    judge = lambda: score(net, _errors(net, valid, device))  # noqa: E731
+    guard = Guard(without(weights, *here.switched_off), judge, here.tried)
     net.replay_passes(
         device.startswith("cuda")
     ).train()  # on a GPU, a step of a small batch is all starting of kernels
-    while (fraction := progress.at(step)) < 1.0:
+    while (fraction := progress.at(here.step)) < 1.0:
         factor = learning_rate_factor(fraction, schedule.warmup_fraction, schedule.final_fraction)
         set_learning_rate(engine.optimizer, schedule.learning_rate * factor)
         tried: dict[str, float] = {}
-        if guard.due(fraction, step):
-            trial = guard.trial(engine, net, ema, draw, step)
-            step, tried = step + trial.steps, trial.row()
+        if guard.due(fraction, here.step):
+            trial = guard.trial(engine, net, ema, draw, here.step)
+            here.step, tried = here.step + trial.steps, trial.row()
+            here.tried, here.switched_off = guard.tried, [*here.switched_off, *trial.dropped]
             record.say(trial.sentences())
         terms = training_step(engine, net, draw(), guard.weights)
         ema.update()
-        step += 1
+        here.step += 1
         loss = sum(terms.values())
-        running = loss if running is None else 0.98 * running + 0.02 * loss
+        here.running = loss if here.running is None else 0.98 * here.running + 0.02 * loss
         row: dict[str, float] = {
-            "step": step,
+            "step": here.step,
             "seconds": progress.seconds(),
             "learning_rate": schedule.learning_rate * factor,
             "train_loss": loss,
             **terms,
             **tried,
         }
-        after = progress.at(step)
-        if after >= 1.0 or (after >= next_validation and step >= not_before):
-            next_validation, not_before = after + 1 / NUM_VALIDATIONS, step + spacing
+        after = progress.at(here.step)
+        if after >= 1.0 or (after >= here.next_validation and here.step >= here.not_before):
+            here.next_validation, here.not_before = after + 1 / NUM_VALIDATIONS, here.step + spacing
             found = validate(net, ema, valid, device)
             row |= {f"valid/{k}": v for k, v in found.items()}
             row["valid_score"] = score(net, found)
-            if row["valid_score"] <= best_score:
-                best_score, best_step = row["valid_score"], step
+            if row["valid_score"] <= (math.inf if here.best_score is None else here.best_score):
+                here.best_score, here.best_step = row["valid_score"], here.step
                 best = {k: v.clone() for k, v in ema.average.items()}
-        if step % 10 == 0 or "valid_score" in row or tried:
+        if here.step % 10 == 0 or "valid_score" in row or tried:
             history.append(row)
             record.write(row)
-        total = step + 1 if fraction <= 0 else max(step, round(step / max(after, 1e-6)))
-        shown = f"loss {running:.4f}" + (f", valid {best_score:.4f}" if best_score < float("inf") else "")
-        record.advance(step, shown, total)
+        total = here.step + 1 if fraction <= 0 else max(here.step, round(here.step / max(after, 1e-6)))
+        shown = f"loss {here.running:.4f}" + (
+            "" if here.best_score is None else f", valid {here.best_score:.4f}"
+        )
+        record.advance(here.step, shown, total)
+        here.seconds = progress.seconds()
+        states.keep(engine, ema, best, record, request, done=after >= 1.0)
     net.replay_passes(False)
-    if best_step < step and len(valid.graphs) <= MOST_RECORDS:
+    if here.best_step < here.step and len(valid.graphs) <= MOST_RECORDS:
         at_best, at_end = (_record_scores(net, kept, valid, device) for kept in (best, ema.average))
         if not beyond_chance(at_best, at_end):
             best = ema.average
-            reason = f"the validation score was lowest at step {best_step}, which may be chance with {len(at_end)} records"
+            reason = f"the validation score was lowest at step {here.best_step}, which may be chance with {len(at_end)} records"
             record.say([f"{reason}: the weights of the end are kept"])
     _put(net, best)
     net.eval()

@@ -26,9 +26,8 @@ from torch import Tensor, nn
 from atomfield.data.errors import InputError, RunError
 
 from .ema import Ema
-from .engine import DeepSpeedEngine
-from .ranks import barrier, from_main, gathered, is_main
-from .state import load_whole_state, whole_state
+from .ranks import barrier, from_main, gathered, is_main, own_rank
+from .state import Engine, load_whole_state, whole_state
 
 MANIFEST = "manifest.json"
 TMP = ".tmp"
@@ -37,13 +36,21 @@ FREE = 1.05
 
 
 def save(
-    folder: Path, engine: DeepSpeedEngine, ema: Ema, state: dict[str, Any], keep_last: int, keep_best: int = 0
+    folder: Path,
+    engine: Engine,
+    ema: Ema,
+    state: dict[str, Any],
+    keep_last: int,
+    keep_best: int = 0,
+    more: dict[str, dict[str, Tensor]] | None = None,
 ) -> None:
     """Collective: every rank calls it. ``state`` is JSON with ``step`` and, where it is known, ``score`` (lower is better).
+    more: further files of tensors, by name.
 
     Raises ``RunError`` on every rank if rank 0 cannot write: what was half written is removed, the checkpoints from before stay.
     """
     tensors, scalars = whole_state(engine)
+    parts = {"training": tensors, "ema": ema.average, "random": _generators(), **(more or {})}
     problem = ""
     if is_main():
         final = folder / f"step-{state['step']:08d}"
@@ -51,7 +58,7 @@ def save(
         trainer = {**state, "ema_updates": ema.updates, "optimizer_scalars": _shared(scalars)}
         try:
             with _removed_on_failure(temporary):
-                _write(temporary, tensors, ema, trainer)
+                _write(temporary, {**parts, "constants": constants_of(ema.module)}, trainer)
                 commit(temporary, final)
         except (OSError, SafetensorError) as error:
             problem = _told(error, final)
@@ -61,8 +68,7 @@ def save(
         raise RunError(problem)
 
 
-def _write(temporary: Path, tensors: dict[str, Tensor], ema: Ema, trainer: dict[str, Any]) -> None:
-    parts = {"training": tensors, "ema": ema.average, "constants": constants_of(ema.module)}
+def _write(temporary: Path, parts: dict[str, dict[str, Tensor]], trainer: dict[str, Any]) -> None:
     size = sum(t.numel() * t.element_size() for part in parts.values() for t in part.values())
     free = shutil.disk_usage(temporary.parent).free
     if free < FREE * size:
@@ -215,8 +221,9 @@ def opened(checkpoint: Path) -> dict[str, Any]:
     return state
 
 
-def load(checkpoint: Path, state: dict[str, Any], engine: DeepSpeedEngine, ema: Ema) -> list[str]:
-    """Collective. Restores weights, optimiser, average and constants on every rank; ``state`` is what :func:`opened` gave.
+def load(checkpoint: Path, state: dict[str, Any], engine: Engine, ema: Ema) -> list[str]:
+    """Collective. Restores weights, optimiser, average, constants and generators on every rank; ``state`` is what :func:`opened`
+    gave.
     Returns the names of constants that were others before (relative difference above 1e-6): those of other records."""
     scalars = {name: s["scalars"] for s in state["optimizer_scalars"] for name in s["parameters"]}
     load_whole_state(engine, load_file(checkpoint / "training.safetensors"), scalars)
@@ -228,8 +235,28 @@ def load(checkpoint: Path, state: dict[str, Any], engine: DeepSpeedEngine, ema: 
     constants = load_file(file) if file.is_file() else {}
     others = _put(constants, engine.module)
     _put(constants, ema.module)  # with ZeRO 3 another one
+    _set_generators(checkpoint / "random.safetensors")
     barrier()  # nobody trains, and prunes, while another one reads
     return others
+
+
+def _generators() -> dict[str, Tensor]:
+    """Collective. torch's generators of each rank, ``cpu/RANK`` and ``cuda/RANK``: dropout draws from them."""
+    own = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_initialized():
+        own["cuda"] = torch.cuda.get_rng_state()
+    ranks = gathered(own)
+    return {f"{kind}/{rank}": state for rank, its in enumerate(ranks) for kind, state in its.items()}
+
+
+def _set_generators(file: Path) -> None:
+    """Put back this rank's own; a rank, or a GPU, that was not there keeps what it has, and so do all with checkpoints of older
+    versions."""
+    states, rank = load_file(file) if file.is_file() else {}, own_rank()
+    if (state := states.get(f"cpu/{rank}")) is not None:
+        torch.set_rng_state(state)
+    if (state := states.get(f"cuda/{rank}")) is not None and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(state)
 
 
 def constants_of(module: nn.Module) -> dict[str, Tensor]:

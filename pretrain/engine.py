@@ -75,6 +75,9 @@ class TorchEngine:
     """Plain torch: an optimiser with gradient clipping by global norm."""
 
     touch_all = False
+    zero_stage = 0
+    """No part of it is another process's."""
+    flat: FlatWeights | None = None
 
     def __init__(self, net: nn.Module, groups: list[dict[str, Any]], config: OptimizerConfig):
         self.module, self.clip = net, config.gradient_clipping
@@ -118,6 +121,11 @@ class TorchEngine:
     def _forget(self) -> None:
         self._norm = None
         self.optimizer.zero_grad(set_to_none=True)
+
+    @property
+    def client(self) -> torch.optim.Optimizer:
+        """The optimiser, by the name that it has in DeepSpeed's engine."""
+        return self.optimizer
 
     def copied(self) -> EngineState:
         """Weights and optimiser as they are now."""

@@ -24,6 +24,10 @@ def is_main() -> bool:
     return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
 
 
+def own_rank() -> int:
+    return dist.get_rank() if distributed() else 0
+
+
 def device_of_messages() -> str:
     """Where tensors must be to be sent: NCCL knows those of a GPU only."""
     return f"cuda:{torch.cuda.current_device()}" if dist.get_backend() == "nccl" else "cpu"

@@ -19,10 +19,10 @@ from .normalize import centre
 from .ranks import barrier, from_main, is_main
 from .record import Record
 
-FREE_TO_CHANGE = {
+FREE_TO_CHANGE = frozenset({
     "out", "workers", "device", "compile", "cuda_graphs", "save_every", "keep_last", "keep_best", "validate_every", "log_every",
     "wandb", "resume", "timeout", "zero_stage", "recompute", "max_time", "plan",
-}  # fmt: skip
+})  # fmt: skip
 """Settings without influence on the numbers; a change of any other one is told."""
 FREE_IN_NETWORK = {
     "format_version",
@@ -56,8 +56,10 @@ def resume(run: Run, console: Console) -> None:
         console.print(f"Resuming from {found[-1]} (step {run.here.step})")
         for line in _other_records(state, others, run):
             console.print(line, highlight=False)
-        if changed := _changed(state["config"], run.config.model_dump(mode="json")):
-            console.print("Changed since this checkpoint was written: " + "; ".join(changed), highlight=False)
+        if settings := changed(state["config"], run.config.model_dump(mode="json")):
+            console.print(
+                "Changed since this checkpoint was written: " + "; ".join(settings), highlight=False
+            )
 
 
 def _other_records(state: dict[str, Any], others: list[str], run: Run) -> list[str]:
@@ -102,7 +104,7 @@ def _restore(run: Run, folder: Path) -> tuple[dict[str, Any], list[str]]:
     run.guard.load(state["guard"])
     run.saved = run.here.step
     if is_main():
-        _drop_rows_after(run.config.out / "metrics.jsonl", run.here.step)
+        drop_rows_after(run.config.out / "metrics.jsonl", run.here.step)
     return state, others
 
 
@@ -141,7 +143,7 @@ def _refuse_another_optimizer(before: dict[str, Any], run: Run, folder: Path) ->
         )
 
 
-def _drop_rows_after(file: Path, step: int) -> None:
+def drop_rows_after(file: Path, step: int) -> None:
     """Rows that a run wrote after its last checkpoint are written again; a row that a kill cut short is dropped.
 
     Both are at the end, which is cut off: nothing is written, so that neither a kill nor a full disk can take the rest, and a
@@ -165,13 +167,13 @@ def _step_of(line: bytes) -> float:
         return math.inf
 
 
-def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """``streams.0.weight 1.0 -> 2.0`` for each setting that is another one."""
+def changed(before: dict[str, Any], now: dict[str, Any], free: frozenset[str] = FREE_TO_CHANGE) -> list[str]:
+    """``streams.0.weight 1.0 -> 2.0`` for each setting that is another one and not ``free``."""
     old, new = _leaves(before), _leaves(now)
     return [
         f"{key} {old.get(key, 'not there')} -> {new.get(key, 'not there')}"
         for key in new | old
-        if key.split(".", 1)[0] in now.keys() - FREE_TO_CHANGE and old.get(key) != new.get(key)
+        if key.split(".", 1)[0] in now.keys() - free and old.get(key) != new.get(key)
     ]
 
 

@@ -16,23 +16,23 @@ from torch import Tensor, nn
 
 from atomfield.data.errors import InputError
 
-from .engine import DeepSpeedEngine
+from .engine import DeepSpeedEngine, TorchEngine
 from .ranks import device_of_messages, distributed
 
+Engine = DeepSpeedEngine | TorchEngine
 WEIGHT = "weight"
 """The parameter itself, in float32, beside the keys of its state."""
 
 
-def whole_state(engine: DeepSpeedEngine) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
+def whole_state(engine: Engine) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
     """Collective. ``{parameter}.{key}`` -> tensor in the parameter's shape (complete on rank 0 only), and scalars by
     parameter and key."""
-    match engine.zero_stage:
-        case 0:
-            tensors, scalars = _plain(engine)
-        case 3:
-            tensors, scalars = _stage_3(engine)
-        case _:
-            tensors, scalars = _stages_1_and_2(engine)
+    if isinstance(engine, TorchEngine) or engine.zero_stage == 0:
+        tensors, scalars = _plain(engine)
+    elif engine.zero_stage == 3:
+        tensors, scalars = _stage_3(engine)
+    else:
+        tensors, scalars = _stages_1_and_2(engine)
     if engine.flat is None:
         return tensors, scalars
     members = zip(_trained(engine), engine.flat.members, strict=True)
@@ -40,7 +40,7 @@ def whole_state(engine: DeepSpeedEngine) -> tuple[dict[str, Tensor], dict[str, d
 
 
 def load_whole_state(
-    engine: DeepSpeedEngine, tensors: dict[str, Tensor], scalars: dict[str, dict[str, float]]
+    engine: Engine, tensors: dict[str, Tensor], scalars: dict[str, dict[str, float]]
 ) -> None:
     """Put what :func:`whole_state` gave into ``engine``, at any stage and number of ranks. Raises ``InputError`` where the
     network has other parameters than the state."""
@@ -58,22 +58,21 @@ def load_whole_state(
         tensors = engine.flat.together(tensors, [WEIGHT, *_keys_of(first, tensors)])
         members = zip(_trained(engine), engine.flat.members, strict=True)
         scalars = {part: scalars.get(next(iter(own)), {}) for (part, _), own in members}
-    match engine.zero_stage:
-        case 0:
-            _load_plain(engine, tensors, scalars)
-        case 3:
-            _load_stage_3(engine, tensors, scalars)
-        case _:
-            _load_stages_1_and_2(engine, tensors, scalars)
+    if isinstance(engine, TorchEngine) or engine.zero_stage == 0:
+        _load_plain(engine, tensors, scalars)
+    elif engine.zero_stage == 3:
+        _load_stage_3(engine, tensors, scalars)
+    else:
+        _load_stages_1_and_2(engine, tensors, scalars)
 
 
-def _parameters(engine: DeepSpeedEngine) -> list[tuple[str, nn.Parameter]]:
+def _parameters(engine: Engine) -> list[tuple[str, nn.Parameter]]:
     """Those that have elements: DeepSpeed does not know the others (a head without properties)."""
     named = engine.module.named_parameters()
     return [(n, p) for n, p in named if getattr(p, "ds_numel", p.numel())]
 
 
-def _trained(engine: DeepSpeedEngine) -> list[tuple[str, nn.Parameter]]:
+def _trained(engine: Engine) -> list[tuple[str, nn.Parameter]]:
     """The parameters that DeepSpeed knows: the network's own, or the vectors that they are views of."""
     return _parameters(engine) if engine.flat is None else list(engine.flat.named_parameters())
 
@@ -96,7 +95,7 @@ def _keys_of(name: str, tensors: dict[str, Tensor]) -> list[str]:
     return [k for k in rest if "." not in k and k != WEIGHT]
 
 
-def _counts(engine: DeepSpeedEngine, scalars: dict[str, float], beside: Tensor) -> dict[str, Tensor]:
+def _counts(engine: Engine, scalars: dict[str, float], beside: Tensor) -> dict[str, Tensor]:
     """Scalars as the optimiser keeps them: torch's fused kernels want them on the device of the weights, its others on the
     CPU (as ``torch.optim.Optimizer.load_state_dict`` decides)."""
     near = any(group.get("fused") or group.get("capturable") for group in engine.client.param_groups)
@@ -106,7 +105,7 @@ def _counts(engine: DeepSpeedEngine, scalars: dict[str, float], beside: Tensor) 
 
 
 # ---------------------------------------------------------------------- stage 0
-def _plain(engine: DeepSpeedEngine) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
+def _plain(engine: Engine) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
     tensors: dict[str, Tensor] = {}
     scalars: dict[str, dict[str, float]] = {}
     for name, parameter in _trained(engine):
@@ -118,9 +117,7 @@ def _plain(engine: DeepSpeedEngine) -> tuple[dict[str, Tensor], dict[str, dict[s
 
 
 @torch.no_grad()
-def _load_plain(
-    engine: DeepSpeedEngine, tensors: dict[str, Tensor], scalars: dict[str, dict[str, float]]
-) -> None:
+def _load_plain(engine: Engine, tensors: dict[str, Tensor], scalars: dict[str, dict[str, float]]) -> None:
     for name, parameter in _trained(engine):
         parameter.copy_(tensors[f"{name}.{WEIGHT}"])
         state = {k: tensors[f"{name}.{k}"].to(parameter, copy=True) for k in _keys_of(name, tensors)}

@@ -164,6 +164,9 @@ def finetune(
 
     --from, --train and --target are enough: the validation split is made, references are fitted and the schedule is chosen
     for the size of the data. Writes DIR/model, metrics.json, report.html, predictions.* and config.yaml.
+
+    A training that was interrupted or killed goes on when the same command is given again. SIGTERM, SIGUSR1 and Ctrl-C save and
+    end it (exit code 75).
     """
     from atomfield.config import load_config
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -76,6 +77,24 @@ def test_the_best_stays_beside_the_last(tmp_path):
     assert names(tmp_path) == ["step-00000002", "step-00000005", "step-00000006"]
     checkpoint.prune(tmp_path, keep_last=1, keep_best=0)
     assert names(tmp_path) == ["step-00000006"]
+
+
+def test_what_is_drawn_goes_on(tmp_path, monkeypatch):
+    """Dropout in the heads of properties draws from torch's generator."""
+    net = torch.nn.Linear(3, 2)
+    ema = Ema(net, 0.9)
+    monkeypatch.setattr(checkpoint, "whole_state", lambda engine: ({"a": torch.zeros(1)}, {}))
+    monkeypatch.setattr(checkpoint, "load_whole_state", lambda *given: None)
+    engine = SimpleNamespace(module=net)
+    checkpoint.save(tmp_path, engine, ema, {"step": 1}, keep_last=1)
+    drawn = torch.rand(4)
+    folder = tmp_path / "step-00000001"
+    checkpoint.load(folder, checkpoint.opened(folder), engine, ema)
+    assert torch.equal(torch.rand(4), drawn)
+    (folder / "random.safetensors").unlink()  # of an older version
+    state = json.loads((folder / "trainer.json").read_text())
+    checkpoint.load(folder, state, engine, ema)
+    assert not torch.equal(torch.rand(4), drawn)
 
 
 FULL = OSError(errno.ENOSPC, "No space left on device")

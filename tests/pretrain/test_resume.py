@@ -18,7 +18,7 @@ from atomfield.pretrain import checkpoint as training_checkpoint
 from atomfield.pretrain import resume, state, stopping
 from atomfield.pretrain.alone import alone_in
 from atomfield.pretrain.loop import Position
-from atomfield.pretrain.resume import _changed, _drop_rows_after
+from atomfield.pretrain.resume import changed, drop_rows_after
 from atomfield.pretrain.stopping import StopRequest
 from tests.pretrain.launch import OPTIONS, launch, rows
 from tests.pretrain.test_start import temperatures
@@ -156,7 +156,7 @@ def test_the_end_of_the_record_is_cut_off_and_the_rest_not_written_again(tmp_pat
     file.write_text("".join(lines) + lines[0][:9])
     monkeypatch.setattr(Path, "write_text", None)  # a full disk: what is written anew is lost
     with file.open("a") as record:
-        _drop_rows_after(file, 3)
+        drop_rows_after(file, 3)
         record.write("more\n")
     assert file.read_text() == "".join(lines[:3]) + "more\n"
 
@@ -236,9 +236,9 @@ def test_a_changed_setting_is_told_by_its_place():
         "log_every": 5,
         "loss": {"physics": {}},
     }
-    assert _changed(before, now) == ["streams.0.weight 1.0 -> 2.0", "streams.1.source not there -> b"]
-    assert _changed(now, before)[1] == "streams.1.source b -> not there"
-    assert _changed(now, now) == []
+    assert changed(before, now) == ["streams.0.weight 1.0 -> 2.0", "streams.1.source not there -> b"]
+    assert changed(now, before)[1] == "streams.1.source b -> not there"
+    assert changed(now, now) == []
 
 
 @pytest.mark.parametrize(("setting", "device"), [({"fused": True}, "meta"), ({"fused": False}, "cpu")])
