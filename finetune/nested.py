@@ -7,40 +7,31 @@ Learn. Res. 11, 2079 (2010)). So each run has its own search and, as a rule, set
 
 from __future__ import annotations
 
-import json
-
 from rich.console import Console
 
 from .config import FinetuneConfig
+from .finished import asked_of, forget, known, remember
 from .parts import Parts
 from .run import finetune, run_control
-from .search import search_in, settings_of
+from .search import search_in
 
-FINISHED = "finished.json"
 Metrics = dict[str, float]
 
 
 def one_of_many(config: FinetuneConfig, parts: Parts, console: Console) -> tuple[Metrics, Metrics | None]:
     """Metrics of the run in ``config.out`` and of its from-scratch control, if any.
 
-    After a search, the run is remembered in ``finished.json`` there, and the same command does not train it again.
+    The run is remembered in ``finished.json`` there, and the same command does not train it again.
     """
+    asked = asked_of(config, parts)
+    if (found := known(config.out, asked, console)) is not None:
+        return found["metrics"], found["scratch"]
+    forget(config.out)
     plain = config.model_copy(update={"search": 0})
-    if not config.search:
-        control = run_control(plain, parts, console)
-        return finetune(plain, parts, control=control, console=console), control
-    file = config.out / FINISHED
-    asked = {"settings": settings_of(config, parts), "trials": config.search, "control": config.control}
-    if file.is_file():
-        known = json.loads(file.read_text(encoding="utf-8"))
-        if known["asked"] == asked:
-            console.print(f"{config.out}: finished before, nothing is trained again", highlight=False)
-            return known["metrics"], known["scratch"]
-    best = search_in(config, parts, console)
+    best = search_in(config, parts, console) if config.search else plain
     control = run_control(plain, parts, console)
     metrics = finetune(best, parts, control=control, console=console)
-    text = json.dumps({"asked": asked, "metrics": metrics, "scratch": control}, indent=1)
-    file.write_text(text + "\n", encoding="utf-8")
+    remember(config.out, asked, {"metrics": metrics, "scratch": control})
     return metrics, control
 
 

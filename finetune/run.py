@@ -23,6 +23,7 @@ from .closed_form_instead import of_numbers, worth_a_look
 from .config import FinetuneConfig, Strategy
 from .evaluate import evaluate, write_metrics
 from .extend import check_elements
+from .finished import asked_of, forget, known, remember
 from .fit import adapt_network
 from .ignored import ignored
 from .mirror import drift
@@ -36,6 +37,9 @@ from .strategy import choose
 from .tasks import Task, task_of
 from .train import VALIDATION_BATCHES, score
 from .uncertainty import fit_uncertainty
+
+CONTROL = "scratch"
+"""Folder of the control, in that of the run."""
 
 
 @dataclass
@@ -97,16 +101,24 @@ def finetune(
         card(config, net, task, done.parts, metrics), encoding="utf-8"
     )
     remove(config.out)
+    forget(config.out / CONTROL)
     return metrics
 
 
 def run_control(config: FinetuneConfig, parts: Parts, console: Console) -> dict[str, float] | None:
-    """The metrics of the same network trained from random weights in ``out/scratch``; None where no control is asked for."""
+    """The metrics of the same network trained from random weights in ``out/scratch``; None where no control is asked for. Until
+    the run beside it is finished, too, it is not trained again."""
     if not config.control:
         return None
     console.rule("control: from random weights")
-    changes = {"strategy": "scratch", "control": False, "replay": (), "out": config.out / "scratch"}
-    return finetune(config.model_copy(update=changes), parts, console=console)
+    changes = {"strategy": "scratch", "control": False, "replay": (), "out": config.out / CONTROL}
+    one = config.model_copy(update=changes)
+    asked = asked_of(one, parts)
+    if (found := known(one.out, asked, console)) is not None:
+        return found
+    metrics = finetune(one, parts, console=console)
+    remember(one.out, asked, metrics)
+    return metrics
 
 
 def validation_score(config: FinetuneConfig, parts: Parts, console: Console) -> float:

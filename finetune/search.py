@@ -1,23 +1,24 @@
 """Search for hyper-parameters with Optuna (extra ``search``), judged on validation records alone; test records are not even read.
 
 Every trial is a whole training run with the time or steps of the settings. Trials are kept in ``out/search/journal.log``, so the
-same command goes on where it was stopped. The first trial has the defaults: the search never ends with something worse on the
-validation records. Akiba et al., KDD 2019 (arXiv:1907.10902); the sampler is the tree-structured Parzen estimator.
+same command goes on where it was stopped, within a trial too. The first trial has the defaults: the search never ends with
+something worse on the validation records. Akiba et al., KDD 2019 (arXiv:1907.10902); the sampler is the tree-structured Parzen
+estimator.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from atomfield.data.errors import InputError
+from atomfield.data.errors import InputError, Interrupted
 from atomfield.data.quantities import VOCABULARY
 
 from .config import FinetuneConfig, Strategy
+from .finished import settings_of
 from .parts import Parts, read_parts
 from .run import validation_score
 from .strategy import RATES, choose
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     import optuna
 
 Found = dict[str, Any]
+FOLDER = "folder"
+"""Of a trial whose training began as that of another number."""
 
 
 def search(config: FinetuneConfig, console: Console) -> tuple[FinetuneConfig, Parts]:
@@ -50,19 +53,20 @@ def search_in(config: FinetuneConfig, parts: Parts, console: Console) -> Finetun
         study_name="search", storage=optuna.storages.JournalStorage(backend), load_if_exists=True
     )
     _same_settings(study, settings, config)
-    _close_interrupted(study)
-    if not any(t.state.is_finished() and not t.user_attrs.get("interrupted") for t in study.trials):
+    _take_up_interrupted(study)
+    if not study.trials:
         study.enqueue_trial(defaults(config, task, len(parts.train)), skip_if_exists=True)
     while (done := len(_complete(study))) < config.search:
-        study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials), n_startup_trials=5)
+        study.sampler = optuna.samplers.TPESampler(seed=config.seed + done, n_startup_trials=5)
         trial = study.ask()
         one = suggest(trial, config, task, len(parts.train))
         same = next((t.value for t in _complete(study) if t.params == trial.params), None)
         console.rule(f"trial {done + 1} of {config.search}: {_words(trial.params)}")
         value = same
         if value is None:
-            one = one.model_copy(update={"out": folder / f"trial_{trial.number:03d}"})
-            value = validation_score(one, parts, console)
+            place = trial.user_attrs.get(FOLDER, trial.number)
+            one = one.model_copy(update={"out": folder / f"trial_{place:03d}"})
+            value = _score_of(study, trial, one, parts, console)
         study.tell(trial, value)
         console.print(f"validation score {value:.5g}, best {study.best_value:.5g}", highlight=False)
     best = study.best_trial
@@ -139,20 +143,30 @@ def _complete(study: optuna.Study) -> list[Any]:
     return [t for t in study.trials if t.state.name == "COMPLETE"]
 
 
-def _close_interrupted(study: optuna.Study) -> None:
-    """Trials that a stopped command left running count as failed; their settings may be tried again."""
+def _score_of(
+    study: optuna.Study, trial: optuna.Trial, one: FinetuneConfig, parts: Parts, console: Console
+) -> float:
+    """That of a trial, which counts as failed where it cannot be trained, and is taken up again where it was interrupted."""
+    import optuna
+
+    try:
+        return validation_score(one, parts, console)
+    except Interrupted:
+        raise
+    except Exception:
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        raise
+
+
+def _take_up_interrupted(study: optuna.Study) -> None:
+    """Trials that a stopped command left running count as failed. Their settings come next, in the folder of the trial, where its
+    training goes on."""
     import optuna
 
     for t in study.trials:
         if t.state.name == "RUNNING":
             study.tell(t.number, state=optuna.trial.TrialState.FAIL)
-
-
-def settings_of(config: FinetuneConfig, parts: Parts) -> str:
-    """A digest of what makes trials comparable: all fixed settings, and which records are for training and validation."""
-    settings = config.model_dump(mode="json", exclude={"search", "device", "test", "control"})
-    records = [[f"{g.provenance} {g.id}" for g in part] for part in (parts.train, parts.valid)]
-    return hashlib.sha256(json.dumps([settings, records], sort_keys=True).encode()).hexdigest()
+            study.enqueue_trial(t.params, user_attrs={FOLDER: t.user_attrs.get(FOLDER, t.number)})
 
 
 def _same_settings(study: optuna.Study, digest: str, config: FinetuneConfig) -> None:

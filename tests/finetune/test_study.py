@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -105,7 +106,9 @@ def test_a_curve_has_nested_parts_and_its_control(start, tmp_path):
     assert {"score_mae_at_12", "score_mae_at_32", "scratch_score_mae_at_12", "score_mae"} <= set(metrics)
     assert metrics["score_mae"] == metrics["score_mae_at_32"] < metrics["baseline_score_mae"]
     assert (tmp_path / "run" / "learning_curve.png").stat().st_size > 5000
-    assert checkpoint.read_config(tmp_path / "run" / "train_12" / "scratch").channels == 8
+    control = tmp_path / "run" / "train_12" / "scratch"
+    assert checkpoint.read_config(control).channels == 8
+    assert not (control / "finished.json").exists(), "the run beside it is finished, too"
     with pytest.raises(InputError, match="found 32 training records, expected at least 500"):
         study(config.model_copy(update={"learning_curve": (500,), "out": tmp_path / "b"}), quiet())
 
@@ -184,6 +187,68 @@ def test_each_fold_has_a_search_that_never_sees_its_test_records(start, tmp_path
         assert len(tested) == 20 and len(used) == 20
     with pytest.raises(InputError, match="has trials of other data or settings"):
         study(config.model_copy(update={"folds": 4}), quiet())
+
+
+def test_a_trial_that_was_interrupted_goes_on_and_one_that_failed_does_not(start, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    from atomfield.finetune.search import search
+
+    errors = iter([None, KeyboardInterrupt, None, RuntimeError, None])
+    seen = []
+
+    def judged(one, parts, console):
+        error = next(errors)
+        seen.append((one.out.name, one.learning_rate))
+        if error is not None:
+            raise error
+        return 1.0
+
+    monkeypatch.setattr("atomfield.finetune.search.validation_score", judged)
+    config = settings(start, tmp_path, strategy="heads", steps=4, search=3)
+    for error in (KeyboardInterrupt, RuntimeError):
+        with pytest.raises(error):
+            search(config, quiet())
+    search(config, quiet())
+    folders, rates = zip(*seen, strict=True)
+    assert folders[:3] == ("trial_000", "trial_001", "trial_001") and rates[1] == rates[2] != rates[0]
+    assert folders[4] != folders[3] and len(seen) == 5
+    rows = json.loads((tmp_path / "run" / "search" / "trials.json").read_text())
+    assert rows[0]["rate_factor"] == 1.0 and len(rows) == 3
+
+
+def test_finished_folds_and_controls_are_not_trained_again_unless_their_records_changed(
+    start, tmp_path, monkeypatch
+):
+    config = settings(start, tmp_path, folds=2, control=True, strategy="heads", steps=2, uncertainty="none")
+    trained = []
+
+    def stopping(number):
+        def run(config, *rest, **named):
+            trained.append(config.out.relative_to(tmp_path / "run").as_posix())
+            if len(trained) == number:
+                raise KeyboardInterrupt
+            config.out.mkdir(parents=True, exist_ok=True)
+            return {"score_mae": float(len(trained)), "baseline_score_mae": 2.0}
+
+        monkeypatch.setattr("atomfield.finetune.nested.finetune", run)
+        monkeypatch.setattr("atomfield.finetune.run.finetune", run)
+        trained.clear()
+
+    stopping(4)
+    with pytest.raises(KeyboardInterrupt):
+        study(config, quiet())
+    assert trained == ["fold_0/scratch", "fold_0", "fold_1/scratch", "fold_1"]
+    stopping(0)
+    console = quiet()
+    metrics = study(config, console)
+    assert trained == ["fold_1"] and console.file.getvalue().count("finished before") == 2
+    assert study(config, console) == metrics and trained == ["fold_1"]
+    changed = scored(40)
+    changed[7].quantities["score"] += 1
+    shutil.rmtree(tmp_path / "data")
+    write_store(changed, tmp_path / "data")
+    study(config, console)
+    assert len(trained) == 5
 
 
 def stop_at(number):
