@@ -129,7 +129,7 @@ def open_and_plan(folder: Path) -> str:
     store = Store(folder)
     columns = store.columns
     nodes = columns["num_nodes"]
-    batches = EpochSampler(nodes, estimated_edges("crystal", nodes), Budget(edges=30_000), seed=0).epoch(0)
+    batches = EpochSampler(nodes, estimated_edges("crystal", nodes), Budget(edges=30_000), seed=0).plan(0)
     return (
         f"{len(store):,} records, {len(columns['elements'])} elements, an epoch of {len(batches):,} batches"
     )

@@ -3,8 +3,9 @@
 Micro-batch ``k``, counted from the start of training, is the same on every rank, for any number of ranks and workers, and after a
 resume: there is no state to save. A step is a fixed list of micro-batches that is then dealt to ranks.
 
-Shapes: ``I`` items, ``B`` micro-batches of an epoch. Plans are flat numpy arrays: two million items take some 100 MB and
-about a second an epoch.
+Shapes: ``I`` items, ``B`` micro-batches of a plan. Plans are flat numpy arrays: two million items take some 100 MB and
+about a second an epoch. Of more than :data:`WHOLE` items an epoch is planned in pieces of :data:`PIECE`, one at a time, whose
+order comes from a permutation that is computed where it is asked for (:mod:`.scramble`).
 """
 
 from __future__ import annotations
@@ -16,16 +17,21 @@ from typing import Literal
 import numpy as np
 
 from .errors import InputError
+from .scramble import scrambled
 
 Mixture = Literal["natural", "balanced"] | float | tuple[float, ...]
 """How often data sets are seen: ``"natural"``, each item once an epoch; ``"balanced"``, each data set equally often; a
 temperature t >= 1, in proportion to size**(1/t) (1 is natural, infinity is balanced); or a weight for each data set."""
 UNLIMITED = 1 << 60
+WHOLE = 4_000_000
+"""Items up to which an epoch is planned as a whole."""
+PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The micro-batches of one epoch: number ``b`` is ``items[starts[b]:starts[b + 1]]``. items ``[I]``, starts ``[B + 1]``."""
+    """The micro-batches of one epoch, or of a piece of it: number ``b`` is ``items[starts[b]:starts[b + 1]]``. items ``[I]``,
+    starts ``[B + 1]``."""
 
     items: np.ndarray
     starts: np.ndarray
@@ -89,45 +95,89 @@ class EpochSampler:
         if len(self.nodes) == 0:
             raise ValueError("a sampler needs at least one item")
         self.budget, self.seed = budget, seed
-        parts = np.zeros(len(self.nodes), dtype=np.int64) if parts is None else np.asarray(parts)
-        sizes = np.bincount(parts, minlength=len(mixture) if isinstance(mixture, tuple) else 0)
-        self._members = np.split(np.argsort(parts, kind="stable"), np.cumsum(sizes)[:-1])
-        self.shares = shares_of([len(m) for m in self._members], mixture)
+        self._members: list[np.ndarray | None] = [None]
+        """Item numbers of each data set; None: all there are."""
+        sizes = [len(self.nodes)]
+        if parts is not None or isinstance(mixture, tuple):
+            of = np.zeros(len(self.nodes), dtype=np.int64) if parts is None else np.asarray(parts)
+            counts = np.bincount(of, minlength=len(mixture) if isinstance(mixture, tuple) else 0)
+            if len(counts) > 1:
+                self._members = list(np.split(np.argsort(of, kind="stable"), np.cumsum(counts)[:-1]))
+            sizes = counts.tolist()
+        self._sizes = sizes
+        self.shares = shares_of(sizes, mixture)
+        count = len(self.nodes)
+        self.pieces = 1 if count <= WHOLE else -(-count // PIECE)
+        """Of an epoch; each has a plan of its own."""
         self._first: tuple[int, ...] = (0,)
-        self._epoch: tuple[int, Plan] | None = None
+        self._known: tuple[int, Plan] | None = None
 
-    def epoch(self, number: int) -> Plan:
-        """The micro-batches of one epoch."""
-        known = self._epoch
+    @property
+    def micro_batches_per_epoch(self) -> int:
+        """Of the first epoch; where epochs have pieces an estimate from its first one."""
+        first = self.plan(0)
+        return len(first) if self.pieces == 1 else round(len(first) * len(self.nodes) / len(first.items))
+
+    def plan(self, number: int) -> Plan:
+        """The micro-batches of an epoch or, where epochs have several, of piece ``number`` of all epochs."""
+        known = self._known
         if known is None or known[0] != number:
-            chosen = [self._drawn(part, number) for part in range(len(self._members))]
-            order = np.concatenate(chosen)
-            order = order[np.random.default_rng([self.seed, number]).permutation(len(order))]
-            known = self._epoch = (number, pack(order, self.nodes, self.edges, self.budget))
+            order = self._epoch(number) if self.pieces == 1 else self._piece(*divmod(number, self.pieces))
+            known = self._known = (number, pack(order, self.nodes, self.edges, self.budget))
         return known[1]
+
+    def _epoch(self, number: int) -> np.ndarray:
+        chosen = [self._drawn(part, number) for part in range(len(self._sizes))]
+        order = np.concatenate(chosen)
+        return order[np.random.default_rng([self.seed, number]).permutation(len(order))]
 
     def _drawn(self, part: int, epoch: int) -> np.ndarray:
         """What the epoch takes of one data set: a window of its sequence of permutations."""
-        members, share = self._members[part], self.shares[part]
-        if share == len(members):
-            return members  # all of it; the epoch's own permutation orders it
+        size, share = self._sizes[part], self.shares[part]
+        if share == size:
+            return self._items(part, np.arange(size))  # all of it; the epoch's own permutation orders it
         window = np.arange(epoch * share, (epoch + 1) * share)
-        rounds, place = np.divmod(window, max(len(members), 1))
+        rounds, place = np.divmod(window, max(size, 1))
         drawn = np.empty(share, dtype=np.int64)
         for number in np.unique(rounds):
             here = rounds == number
-            order = np.random.default_rng([self.seed, part, int(number), 1]).permutation(len(members))
-            drawn[here] = members[order[place[here]]]
+            order = np.random.default_rng([self.seed, part, int(number), 1]).permutation(size)
+            drawn[here] = self._items(part, order[place[here]])
         return drawn
+
+    def _piece(self, epoch: int, piece: int) -> np.ndarray:
+        """The same without arrays as long as the epoch."""
+        count = len(self.nodes)
+        place = scrambled(
+            np.arange(piece * PIECE, min((piece + 1) * PIECE, count)), count, (self.seed, epoch)
+        )
+        starts = np.cumsum([0, *self.shares])
+        part_of = np.searchsorted(starts, place, side="right") - 1
+        order = np.empty(len(place), dtype=np.int64)
+        for part in np.unique(part_of).tolist():
+            mine = part_of == part
+            size, share = self._sizes[part], self.shares[part]
+            inside = place[mine] - starts[part]
+            if share != size:
+                rounds, inside = np.divmod(inside + epoch * share, size)
+                for number in np.unique(rounds).tolist():
+                    here = rounds == number
+                    inside[here] = scrambled(inside[here], size, (self.seed, part, number, 1))
+            order[mine] = self._items(part, inside)
+        return order
+
+    def _items(self, part: int, places: np.ndarray) -> np.ndarray:
+        members = self._members[part]
+        return places if members is None else members[places]
 
     def batch(self, k: int) -> np.ndarray:
         """Item numbers of micro-batch ``k``."""
         first = self._first
         while first[-1] <= k:
-            first = (*first, first[-1] + len(self.epoch(len(first) - 1)))
+            first = (*first, first[-1] + len(self.plan(len(first) - 1)))
             self._first = first
         number = int(np.searchsorted(first, k, side="right")) - 1
-        return self.epoch(number)[k - first[number]]
+        return self.plan(number)[k - first[number]]
 
 
 def shares_of(sizes: Sequence[int], mixture: Mixture) -> list[int]:

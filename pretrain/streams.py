@@ -106,7 +106,7 @@ class Stream:
 
     @property
     def micro_batches_per_epoch(self) -> int:
-        return len(self.sampler.epoch(0))
+        return self.sampler.micro_batches_per_epoch
 
     def batch(self, number: int) -> GraphBatch:
         """Micro-batch ``number`` (counted from the start of training); its noise depends on the seed and the number alone."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from atomfield.data.errors import InputError
 from atomfield.data.sampler import Budget, EpochSampler, Plan, pack, shares_of
+from atomfield.data.scramble import scrambled
 from atomfield.data.store import Store, write_store
 from atomfield.data.subset import Joined, Subset, columns_of, edges_of
 from tests.data.conftest import crystal, flow, molecule
@@ -64,7 +65,7 @@ def sampler(**options):
 def test_an_epoch_sees_every_item_once_and_batches_depend_on_the_number_alone():
     first = sampler()
     seen = [first.batch(k).tolist() for k in range(200)]
-    length = len(first.epoch(0))
+    length = len(first.plan(0))
     assert sorted(i for b in seen[:length] for i in b) == list(range(50))
     assert seen[:length] != seen[length : 2 * length]
     again = sampler()
@@ -80,7 +81,7 @@ def test_another_thread_may_ask_meanwhile(monkeypatch):
     shared = EpochSampler(nodes, 10 * nodes, Budget(nodes=64), seed=3)
     others = [
         threading.Thread(target=shared.batch, args=(150,)),
-        threading.Thread(target=shared.epoch, args=(2,)),
+        threading.Thread(target=shared.plan, args=(2,)),
     ]
 
     def interrupted(*sizes):
@@ -127,7 +128,7 @@ def test_items_of_a_data_set_are_seen_equally_often(rule):
     mixed = EpochSampler(np.ones(50), np.ones(50), Budget(items=4), seed=3, parts=parts, mixture=rule)
     seen = np.zeros(50, dtype=int)
     for epoch in range(9):
-        items = mixed.epoch(epoch).items
+        items = mixed.plan(epoch).items
         assert np.bincount(parts[items], minlength=3).tolist() == shares_of([41, 7, 2], rule)
         seen += np.bincount(items, minlength=50)
     for part in range(3):
@@ -141,11 +142,79 @@ def test_two_million_items_are_planned_in_seconds_and_bounded_memory():
     nodes = rng.integers(2, 60, 2_000_000)
     tracemalloc.start()
     began = time.process_time()
-    plan = EpochSampler(nodes, nodes * 20, Budget(2048, 30_000), seed=0).epoch(0)
+    plan = EpochSampler(nodes, nodes * 20, Budget(2048, 30_000), seed=0).plan(0)
     spent, peak = time.process_time() - began, tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert spent < 20 and peak < 400e6
     assert len(plan.items) == 2_000_000 and nodes[plan[7]].sum() <= 2048
+
+
+# ---------------------------------------------------------------------- planned in pieces
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 64, 1000, 65_537])
+def test_a_scramble_is_a_permutation_that_its_key_decides(length):
+    places = np.arange(length)
+    found = scrambled(places, length, (5, 0))
+    assert sorted(found.tolist()) == places.tolist()
+    assert scrambled(found[:3] * 0 + places[:3], length, (5, 0)).tolist() == found[:3].tolist()
+    if length > 50:
+        other = scrambled(places, length, (5, 1))
+        assert (other == found).mean() < 0.1
+        # neighbours are no longer neighbours, and every part of the range is met in each tenth
+        assert abs(np.corrcoef(places, found)[0, 1]) < 4 / length**0.5
+        assert abs(np.corrcoef(found[:-1], found[1:])[0, 1]) < 4 / length**0.5
+        tenths = np.histogram2d(places, found, bins=5)[0]
+        chi = ((tenths - length / 25) ** 2 / (length / 25)).sum()
+        assert chi < 50
+
+
+@pytest.fixture
+def in_pieces(monkeypatch):
+    """As if a hundred items were many."""
+    monkeypatch.setattr("atomfield.data.sampler.WHOLE", 100)
+    monkeypatch.setattr("atomfield.data.sampler.PIECE", 64)
+
+
+def test_an_epoch_in_pieces_sees_every_item_once(in_pieces):
+    rng = np.random.default_rng(1)
+    nodes, edges = rng.integers(1, 60, 500), rng.integers(1, 300, 500)
+    first = EpochSampler(nodes, edges, Budget(100, 500), seed=5)
+    assert first.pieces == 8
+    lengths = [len(first.plan(piece)) for piece in range(24)]
+    seen = [first.batch(k).tolist() for k in range(sum(lengths))]
+    ends = np.cumsum(lengths)[7::8].tolist()
+    for start, end in zip([0, *ends[:-1]], ends, strict=True):
+        assert sorted(i for b in seen[start:end] for i in b) == list(range(500))
+    assert seen[: ends[0]] != seen[ends[0] : ends[1]]
+    assert all(nodes[b].sum() <= 100 and edges[b].sum() <= 500 for b in seen)
+    assert first.micro_batches_per_epoch == pytest.approx(ends[0], rel=0.15)
+    again = EpochSampler(nodes, edges, Budget(100, 500), seed=5)
+    assert [again.batch(k).tolist() for k in (300, 2, 77)] == [seen[300], seen[2], seen[77]]
+
+
+@pytest.mark.parametrize("rule", ["natural", "balanced", 2.0, (1.0, 5.0, 2.0)])
+def test_mixtures_in_pieces_see_items_of_a_data_set_equally_often(in_pieces, rule):
+    parts = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [310, 75, 15]))
+    mixed = EpochSampler(np.ones(400), np.ones(400), Budget(items=4), seed=3, parts=parts, mixture=rule)
+    seen = np.zeros(400, dtype=int)
+    for epoch in range(6):
+        items = np.concatenate([mixed.plan(epoch * mixed.pieces + p).items for p in range(mixed.pieces)])
+        assert np.bincount(parts[items], minlength=3).tolist() == shares_of([310, 75, 15], rule)
+        seen += np.bincount(items, minlength=400)
+    for part in range(3):
+        assert np.ptp(seen[parts == part]) <= 1
+
+
+def test_of_a_hundred_million_items_one_piece_is_planned_at_a_time(monkeypatch):
+    """Ten million stand for them here: time and memory of a plan are those of a piece."""
+    nodes = np.full(10_000_000, 20, dtype=np.int32)
+    sampled = EpochSampler(nodes, nodes, Budget(2048), seed=0)
+    tracemalloc.start()
+    began = time.process_time()
+    plan = sampled.plan(sampled.pieces - 1)
+    spent, peak = time.process_time() - began, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert spent < 10 and peak < 200e6
+    assert len(plan.items) == 10_000_000 - (sampled.pieces - 1) * 2**20
 
 
 # ---------------------------------------------------------------------- parts of a store
