@@ -3,16 +3,17 @@ throughput, and where the time went."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from atomfield.data.errors import InputError
-from atomfield.finetune.plots import BLUE, GREEN, GREY, ORANGE, RED, new_figure, plain, png
+from atomfield.finetune.plots import BLUE, GREEN, GREY, ORANGE, RED, new_figure, plain, png, wrapped
 from atomfield.finetune.report import Code, Picture, Section, Table, write_report
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ PLAIN = {
     "flops_per_second",
     "fraction_of_peak",
 }
-MOST_CURVES = 8
 
 
 def read_rows(file: Path) -> list[dict[str, Any]]:
@@ -95,8 +95,9 @@ def table(rows: Rows, skipped: Rows) -> Table:
         )
     for key in dict.fromkeys(k for r in rows for k in r if k.startswith(("valid/", "valid_"))):
         values = [(r[key], r.get("step")) for r in rows if r.get(key) is not None]
-        best, step = min(values)
-        lines.append((key, f"{values[-1][0]:.4g}, best {best:.4g} at step {step}"))
+        finite = [pair for pair in values if np.isfinite(pair[0])]
+        best = ", best {:.4g} at step {}".format(*min(finite)) if finite else ""
+        lines.append((key, f"{values[-1][0]:.4g}{best}"))
     causes = Counter(str(r["cause"]) for r in skipped)
     lines.append(("skipped steps", ", ".join(f"{n} {c}" for c, n in causes.items()) or "none"))
     return Table(("what", "value"), lines, text_columns=frozenset({0, 1}))
@@ -118,23 +119,34 @@ def _skipped_table(skipped: Rows) -> Table:
 
 # ---------------------------------------------------------------------- curves
 def draw(rows: Rows, skipped: Rows) -> Figure:
-    """Six panels."""
+    """Six panels about the whole run, then for each stream one of its loss terms and one of its validation errors."""
     train = [r for r in rows if "train_loss" in r] or list(rows)
-    figure = new_figure(13.0, 7.2)
-    panels = figure.subplots(2, 3).ravel()
-    terms = [k for k in dict.fromkeys(k for r in train for k in r) if _is_term(k)]
-    _curves(panels[0], train, ["train_loss", *terms][:MOST_CURVES], "loss per task (weighted)", log=True)
-    _curves(panels[1], train, ["gradient_norm"], "gradient norm before clipping", log=True)
+    terms = _by_stream(k for r in train for k in r if _is_term(k))
     valid = list(dict.fromkeys(k for r in rows for k in r if k.startswith("valid/")))
-    errors = [k for k in valid if not k.endswith("equivariance_error")]
-    _curves(panels[2], rows, errors[:MOST_CURVES], "validation errors", log=True, marker="o")
-    _curves(panels[3], train, ["atoms_per_second", "points_per_second"], "throughput, per second")
-    _shares(panels[4], train)
+    errors = _by_stream(k for k in valid if not k.endswith("equivariance_error"))
+    lines = -(-(6 + len(terms) + len(errors)) // 3)
+    figure = new_figure(13.0, 3.6 * lines)
+    panels = list(figure.subplots(lines, 3, squeeze=False).ravel())
+    judged = [panels[0], panels[1]]
+    _curves(panels.pop(0), train, ["train_loss"], "training loss", log=True)
+    _curves(panels.pop(0), train, ["gradient_norm"], "gradient norm before clipping", log=True)
+    _curves(panels.pop(0), train, ["learning_rate"], "learning rate")
+    _curves(panels.pop(0), train, ["atoms_per_second", "points_per_second"], "throughput, per second")
+    _shares(panels.pop(0), train)
     symmetry = [k for k in valid if k.endswith("equivariance_error")]
-    _curves(panels[5], rows, symmetry[:MOST_CURVES], "equivariance error (relative)", log=True, marker="o")
-    for panel in panels[:2]:
+    _curves(panels.pop(0), rows, symmetry, "equivariance error (relative)", log=True, marker="o")
+    for stream in dict.fromkeys((*terms, *errors)):
+        of = f"{stream}: " if stream else ""
+        if keys := terms.get(stream):
+            judged.append(panels[0])
+            _curves(panels.pop(0), train, keys, f"{of}loss terms (weighted)", log=True, stream=stream)
+        if keys := errors.get(stream):
+            _curves(panels.pop(0), rows, keys, f"{of}validation errors", log=True, marker="o", stream=stream)
+    for panel in judged:
         for step in {r["step"] for r in skipped if r["cause"] != "rollback"}:
             panel.axvline(step, color=RED, alpha=0.4, linestyle="--", linewidth=0.8)
+    for panel in panels:
+        panel.axis("off")
     return figure
 
 
@@ -142,29 +154,45 @@ def _is_term(key: str) -> bool:
     return key not in PLAIN and not key.startswith(("valid", "time/"))
 
 
+def _by_stream(keys: Iterable[str]) -> dict[str, list[str]]:
+    """Stream -> its keys, each once; "" for those of a run without streams."""
+    found: dict[str, list[str]] = {}
+    for key in dict.fromkeys(keys):
+        stream, slash, _ = key.removeprefix("valid/").partition("/")
+        found.setdefault(stream if slash else "", []).append(key)
+    return found
+
+
 def _curves(
-    axes: Axes, rows: Rows, keys: Sequence[str], title: str, log: bool = False, marker: str = ""
+    axes: Axes,
+    rows: Rows,
+    keys: Sequence[str],
+    title: str,
+    log: bool = False,
+    marker: str = "",
+    stream: str = "",
 ) -> None:
+    """Each of ``keys`` as a curve; beyond eight of them colours come again, dashed and dotted."""
     drawn = False
-    for colour, key in zip(COLOURS, keys, strict=False):
+    styles = [(colour, line) for line in ("-", "--", ":", "-.") for colour in COLOURS]
+    for (colour, line), key in zip(itertools.cycle(styles), keys, strict=False):
         points = [
             (r.get("step", n), r[key]) for n, r in enumerate(rows) if isinstance(r.get(key), (int, float))
         ]
         points = [(x, y) for x, y in points if np.isfinite(y) and (y > 0 or not log)]
         if not points or (not log and not any(y for _, y in points)):
             continue
-        few = marker if len(points) < 40 else ""
-        width = 1.6 if key == "train_loss" else 1.0
         axes.plot(
             *zip(*points, strict=True),
             color=colour,
-            label=_label(key),
-            linewidth=width,
-            marker=few,
+            linestyle=line,
+            label=_label(key, stream),
+            linewidth=1.2,
+            marker=marker if len(points) < 40 else "",
             markersize=3,
         )
         drawn = True
-    axes.set_title(title, fontsize=10)
+    axes.set_title(wrapped(title), fontsize=10)
     axes.set_xlabel("step", fontsize=9)
     if drawn:
         axes.set_yscale("log" if log else "linear")
@@ -174,8 +202,9 @@ def _curves(
     plain(axes)
 
 
-def _label(key: str) -> str:
-    return key.removeprefix("valid/").replace("_per_", "/").replace("_", " ").replace("/field/", ": ")
+def _label(key: str, stream: str) -> str:
+    name = key.removeprefix("valid/").removeprefix(f"{stream}/" if stream else "")
+    return name.replace("_per_", "/").replace("_", " ").removeprefix("field/").removeprefix("patch/")
 
 
 def _shares(axes: Axes, rows: Rows) -> None:

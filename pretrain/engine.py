@@ -4,11 +4,9 @@ pretraining, plain torch for finetuning."""
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -192,7 +190,6 @@ class DeepSpeedEngine:
         *,
         zero_stage: int,
         accumulation: int,
-        out: Path,
         clock: Clock | None = None,
     ):
         import deepspeed
@@ -202,15 +199,13 @@ class DeepSpeedEngine:
         self.flat = FlatWeights(net, groups) if zero_stage < 2 else None
         managed = 1 if self.flat else accumulation
         """Micro-batches that DeepSpeed knows of in a step."""
-        settings = deepspeed_json(
+        self.settings = deepspeed_json(
             config,
             zero_stage=zero_stage,
             accumulation=managed,
             world_size=world_size,
             parameters=sum(p.numel() for p in net.parameters()),
         )
-        if int(os.environ["RANK"]) == 0:
-            (out / "deepspeed.json").write_text(json.dumps(settings, indent=2) + "\n")
         client = optimizer_of(self.flat.groups if self.flat else groups, config)
         self.client, self.module, self.zero_stage, self.world_size = client, net, zero_stage, world_size
         # stage 2 needs all parameters in one order; stage 3 holds none whole, and views of vectors have gradients already
@@ -218,7 +213,7 @@ class DeepSpeedEngine:
         self._stands_still = False
         client.step = self._gated(client.step)  # type: ignore[method-assign]
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
-            model=self.flat or net, optimizer=client, config=settings
+            model=self.flat or net, optimizer=client, config=self.settings
         )
         if self.flat:
             self.flat.bind()

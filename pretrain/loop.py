@@ -75,8 +75,8 @@ class Run:
     clock: Clock
     guard: Guard
     request: StopRequest
-    peak: float
-    """Floating-point operations per second that all ranks together can make, see ``work.py``."""
+    machine: dict[str, Any]
+    """See ``work.py``; ``peak_flops``: floating-point operations per second that all ranks together can make."""
     here: Position = field(default_factory=Position)
     saved: int = 0
     """The step of the newest checkpoint."""
@@ -150,7 +150,7 @@ def train(run: Run, record: Record, batches: Iterator[GraphBatch]) -> Ending:
     config, here, loss = run.config, run.here, run.loss
     may_try = bool(run.validation) and config.zero_stage < 3
     progress = Progress(config.steps, config.max_time, here.seconds, seconds_of(config.clock))
-    throughput, note = Throughput(run.peak), ""
+    throughput, note = Throughput(run.machine["peak_flops"]), ""
     stop = False
     while True:
         fraction = progress.at(here.step)

@@ -232,6 +232,12 @@ def show(
         f"about {measured.activations / 1e6:.0f} MB",
         highlight=False,
     )
+    whole = config.steps * (step + measured.update)
+    console.print(
+        f"The {config.steps:,} steps of this configuration: about {_span(whole)} on one device like this one"
+        + ("" if config.max_time is None else f", and max_time ends it after {_span(config.max_time)}"),
+        highlight=False,
+    )
     found = [predict(config, measured, streams, parameters, n) for n in config.plan.gpus]
     console.print(_time_table(config.plan, found))
     console.print(
@@ -239,6 +245,14 @@ def show(
         highlight=False,
     )
     return found
+
+
+def _span(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``3.4 h``, ``2.1 days``."""
+    for unit, length in (("days", 86400.0), ("h", 3600.0)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def _memory_table(parameters: int, gpus: Iterable[int]) -> Table:

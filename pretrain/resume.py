@@ -34,6 +34,16 @@ FREE_IN_NETWORK = {
 """Of the network's configuration: what may be another one than the checkpoint's."""
 
 
+def refuse_another_folder(out: Path) -> None:
+    """``InputError`` where ``out`` is that of a finetuning, or of a run whose checkpoints are gone: it would be overwritten."""
+    if (out / "model").exists() and not checkpoint.complete(out / "checkpoints"):
+        raise InputError(
+            "holds a model and no training checkpoint, so it is the folder of another run, which would be overwritten; choose "
+            "another `out`, or remove it",
+            str(out),
+        )
+
+
 def resume(run: Run, console: Console) -> None:
     """Put ``run`` where its newest checkpoint says, or at the beginning. Raises ``InputError`` if that checkpoint is damaged, and
     if there is one although ``resume`` is false."""
@@ -52,14 +62,34 @@ def resume(run: Run, console: Console) -> None:
     if not found:
         return
     state, others = _restore(run, found[-1])
+    settings = changed(state["config"], run.config.model_dump(mode="json"))
+    over = _nothing_left(run)
+    if over and (ignored := [line for line in settings if not line.startswith("steps ")]):
+        raise InputError(
+            f"the run in this folder has come to its end ({over}), so nothing would be trained with what changed since: "
+            f"{'; '.join(ignored)}. Give more `steps`, or another `out`",
+            str(run.config.out),
+        )
     if is_main():
         console.print(f"Resuming from {found[-1]} (step {run.here.step})")
+        if over:
+            console.print(f"Nothing is left to train ({over}); more `steps` go on", highlight=False)
         for line in _other_records(state, others, run):
             console.print(line, highlight=False)
-        if settings := changed(state["config"], run.config.model_dump(mode="json")):
+        if settings:
             console.print(
                 "Changed since this checkpoint was written: " + "; ".join(settings), highlight=False
             )
+
+
+def _nothing_left(run: Run) -> str:
+    """What says that the schedule is over; "" while it is not."""
+    config, here = run.config, run.here
+    if here.step >= config.steps:
+        return f"step {here.step} of {config.steps}"
+    if config.max_time is not None and here.seconds >= config.max_time:
+        return f"{here.seconds:.0f} of {config.max_time:.0f} s"
+    return ""
 
 
 def _other_records(state: dict[str, Any], others: list[str], run: Run) -> list[str]:

@@ -44,7 +44,7 @@ from .penalties import check_penalties
 from .plan import show
 from .ranks import barrier, distributed, first_on_node, lost_contact
 from .record import Record
-from .resume import resume, roll_back
+from .resume import refuse_another_folder, resume, roll_back
 from .sources import (
     fitted_on_samples,
     nameless_levels,
@@ -116,6 +116,8 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
         return {}
     config.out.mkdir(parents=True, exist_ok=True)
     with StopRequest(aloud=rank == 0) as request, alone_in(config.out, main=rank == 0):
+        if rank == 0:
+            refuse_another_folder(config.out)
         try:
             run = _start(config, net, streams, valid_sets, device, request)
             if rank == 0:
@@ -124,9 +126,7 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
                         console.print(line, highlight=False)
             resume(run, console)
             if rank == 0:  # now that nothing refuses it
-                (config.out / "config.yaml").write_text(
-                    yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-                )
+                write_settings(run)
             ending = _train(run, console)
             if rank == 0 and ending == "done":
                 bare: AtomFieldNet = run.ema.module  # type: ignore[assignment]
@@ -171,7 +171,6 @@ def _start(
         config.optimizer,
         zero_stage=config.zero_stage,
         accumulation=sum(s.micro_batches for s in config.streams) // world_size,
-        out=config.out,
         clock=clock,
     )
     net.replay_passes(
@@ -189,12 +188,29 @@ def _start(
     )
     guard = Guard(config.numerics)
     machine = machine_of(device, net.dtype, world_size)
-    if rank == 0:
-        (config.out / "machine.json").write_text(json.dumps(machine, indent=2) + "\n")
-    peak = machine["peak_flops"]
     return Run(
-        config, net, engine, ema, streams, validation, rank, world_size, device, clock, guard, request, peak
+        config,
+        net,
+        engine,
+        ema,
+        streams,
+        validation,
+        rank,
+        world_size,
+        device,
+        clock,
+        guard,
+        request,
+        machine,
     )
+
+
+def write_settings(run: Run) -> None:
+    """What the run is made of: its configuration, DeepSpeed's, and the machine."""
+    settings = yaml.safe_dump(run.config.model_dump(mode="json"), sort_keys=False)
+    (run.config.out / "config.yaml").write_text(settings)
+    for name, content in (("deepspeed.json", run.engine.settings), ("machine.json", run.machine)):
+        (run.config.out / name).write_text(json.dumps(content, indent=2) + "\n")
 
 
 def compiled(net: AtomFieldNet, streams: list[Stream], weights: LossWeights, device: str) -> None:
@@ -283,11 +299,30 @@ def start_processes(device: str, timeout: float = 1800.0) -> None:
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     patience = timedelta(seconds=timeout)
-    deepspeed.init_distributed(
-        "nccl" if device.startswith("cuda") else "gloo", verbose=False, timeout=patience
-    )
+    try:
+        deepspeed.init_distributed(
+            "nccl" if device.startswith("cuda") else "gloo", verbose=False, timeout=patience
+        )
+    except RuntimeError as error:
+        raise RunError(_no_meeting(timeout, error)) from error
     # the groups that DeepSpeed builds itself would wait torch's own 30 minutes for a rank that died meanwhile
     deepspeed.comm.comm.cdb.new_group = lambda ranks: torch.distributed.new_group(ranks, timeout=patience)
+
+
+def _no_meeting(timeout: float, error: Exception) -> str:
+    """Why the processes of a run did not find each other."""
+    host, port = os.environ.get("MASTER_ADDR", "?"), os.environ.get("MASTER_PORT", "?")
+    text = str(error).strip()
+    if "eaddrinuse" in text.lower() or "address already in use" in text.lower():
+        return (
+            f"port {port} of {host} is taken by another program: give another one (MASTER_PORT; torchrun: --master-port, or "
+            "--standalone on one machine)"
+        )
+    return (
+        f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} did not find the others at {host}:{port} within "
+        f"{timeout:.0f} s ({text.splitlines()[0][:200]}): MASTER_ADDR must be the first machine, reachable from all, and every "
+        "process must have started"
+    )
 
 
 def pick_device(wanted: str) -> str:

@@ -149,7 +149,7 @@ def _table(title: str, rows: list[tuple[str, object]], console: Console) -> None
     from rich.text import Text
 
     table = Table(title=title, title_justify="left", show_header=False)
-    table.add_column()
+    table.add_column(overflow="fold")  # a name that ends in three dots says nothing
     table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(name, Text(str(value)))

@@ -103,3 +103,23 @@ def test_first_passes_change_nothing(monkeypatch):
     assert all(p.grad is None for p in net.parameters())
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     assert None not in forked, "every rank would be warned of all GPUs"
+
+
+def test_a_port_that_is_taken_is_named(monkeypatch):
+    """Gloo's error was told as that of a rank that had died."""
+    for key, value in {
+        "RANK": "0",
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "node1",
+        "MASTER_PORT": "29500",
+    }.items():
+        monkeypatch.setenv(key, value)
+    taken = RuntimeError(
+        "The server socket has failed to listen on any local network address. port: 29500, EADDRINUSE"
+    )
+    assert (
+        "port 29500 of node1 is taken by another program: give another one (MASTER_PORT"
+        in run._no_meeting(9.0, taken)
+    )
+    said = run._no_meeting(9.0, RuntimeError("wait timeout after 9000ms\nmore"))
+    assert "rank 0 of 2 did not find the others at node1:29500 within 9 s (wait timeout after 9000ms)" in said

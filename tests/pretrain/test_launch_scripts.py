@@ -1,4 +1,4 @@
-"""The SLURM script with SLURM and the run replaced by a few lines of shell."""
+"""The launch scripts with SLURM, DeepSpeed's launcher and the run replaced by a few lines of shell."""
 
 import os
 import signal
@@ -20,6 +20,9 @@ code=0; for job in $(jobs -p); do wait $job || code=$?; done; exit $code""",
 trap 'exit 75' USR1
 [ "$2" = fails ] && exit 2
 touch "$SAID.$RANK"; while [ "$2" = waits ]; do sleep 0.05; done""",
+    # on one machine DeepSpeed's launcher dies of SIGTERM, and its child, which starts the ranks, lives on
+    "deepspeed": """echo "deepspeed $@" >> "$SAID"
+bash -c 'trap "echo saved >> \\"$SAID\\"; exit 1" TERM; touch "$SAID.0"; while :; do sleep 0.05; done' || exit $?""",
 }
 
 
@@ -37,10 +40,10 @@ def start(tmp_path):
 
     started = []
 
-    def run(word):
+    def run(word, script=SCRIPT):
         started.append(
             subprocess.Popen(
-                ["bash", str(SCRIPT), word], env=environment, cwd=tmp_path, start_new_session=True
+                ["bash", str(script), word], env=environment, cwd=tmp_path, start_new_session=True
             )
         )
         return started[-1]
@@ -82,3 +85,17 @@ def test_a_signal_to_the_tasks_requeues_the_job(start, tmp_path):
 def test_a_run_that_ended_or_failed_is_not_queued_again(start, tmp_path, word, code):
     assert start(word).wait(60) == code
     assert "requeue" not in (tmp_path / "said").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_the_ranks_of_deepspeeds_launcher_hear_a_signal_to_the_script(start, tmp_path, number):
+    job = start("waits", SCRIPT.with_name("deepspeed.sh"))
+    while not (tmp_path / "said.0").exists():
+        assert job.poll() is None
+        time.sleep(0.02)
+    job.send_signal(number)
+    assert job.wait(60) == 1
+    assert (tmp_path / "said").read_text().splitlines() == [
+        "deepspeed --module atomfield pretrain waits",
+        "saved",
+    ]

@@ -74,6 +74,10 @@ def runs(tmp_path_factory):
             "gaps", "gaps", streams=[{"source": str(folder / "gaps"), "micro_batches": 1, "max_edges": 20}]
         ),
         entry("spectator", "weak", wandb="offline"),
+        changed("whole", "weak"),
+        {**entry("whole", "weak", loss={"forces": 1.0}), "report": str(folder / "whole-other")},
+        {**entry("whole", "weak", steps=3, max_time=1e-3), "report": str(folder / "whole-fewer")},
+        entry("foreign", "weak"),
         flow("older", steps=6, inject={"uncentred": [], "crash": [5]}),
         {**flow("older", steps=6), "report": str(folder / "older-then")},
         flow("whole_older", steps=6, inject={"uncentred": []}),
@@ -83,6 +87,8 @@ def runs(tmp_path_factory):
     (folder / "wandb.py").write_text(
         "def init(**options): raise RuntimeError('no service')\nSettings = dict\n"
     )
+    (folder / "foreign" / "model").mkdir(parents=True)
+    (folder / "foreign" / "metrics.jsonl").write_text("of a finetuning\n")
     launch(1, plan, folder)
     return folder
 
@@ -118,6 +124,22 @@ def test_a_run_of_a_version_that_centred_no_field_goes_on_as_it_was(runs):
     assert published.config.centred == ("temperature",)
     mean = published.backbone.embedding.input_mean[0, published.config.field_inputs.index("temperature")]
     assert float(mean) == pytest.approx(300.0, abs=0.1)
+
+
+def test_a_run_at_its_end_takes_no_other_settings(runs):
+    """They would stand in its config.yaml beside weights that were trained with others."""
+    assert said(runs, "whole-then") == said(runs, "whole-fewer") == "done"
+    text = said(runs, "whole-other")
+    assert text.startswith("InputError: ") and "has come to its end (step 4 of 4)" in text
+    assert "loss.forces 10.0 -> 1.0. Give more `steps`, or another `out`" in text
+    assert "forces: 10.0" in (runs / "whole" / "config.yaml").read_text()
+
+
+def test_the_folder_of_another_run_is_left_alone(runs):
+    text = said(runs, "foreign-said")
+    assert text.startswith("InputError: ") and "holds a model and no training checkpoint" in text
+    assert (runs / "foreign" / "metrics.jsonl").read_text() == "of a finetuning\n"
+    assert not (runs / "foreign" / "config.yaml").exists()
 
 
 def test_exchanged_sources_are_refused(runs):
