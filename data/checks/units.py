@@ -25,12 +25,16 @@ LEAST_AGREEMENT = 0.35
 _LENGTHS = {"angstrom": 0.0, "bohr": 4.0, "nm": 5.0}
 _ENERGIES = {"eV": 0.0, "kcal/mol": 4.0, "hartree": 4.0, "kJ/mol": 4.5, "rydberg": 6.0, "meV": 7.0}
 """Unit and the cost of supposing it."""
+_ATOMIC = {("hartree", "bohr"), ("rydberg", "bohr")}
+_OTHER_LENGTH, _STRANGE_LENGTH = 0.5, 6.0
+"""Cost of forces per another length than that of the positions: as programs in atomic units write them beside angstrom, and as
+nobody does."""
 _BOND_RANGE = (0.6, 1.35)
 _HYDROGEN_RANGE = (0.7, 1.2)
 """Of the shortest bond, in units of covalent radii; of bonds to hydrogen in molecules."""
 _HYDROGEN = 38.0
-_STIFFNESS = (0.4, 40.0)
-"""eV/angstrom^2, of a displacement in molecules that have no bonds to hydrogen."""
+_STIFFNESS = (0.4, 200.0)
+"""eV/angstrom^2, of a displacement in molecules that have no bonds of hydrogen to C, N or O: 20 in most, 95 in OCS, 150 in H2."""
 _CRYSTAL = (2.0, 160.0)
 """eV, stiffness times the square of the shortest bond, in crystals: 7 in potassium, 30 in copper, 140 in tungsten."""
 _MIN_PAIRS = 6
@@ -191,17 +195,7 @@ def _log_miss(value: float, low: float, high: float) -> float:
 def cost(evidence: Evidence, c: Combination) -> float:
     """Minus twice the log likelihood of a combination of units, up to a constant."""
     length, energy, force = c.factors
-    total = _LENGTHS[c.length] + _ENERGIES[c.energy] + 4.0 * (c.energy_sign < 0) + 4.0 * (c.force_sign < 0)
-    unit, _, per = c.force.rpartition("/")
-    if (c.length, c.energy, c.force) == ("bohr", "hartree", "hartree/bohr"):
-        total -= 4.0  # one slip, not two
-    if unit == c.energy == "eV" and per == c.length != "angstrom":
-        total += 4.0
-    if (unit, per) != (c.energy, c.length):
-        total += (
-            1.5 if unit == c.energy != "eV" and per == "bohr" else 4.0
-        )  # hartree with hartree/bohr is common
-        total += (_ENERGIES[unit] > 4.5) + 2.0 * (per == "nm") + (per not in ("angstrom", c.length))
+    total = slips(c)
     if math.isfinite(evidence.slope) and abs(evidence.agreement) > LEAST_AGREEMENT:
         expected = force * length / energy
         if expected * evidence.slope <= 0:
@@ -225,6 +219,25 @@ def cost(evidence: Evidence, c: Combination) -> float:
         off = np.abs(evidence.totals * energy - 1.0)
         if np.median(off) < 0.02 and c.energy != "rydberg":  # valence energies of light atoms come near it
             total -= 8.0 if len(off) > 2 else 5.0
+    return total
+
+
+def slips(c: Combination) -> float:
+    """How unlikely a combination is before anything is measured. A unit that is not ours is a slip, of energies as well as of
+    forces; energies and forces in one unit are one slip."""
+    unit, _, per = c.force.rpartition("/")
+    total = _LENGTHS[c.length] + 4.0 * (c.energy_sign < 0) + 4.0 * (c.force_sign < 0)
+    total += _ENERGIES[c.energy] + (_ENERGIES[unit] if unit != c.energy else 0.0)
+    total += 1.0 * (c.energy == "eV" and unit in ("kcal/mol", "kJ/mol"))  # who has these has energies in them
+    if per == c.length:
+        if (c.length, c.energy, unit) == ("bohr", "hartree", "hartree"):
+            total -= 4.0  # atomic units throughout
+        elif unit == "eV" and per != "angstrom":
+            total += 4.0
+    elif per == "angstrom":
+        total += 1.5  # positions alone
+    else:
+        total += _OTHER_LENGTH if (unit, per) in _ATOMIC else _STRANGE_LENGTH
     return total
 
 
@@ -299,8 +312,8 @@ def _because(e: Evidence) -> str:
         parts.append(
             f"bonds to hydrogen have a stiffness of {e.hydrogen:.3g}, expected 25 to 55 eV/angstrom^2"
         )
-    elif not math.isfinite(e.hydrogen) and math.isfinite(e.stiffness) and not 0.3 < e.stiffness < 40:
-        parts.append(f"forces change by {e.stiffness:.3g} per length, expected 0.3 to 40 eV/angstrom^2")
+    elif not math.isfinite(e.hydrogen) and math.isfinite(e.stiffness) and not 0.3 < e.stiffness < 200:
+        parts.append(f"forces change by {e.stiffness:.3g} per length, expected 0.3 to 200 eV/angstrom^2")
     if len(e.totals) and abs(np.median(e.totals) - 1) > 0.02:
         parts.append(f"energies are {np.median(e.totals):.4g} times the all-electron totals in eV")
     return "; ".join(parts)

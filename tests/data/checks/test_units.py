@@ -27,6 +27,10 @@ PLANTED = {
     "energies in kcal/mol": ({"energy": KCAL}, "energy=kcal/mol"),
     "energies in hartree": ({"energy": HARTREE}, "energy=hartree"),
     "forces in hartree/bohr": ({"forces": HARTREE / BOHR}, "forces=hartree/bohr"),
+    "both in atomic units": (
+        {"energy": HARTREE, "forces": HARTREE / BOHR},
+        "energy=hartree,forces=hartree/bohr",
+    ),
     "positions in bohr": ({"length": BOHR}, "positions=bohr"),
     "atomic units": (
         {"length": BOHR, "energy": HARTREE, "forces": HARTREE / BOHR},
@@ -59,6 +63,21 @@ def test_a_planted_unit_is_found(
     assert finding.severity == "wrong"
     assert finding.advice.split(" (or ")[0] == f"add --units {option}", finding.line()
     assert "factor" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("factors", "option"),
+    [
+        ({"energy": HARTREE}, "energy=hartree"),
+        ({"energy": HARTREE, "forces": HARTREE / BOHR}, "energy=hartree,forces=hartree/bohr"),
+        ({"energy": KCAL}, "energy=kcal/mol"),
+    ],
+)
+def test_stiff_bonds_do_not_make_wrong_energies_wrong_forces(molecules, in_units, factors, option) -> None:
+    """Forces of H2 and HF change by 150 eV/angstrom^2, and a slope of 1/27 is not far from 1/23."""
+    stiff = [g for g in molecules if g.num_nodes == 2][:12]
+    assert advice(stiff) == ""
+    assert advice(in_units(stiff, **factors)).split(" (or ")[0] == f"add --units {option}"
 
 
 def test_kcal_throughout_is_seen_by_the_stiffness_of_bonds_to_hydrogen(molecules, in_units) -> None:
