@@ -213,13 +213,21 @@ def shares_of(sizes: Sequence[int], mixture: Mixture) -> list[int]:
     return shares.tolist()
 
 
-def estimated_edges(world: str, num_nodes: np.ndarray) -> np.ndarray:
-    """Rough number of directed edges at a 5 angstrom cutoff from sizes alone: enough to balance micro-batches."""
-    nodes = np.asarray(num_nodes, dtype=np.int64)
+def estimated_edges(
+    world: str, num_nodes: np.ndarray, cutoff: float = 5.0, volume: np.ndarray | None = None
+) -> np.ndarray:
+    """Rough number of directed edges from sizes alone, enough to balance micro-batches. num_nodes ``[R]``; volume ``[R]`` in
+    angstrom^3 of cells that are periodic in three directions, 0 where not known: there the density of common solids is taken."""
+    nodes = np.asarray(num_nodes, dtype=np.float64)
+    sphere = 4 / 3 * np.pi * cutoff**3
     match world:
         case "molecule":
-            return nodes * np.minimum(nodes - 1, 30).clip(min=1)
+            found = nodes * np.minimum(nodes - 1, 0.057 * sphere).clip(min=1)
         case "crystal":
-            return nodes * 45
+            density = np.full_like(nodes, 0.057)
+            if volume is not None:
+                np.divide(nodes, volume, out=density, where=volume > 0)
+            found = nodes * density * sphere
         case _:
-            return nodes * 8
+            found = nodes * 8
+    return np.rint(found).astype(np.int64).clip(min=1)

@@ -185,6 +185,15 @@ class Shard:
             counts += np.bincount(bins, minlength=counts.size).reshape(counts.shape)
         return counts
 
+    def volumes(self) -> np.ndarray:
+        """``[R]`` float64: the volume of each cell that is periodic in three directions, else 0."""
+        out = np.zeros(self.rows)
+        cell = self.columns.get("cell")
+        if cell is not None:
+            there = np.diff(cell.offsets) == 9
+            out[there] = np.abs(np.linalg.det(cell.flat.reshape(-1, 3, 3)))
+        return out * (self.columns["pbc"].flat == 7)
+
     def graph_values(self, name: str, components: int) -> np.ndarray:
         out = np.full((self.rows, components), np.nan)
         for prefix in ("q32/", "q64/"):

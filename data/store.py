@@ -202,7 +202,7 @@ class Store(Sequence[Graph]):
         """What planning needs, per record, without decoding, and made when it is asked for: ``num_nodes``, ``num_times`` int64
         arrays ``[R]``; ``world``, ``level``, ``dataset``, ``group``, ``formula``, ``id`` lists of text; ``elements`` the atomic
         numbers of the store ``[K]``, ``species_counts [R, K]`` int64, and ``species_bits [R, (K + 7) // 8]``, whether a record
-        has each element, eight to a byte."""
+        has each element, eight to a byte; ``volume [R]`` in angstrom^3, 0 of what is not periodic in three directions."""
         elements = np.array(self.index["elements"], dtype=np.int64)
 
         def of_each(one: Callable[[Shard], np.ndarray]) -> np.ndarray:
@@ -215,6 +215,7 @@ class Store(Sequence[Graph]):
             "elements": lambda: elements,
             "species_counts": lambda: of_each(lambda shard: shard.species_counts(elements)),
             "species_bits": lambda: of_each(bits),
+            "volume": lambda: of_each(Shard.volumes),
         }
         for name in ("num_nodes", "num_times"):
             makers[name] = partial(of_each, partial(_whole_numbers, name))

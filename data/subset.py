@@ -10,8 +10,12 @@ import numpy as np
 
 from .columns import Columns
 from .graph import Graph
+from .neighbors import with_edges
 from .sampler import estimated_edges
 from .store import Store
+
+LOOKED_AT = 64
+"""Records of a data set whose edges are counted, for the estimate of the others."""
 
 
 class Subset(Sequence[Graph]):
@@ -150,17 +154,34 @@ def names_in(
     return sorted({name for g in graphs for name in getattr(g, held)})
 
 
-def edges_of(graphs: Sequence[Graph]) -> np.ndarray:
-    """``[R]`` int64: the number of edges of each record, an estimate where that would mean to read it."""
+def edges_of(graphs: Sequence[Graph], cutoff: float = 5.0) -> np.ndarray:
+    """``[R]`` int64: the number of edges of each record within ``cutoff`` (angstrom, of atoms), an estimate where that would mean
+    to read it.
+
+    In stores from the number of atoms and the volume of the cell; the estimates of a data set are multiplied by what the true
+    numbers of :data:`LOOKED_AT` of its records say.
+    """
     if isinstance(graphs, Joined):
-        return np.concatenate([edges_of(s) for s in graphs.sets])
-    if not isinstance(graphs, (Store, Subset)):
-        return np.array([g.num_edges or int(estimated_edges(g.world, np.array(g.num_nodes))) for g in graphs])
+        return np.concatenate([edges_of(s, cutoff) for s in graphs.sets])
+    if not in_store(graphs):
+        return np.array(
+            [g.num_edges or int(estimated_edges(g.world, np.array(g.num_nodes), cutoff)) for g in graphs]
+        )
     columns = columns_of(graphs)
-    world, nodes = np.array(columns["world"]), columns["num_nodes"]
+    world, nodes, volume = np.array(columns["world"]), columns["num_nodes"], columns["volume"]
     edges = np.zeros(len(graphs), dtype=np.int64)
     for name in np.unique(world):
-        edges[world == name] = estimated_edges(str(name), nodes[world == name])
+        here = world == name
+        edges[here] = estimated_edges(str(name), nodes[here], cutoff, volume[here])
+    kinds: dict[tuple[str, str], list[int]] = {}
+    for number in np.flatnonzero(world != "field").tolist():
+        kinds.setdefault((columns["dataset"][number], world[number]), []).append(number)
+    for numbers in kinds.values():
+        few = sorted({numbers[k] for k in np.linspace(0, len(numbers) - 1, LOOKED_AT).astype(int)})
+        true = sum(with_edges(graphs[k], cutoff).num_edges for k in few)
+        edges[numbers] = (
+            np.rint(edges[numbers] * (max(true, 1) / edges[few].sum())).astype(np.int64).clip(min=1)
+        )
     for first, numbers in field_kinds(graphs):
         edges[numbers] = graphs[first].num_edges or edges[first]
     return edges

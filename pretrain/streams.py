@@ -91,7 +91,7 @@ class Stream:
                 name,
             )
         self.price = price_of(targets.objective, field=worlds == {"field"}, direct=targets.direct)
-        nodes, edges = columns_of(graphs)["num_nodes"], edges_of(graphs)
+        nodes, edges = columns_of(graphs)["num_nodes"], edges_of(graphs, cutoff)
         record = self.items.record
         self.grid_axes = (nodes * grid_axes_of(graphs))[record] if fourier else np.zeros_like(record)
         self.sampler = EpochSampler(

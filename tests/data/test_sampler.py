@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atomfield.data.errors import InputError
+from atomfield.data.graph import Graph
+from atomfield.data.neighbors import with_edges
 from atomfield.data.sampler import Budget, EpochSampler, Plan, pack, shares_of
 from atomfield.data.scramble import scrambled
 from atomfield.data.store import Store, write_store
@@ -230,10 +232,44 @@ def test_a_part_of_a_store_is_planned_without_reading_it(tmp_path, monkeypatch):
     columns = columns_of(part)
     assert columns["num_nodes"].tolist() == [48, graphs[0].num_nodes, 4, 48]
     assert columns["num_times"].tolist() == [3, 1, 1, 3] and columns["group"][1] == "molecule 0"
-    assert edges_of(part)[[0, 2, 3]].tolist() == [graphs[9].num_edges, 180, graphs[9].num_edges]
-    assert reads == [9]
+    assert reads == []
+    counted = [with_edges(g, 5.0).num_edges for g in part]  # of so few records all are counted
+    assert reads.clear() is None and edges_of(part).tolist() == [max(n, 1) for n in counted]
+    assert sorted(reads) == [0, 7, 9]
     listed = columns_of([graphs[0], graphs[9]])
     assert listed["num_times"].tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("cutoff", [5.0, 7.0])
+def test_edges_of_a_store_are_estimated_from_volumes_and_few_records(tmp_path, monkeypatch, cutoff):
+    """Crystals of densities that differ fourfold, and clusters."""
+    rng = np.random.default_rng(0)
+
+    def solid(k):
+        side = 3.0 * rng.uniform(0.9, 1.4)
+        places = np.stack(np.meshgrid(*[np.arange(2.0)] * 3, indexing="ij"), -1).reshape(-1, 3) * side
+        return Graph(
+            torch.from_numpy(places + rng.normal(scale=0.1, size=(8, 3))),
+            torch.full((8,), 14),
+            "crystal",
+            cell=torch.eye(3, dtype=torch.float64) * 2 * side,
+            pbc=torch.ones(3, dtype=torch.bool),
+            quantities={"energy": torch.tensor(0.0, dtype=torch.float64)},
+            dataset="solids",
+        )
+
+    graphs = [*(solid(k) for k in range(300)), *(molecule(k) for k in range(100))]
+    write_store(graphs, tmp_path / "store")
+    true = np.array([with_edges(g, cutoff).num_edges for g in graphs])
+    reads = []
+    original = Store.__getitem__
+    monkeypatch.setattr(Store, "__getitem__", lambda self, i: reads.append(i) or original(self, i))
+    found = edges_of(Store(tmp_path / "store"), cutoff)
+    assert len(reads) <= 128 and len(set(reads)) == len(reads)
+    assert found[:300].sum() == pytest.approx(true[:300].sum(), rel=0.05)
+    assert found[300:].sum() == pytest.approx(true[300:].sum(), rel=0.15)  # a handful of edges each
+    assert np.quantile(np.abs(np.log(found[:300] / true[:300])), 0.9) < 0.5
+    assert np.corrcoef(found[:300], true[:300])[0, 1] > 0.9
 
 
 def test_joined_sets_are_one_after_the_other(tmp_path):
