@@ -28,6 +28,11 @@ STANDS_OFF = 20.0
 beside its RMS norm nothing would be left of its changes."""
 
 
+DOMINANT, ENOUGH = 0.5, 20
+"""Of so many records or more one has at most this share of the sum of squares; with more it is likely a slip (a unit, a
+calculation that failed), and the scale that it sets leaves nothing of the others."""
+
+
 def offset_of(mean: float, square: float) -> float:
     """``mean`` where it stands off zero, else 0, as of a constant. square: mean of the squares."""
     spread = max(square - mean**2, 0.0) ** 0.5
@@ -43,6 +48,8 @@ class Statistics:
     energies: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     force_squares: list[tuple[float, int]] = field(default_factory=list)
     level_squares: dict[str, tuple[float, int]] = field(default_factory=dict)
+    largest_forces: tuple[float, str] = (0.0, "")
+    """Of the record with the largest forces: the sum of their squares, and where it is from."""
     input_squares: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
     input_means: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
     increment_squares: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -81,6 +88,26 @@ class Statistics:
         seen = dict.fromkeys((*self.input_means, *self.steady_means))
         return {key: mean for key in seen if (mean := self.offset(*key))}
 
+    def dominated(self) -> list[str]:
+        """Sentences on scales that one record sets alone."""
+        found, advice = [], "if it is a slip, leave it out"
+        squares = [square for square, _ in self.force_squares]
+        if _dominates(squares):
+            largest, where = self.largest_forces
+            count = next(c for square, c in self.force_squares if square == largest)
+            found.append(
+                f"{where}: its forces, {(largest / count) ** 0.5:.3g} eV/angstrom (RMS), are {largest / sum(squares):.0%} of the "
+                f"sum of squares over {len(squares)} records and set the scale of all energies and forces; {advice}"
+            )
+        for kind, table in (("values", self.input_squares), ("changes", self.increment_squares)):
+            for (level, name), own in table.items():
+                if _dominates(own):
+                    found.append(
+                        f"{name} at level {level or '(not said)'}: the {kind} of one record of {len(own)} are "
+                        f"{max(own) / sum(own):.0%} of the sum of squares and set their scale; {advice}"
+                    )
+        return found
+
     def _add_atoms(self, graph: Graph) -> None:
         energy, force = 0.0, torch.zeros(())
         if self.terms is not None and self.terms.priors and {"energy", "forces"} & graph.quantities.keys():
@@ -92,6 +119,7 @@ class Statistics:
             forces = graph.quantities["forces"] - force
             own = float(forces.double().square().sum()), forces.numel()
             self.force_squares.append(own)
+            self.largest_forces = max(self.largest_forces, (own[0], str(graph.provenance)))
             total, number = self.level_squares.get(graph.level, (0.0, 0))
             self.level_squares[graph.level] = (total + own[0], number + own[1])
 
@@ -117,6 +145,10 @@ class Statistics:
                     change = graph.quantities[name][1:].double() - graph.quantities[name][:last].double()
                     squares = change.square().sum(-1) if graph.definition(name).shape else change.square()
                     self.increment_squares[graph.level, name].append(float(squares.mean()))
+
+
+def _dominates(squares: list[float]) -> bool:
+    return len(squares) >= ENOUGH and max(squares) > DOMINANT * sum(squares)
 
 
 def apply_references(net: AtomFieldNet, fits: list[ReferenceFit]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import errno
 import json
+import math
 import os
 from contextlib import suppress
 from datetime import timedelta
@@ -80,7 +81,8 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
     for name, graphs in train_sets.items():
         if not len(graphs):
             raise InputError(f"all {len(sources[name])} records are held out, none is left to train on", name)
-    net, fits, factors, properties, unlabelled, offsets = build(config, list(train_sets.values()), labelled)
+    built = build(config, list(train_sets.values()), labelled)
+    net, factors = built.net, built.factors
     check_pieces(net, config, world_size)
     net.backbone.recompute = config.recompute
     net.compile_passes(config.compile)
@@ -89,8 +91,8 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
         for number in range(len(config.streams))
     ]
     notes = [
-        *without_labels(train_sets, unlabelled), nameless_levels(train_sets), compile_note(net, streams, device),
-        *fitted_on_samples(train_sets, config.fit_records),
+        *without_labels(train_sets, built.unlabelled), nameless_levels(train_sets), compile_note(net, streams, device),
+        *fitted_on_samples(train_sets, config.fit_records), *built.dominated, none_is_best(config),
     ]  # fmt: skip
     check_penalties(net, streams, config.loss, "cpu")
     if rank == 0:
@@ -101,13 +103,13 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
         )
         for line in filter(None, (said, *notes, *balance_lines(config, factors))):
             console.print(line, highlight=False)
-        if fits:
-            console.print("Reference energies\n" + reference_table(fits), highlight=False)
-        for level, name, mean in offsets:
+        if built.references:
+            console.print("Reference energies\n" + reference_table(built.references), highlight=False)
+        for level, name, mean in built.offsets:
             console.print(centred_line(name, mean, level), highlight=False)
-        for found in properties:
+        for found in built.properties:
             console.print(f"property {found.config.name}: {found.reason}", highlight=False)
-        atoms = [fit.level for fit in fits]
+        atoms = [fit.level for fit in built.references]
         for line in explain(net.config, atoms):
             console.print(line, highlight=False)
     if plan:
@@ -338,6 +340,16 @@ def pick_device(wanted: str) -> str:
         )
     torch.cuda.set_device(rank)  # messages and kernels go to the current one
     return f"cuda:{rank}"
+
+
+def none_is_best(config: PretrainConfig) -> str:
+    """A sentence where ``keep_best`` finds nothing to compare."""
+    if not config.keep_best or math.lcm(config.save_every, config.validate_every) == config.save_every:
+        return ""
+    return (
+        f"keep_best: a checkpoint has a score where there is a validation at its step: save_every {config.save_every} is no "
+        f"multiple of validate_every {config.validate_every}, so others are kept by their age alone"
+    )
 
 
 def compile_note(net: AtomFieldNet, streams: list[Stream], device: str) -> str:

@@ -38,6 +38,8 @@ class Built(NamedTuple):
     """(number of a set that is trained on with labels, how many of its records have none)."""
     offsets: tuple[tuple[str, str, float], ...] = ()
     """(level, name, mean) of the numbers of fields that are read as their distance from a mean fitted here."""
+    dominated: tuple[str, ...] = ()
+    """Sentences on scales that one record sets alone."""
 
 
 def build(
@@ -61,6 +63,7 @@ def build(
     offsets = statistics.without(() if start is None else start.config.levels).offsets()
     centred = {name for _, name in offsets}
     told = tuple((level, name, mean) for (level, name), mean in offsets.items())
+    dominated = tuple(statistics.dominated())
     known = () if start is None else start.config.properties
     properties = tuple(
         fit_property(name, holders[name], "auto", "auto")
@@ -87,7 +90,7 @@ def build(
         with torch.no_grad():
             apply_property_scales(net, properties)
         factors = level_factors(config.balance, net, statistics)
-        return Built(net, fits, factors, properties, unlabelled, told)
+        return Built(net, fits, factors, properties, unlabelled, told, dominated)
     old = start.config
     new = [level for level in atoms | fields if level not in old.levels]
     parts = [
@@ -116,7 +119,7 @@ def build(
     with torch.no_grad():
         apply_property_scales(net, properties)
     factors = level_factors(config.balance, net, statistics)
-    return Built(net, fits, factors, properties, unlabelled, told)
+    return Built(net, fits, factors, properties, unlabelled, told, dominated)
 
 
 def _new_elements(net: AtomFieldNet, statistics: Statistics, levels: Sequence[str]) -> list[ReferenceFit]:

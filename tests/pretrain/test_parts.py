@@ -1,5 +1,6 @@
 """Schedule, moving average, normalisation, configuration."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from atomfield.data.errors import InputError
+from atomfield.data.errors import InputError, Provenance
 from atomfield.pretrain.config import OptimizerConfig, PretrainConfig
 from atomfield.pretrain.ema import Ema
 from atomfield.pretrain.normalize import Statistics, fit_references, normalize
@@ -78,6 +79,29 @@ def test_energies_in_a_wrong_unit_are_refused():
     statistics.add(graphs)
     with pytest.raises(InputError, match="another unit"):
         fit_references(statistics)
+
+
+def test_one_record_that_sets_a_scale_alone_is_named():
+    """Forces of 1e6 eV/angstrom in one record of many: in their scale the others are zero, and nothing would be learnt."""
+    graphs = [replace(g, provenance=Provenance("mine.xyz", n)) for n, g in enumerate(morse_clusters(30))]
+    fields = waves(25)
+    fine = Statistics()
+    fine.add([*graphs, *fields])
+    assert fine.dominated() == []
+    graphs[7].quantities["forces"] *= 1e6
+    fields[3].quantities["concentration"] *= 1e3
+    statistics = Statistics()
+    statistics.add([*graphs, *fields])
+    forces, values, changes = statistics.dominated()
+    assert (
+        forces.startswith("mine.xyz (record 7): its forces, ")
+        and "100% of the sum of squares over 30 records" in forces
+    )
+    assert values.startswith("concentration at level wave: the values of one record of 25 are 100%")
+    assert "the changes of one record" in changes
+    few = Statistics()
+    few.add(graphs[5:9])
+    assert few.dominated() == []
 
 
 def test_stage_three_is_refused_for_conservative_training():

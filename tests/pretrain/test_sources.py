@@ -10,6 +10,7 @@ from atomfield.data.sampler import Budget, EpochSampler
 from atomfield.data.splits import split_of
 from atomfield.pretrain.config import PretrainConfig
 from atomfield.pretrain.losses import Targets
+from atomfield.pretrain.run import none_is_best
 from atomfield.pretrain.sources import (
     nameless_levels,
     no_validation,
@@ -114,3 +115,11 @@ def test_a_source_that_cannot_be_read_says_how_to_leave_records_out(tmp_path):
         match=f"atoms 0 and 1 .*leave such records out with `atomfield prepare {file} --on-bad skip",
     ):
         opened(str(file))
+
+
+def test_checkpoints_without_a_score_are_told():
+    at = lambda save, validate, best=1: none_is_best(  # noqa: E731
+        PretrainConfig(streams=({"source": "x"},), save_every=save, validate_every=validate, keep_best=best)
+    )
+    assert at(500, 500) == at(500, 250) == at(500, 300, 0) == ""
+    assert "save_every 500 is no multiple of validate_every 300" in at(500, 300)

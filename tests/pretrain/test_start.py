@@ -261,8 +261,9 @@ def test_a_field_in_kelvin_joins_a_checkpoint_that_knows_none(published):
     """Levels of the checkpoint read as they did, to the bit, their own temperatures too; the new one reads distances."""
     net, folder = published
     known, added = temperatures(300.0), temperatures(290.0, "sea")
-    new, _, _, _, _, offsets = build(config_of(folder), [known, added])
-    assert [(level, name) for level, name, _ in offsets] == [("sea", "temperature")]
+    built = build(config_of(folder), [known, added])
+    new = built.net
+    assert [(level, name) for level, name, _ in built.offsets] == [("sea", "temperature")]
     assert net.config.centred == () and new.config.centred == ("temperature",)
     mean = new.backbone.embedding.input_mean[:, new.config.field_inputs.index("temperature")]
     assert mean.tolist() == [0.0, 0.0, pytest.approx(290.0, abs=0.1)]
