@@ -209,7 +209,8 @@ def _write_predictions(assessment: Assessment, out: Path) -> Path:
         {n: v for n, v in p.items() if n in kept or n.rsplit("_p_", 1)[0] in kept}
         for p in probabilities(assessment.properties, assessment.predictions)
     ]
-    write_predictions(assessment.graphs, rows, path)
+    classes = {p.name: p.classes for p in assessment.properties if p.classes}
+    write_predictions(assessment.graphs, rows, path, classes=classes)
     return path
 
 

@@ -15,7 +15,7 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +69,13 @@ class Parts:
         graphs: Sequence[Graph],
         predictions: Sequence[Prediction],
         bad: Sequence[BadRecord],
+        classes: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        """One part; its JSON comes last and says that it is whole. ``numbers``: of the records that were not refused."""
+        """One part; its JSON comes last and says that it is whole. ``numbers``: of the records that were not refused.
+        ``classes``: see ``write_predictions``."""
         path = self.path(number)
         if graphs:
-            write_predictions(graphs, predictions, path, numbers)
+            write_predictions(graphs, predictions, path, numbers, classes)
         else:
             path.write_bytes(b"")
         listed = [

@@ -129,7 +129,7 @@ def do_part(work: Work, net: AtomFieldNet, number: int) -> None:
         max_edges=work.max_edges,
         skip_bad=work.skip_bad,
     )
-    work.parts.write(number, *answers)
+    work.parts.write(number, *answers, classes=net.config.class_names)
 
 
 Answers = tuple[list[int], list[Graph], list[Prediction], list[BadRecord]]

@@ -7,7 +7,7 @@ are those of the vocabulary (eV, angstrom, eV/angstrom^3) and of the records for
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 SUFFIXES = (".extxyz", ".xyz", ".csv", ".parquet", ".npz", ".nc")
+NAMED = (".extxyz", ".xyz", ".csv", ".parquet")
+"""Files that have the names of classes."""
 REFERENCE = "REF_"
 
 
@@ -32,6 +34,7 @@ def write_predictions(
     predictions: Sequence[Prediction],
     path: str | Path,
     numbers: Sequence[int] | None = None,
+    classes: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
     """Write one prediction per graph, in order; the file appears whole or not at all. Returns the path.
 
@@ -39,6 +42,8 @@ def write_predictions(
     each atom has of its own is left out. ``.parquet``: the same and lists per atom. ``.npz``: structures one after another with
     ``num_nodes``, fields as ``0/velocity``, ``1/velocity``, ... ``.nc``: xarray datasets, a group per field. Rows of a field in
     ``.csv`` and ``.parquet`` are its points at each time. numbers: the ``index`` of each record in a table; default: from 0.
+    classes: the names of the classes of a property, which stand for their numbers, and for those of the labels, in csv, parquet
+    and extxyz; arrays keep the numbers.
     Raises ``InputError`` for another suffix, for fields in a file of
     atoms, for atoms and fields together, and where nothing is to be written.
     """
@@ -59,6 +64,8 @@ def write_predictions(
         )
     fields = worlds.pop()
     path.parent.mkdir(parents=True, exist_ok=True)
+    if classes and path.suffix in NAMED:
+        predictions = [named(g, p, classes) for g, p in zip(graphs, predictions, strict=True)]
     partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         match path.suffix:
@@ -101,7 +108,19 @@ def with_references(graph: Graph, prediction: Prediction) -> Prediction:
             }
         else:
             labels = {n: v[1:] for n, v in labels.items()}
-    return {**prediction, **{REFERENCE + name: value for name, value in labels.items()}}
+    given = {REFERENCE + name: value for name, value in labels.items() if REFERENCE + name not in prediction}
+    return {**prediction, **given}
+
+
+def named(graph: Graph, prediction: Prediction, classes: Mapping[str, Sequence[str]]) -> Prediction:
+    """``prediction`` with the names of classes in place of their numbers, and with those of its labels."""
+    out = dict(prediction)
+    for name, names in classes.items():
+        if name in prediction:
+            out[name] = np.asarray(names[int(prediction[name])])
+            if name in graph.quantities:
+                out[REFERENCE + name] = np.asarray(names[int(graph.quantities[name])])
+    return out
 
 
 def is_per_node(name: str, graph: Graph) -> bool:
@@ -195,7 +214,7 @@ def to_atoms(graph: Graph, prediction: Prediction) -> Atoms:
         elif is_per_node(name, graph):
             atoms.arrays[name] = np.asarray(value).reshape(len(value), -1) if value.ndim > 2 else value
         else:
-            atoms.info[name] = float(value) if value.ndim == 0 else value
+            atoms.info[name] = value.item() if value.ndim == 0 else value
     atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
 

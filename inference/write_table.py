@@ -82,14 +82,14 @@ def _points(number: int, graph: Graph, values: Prediction) -> Iterator[dict[str,
             yield row
 
 
-def _scalars(name: str, value: np.ndarray, irreps: str = "") -> dict[str, float]:
-    """A number, ``name_x`` ``name_y`` ``name_z``, ``name_xx`` ... of a 3x3 tensor (six of a symmetric one), ``name_11`` ...
-    of an elastic tensor in Voigt's order, ``name_0`` ``name_1`` ... of anything else.
+def _scalars(name: str, value: np.ndarray, irreps: str = "") -> dict[str, float | str]:
+    """A number or the name of a class, ``name_x`` ``name_y`` ``name_z``, ``name_xx`` ... of a 3x3 tensor (six of a symmetric
+    one), ``name_11`` ... of an elastic tensor in Voigt's order, ``name_0`` ``name_1`` ... of anything else.
     """
     value = np.asarray(value)
     match value.shape:
         case ():
-            return {name: float(value)}
+            return {name: value.item()}
         case (3,) if not irreps.endswith("x0e"):
             return {f"{name}_{axis}": float(v) for axis, v in zip(_VECTOR, value, strict=True)}
         case (3, 3) if irreps == "0e+1e+2e":

@@ -288,6 +288,11 @@ class NetworkConfig(BaseModel):
         return tuple(p for p in self.properties if p.is_open)
 
     @property
+    def class_names(self) -> dict[str, tuple[str, ...]]:
+        """Property -> the names of its classes, in order, of those that have names."""
+        return {p.name: p.classes for p in self.properties if p.classes}
+
+    @property
     def num_edge_features(self) -> int:
         """What the radial network of an edge reads."""
         return self.num_radial if self.symmetry == "O3" else 4 * self.num_radial

@@ -4,11 +4,16 @@ import csv
 import io
 from dataclasses import replace
 
+import ase.io
 import numpy as np
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 import torch
+from ase import Atoms
 from rich.console import Console
 
+from atomfield.cli import main
 from atomfield.data.errors import InputError
 from atomfield.data.quantities import declared_property
 from atomfield.finetune.config import FinetuneConfig
@@ -132,6 +137,25 @@ def test_predictions_have_their_shapes_and_columns(trained, tmp_path):
         "ood_score",
     } <= set(row)
     assert "born" not in row and "polar_yx" not in row
+
+
+def test_files_of_predictions_have_the_names_of_classes(trained, tmp_path):
+    config, parts, _ = trained
+    frames = ase.io.read(config.out / "predictions.extxyz", ":")
+    for atoms, graph in zip(frames, parts.test, strict=True):
+        chances = [atoms.info[f"phase_p_{c}"] for c in PHASES]
+        assert atoms.info["phase"] == PHASES[int(np.argmax(chances))]
+        label = graph.quantities.get("phase")
+        assert atoms.info.get("REF_phase") == (None if label is None else PHASES[int(label)])
+    assert sum("REF_phase" in atoms.info for atoms in frames) > 3
+    bare = [Atoms(g.species.numpy(), g.positions.numpy()) for g in parts.test[:3]]
+    ase.io.write(tmp_path / "bare.xyz", bare)
+    for suffix in ("csv", "parquet"):
+        out = tmp_path / f"out.{suffix}"
+        assert main(["predict", str(config.out), str(tmp_path / "bare.xyz"), "--out", str(out)]) == 0
+        table = (pyarrow.csv.read_csv if suffix == "csv" else pyarrow.parquet.read_table)(out)
+        for row in table.to_pylist():
+            assert row["phase"] == max(PHASES, key=lambda c: row[f"phase_p_{c}"]) and 0 < row["toxic"] < 1
 
 
 def test_what_makes_no_sense_is_refused():
