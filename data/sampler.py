@@ -10,6 +10,7 @@ order comes from a permutation that is computed where it is asked for (:mod:`.sc
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -109,7 +110,8 @@ class EpochSampler:
         count = len(self.nodes)
         self.pieces = 1 if count <= WHOLE else -(-count // PIECE)
         """Of an epoch; each has a plan of its own."""
-        self._first: tuple[int, ...] = (0,)
+        self._first: list[int] = [0]
+        """Of each plan so far the number of its first micro-batch, and of the one after."""
         self._known: tuple[int, Plan] | None = None
 
     @property
@@ -173,10 +175,12 @@ class EpochSampler:
     def batch(self, k: int) -> np.ndarray:
         """Item numbers of micro-batch ``k``."""
         first = self._first
-        while first[-1] <= k:
-            first = (*first, first[-1] + len(self.plan(len(first) - 1)))
+        if first[-1] <= k:
+            first = [*first]  # another thread may be reading it
+            while first[-1] <= k:
+                first.append(first[-1] + len(self.plan(len(first) - 1)))
             self._first = first
-        number = int(np.searchsorted(first, k, side="right")) - 1
+        number = bisect_right(first, k) - 1
         return self.plan(number)[k - first[number]]
 
 

@@ -75,6 +75,16 @@ def test_an_epoch_sees_every_item_once_and_batches_depend_on_the_number_alone():
     assert [sampler().batch(k).tolist() for k in (199, 0, 64)] == [seen[199], seen[0], seen[64]]
 
 
+def test_a_run_of_many_short_epochs_resumes_without_waiting(monkeypatch):
+    """Of fifty small records an epoch is one micro-batch: finding number 200,000 took minutes, for copies of what was known."""
+    sampler = EpochSampler(np.ones(50), np.ones(50), Budget(), seed=0)
+    whole = sampler.plan(0)
+    monkeypatch.setattr(sampler, "plan", lambda number: whole)
+    start = time.process_time()
+    assert np.array_equal(sampler.batch(200_000), whole[0])
+    assert time.process_time() - start < 20
+
+
 # ---------------------------------------------------------------------- mixtures
 def test_another_thread_may_ask_meanwhile(monkeypatch):
     nodes = np.random.default_rng(0).integers(1, 30, 60)
