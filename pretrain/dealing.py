@@ -42,8 +42,8 @@ class Price:
 
 
 PRICES = {
-    "second derivatives": Price(9_000, 175, 6.5),
-    "first derivatives": Price(7_000, 75, 0.3),
+    "second derivatives": Price(9_000, 155, 9.5),
+    "first derivatives": Price(7_000, 75, 1.0),
     "field": Price(8_500, 53, 2.6, 27),
 }
 """Network ``s`` on one core (``python benchmarks/dealing.py``). Only their ratios matter. Measured times scatter
