@@ -15,7 +15,8 @@ from .sampler import estimated_edges
 from .store import Store
 
 LOOKED_AT = 64
-"""Records of a data set whose edges are counted, for the estimate of the others."""
+"""Records of a data set whose edges are counted, for the estimate of the others; of many data sets fewer of each."""
+MOST_LOOKED_AT = 1024
 
 
 class Subset(Sequence[Graph]):
@@ -176,8 +177,9 @@ def edges_of(graphs: Sequence[Graph], cutoff: float = 5.0) -> np.ndarray:
     kinds: dict[tuple[str, str], list[int]] = {}
     for number in np.flatnonzero(world != "field").tolist():
         kinds.setdefault((columns["dataset"][number], world[number]), []).append(number)
+    of_each = min(LOOKED_AT, max(4, MOST_LOOKED_AT // max(len(kinds), 1)))
     for numbers in kinds.values():
-        few = sorted({numbers[k] for k in np.linspace(0, len(numbers) - 1, LOOKED_AT).astype(int)})
+        few = sorted({numbers[k] for k in np.linspace(0, len(numbers) - 1, of_each).astype(int)})
         true = sum(with_edges(graphs[k], cutoff).num_edges for k in few)
         edges[numbers] = (
             np.rint(edges[numbers] * (max(true, 1) / edges[few].sum())).astype(np.int64).clip(min=1)
