@@ -248,6 +248,7 @@ def evaluate(
     shared: Overlap | None = None,
     calibrated_here: bool = False,
     title: str = "",
+    notes: Sequence[str] = (),
     console: Console | None = None,
 ) -> dict[str, float]:
     """Judge ``net`` on ``test`` and write ``metrics.json``, ``predictions.*``, PNGs and ``report.html``
@@ -258,7 +259,8 @@ def evaluate(
     scratch, shown beside. shared: what ``test`` and ``train`` have in common (found here where ``train`` is
     given): metrics without it come under keys that end in ``_without_overlap``. Returns the flat metrics, baselines
     included under ``baseline_`` keys; an error
-    that diverged is infinite. calibrated_here: see ``assess``. Raises ``InputError`` as ``assess`` does.
+    that diverged is infinite. calibrated_here: see ``assess``. notes: sentences for the screen and the
+    report. Raises ``InputError`` as ``assess`` does.
     """
     from rich.console import Console as RichConsole
 
@@ -266,6 +268,7 @@ def evaluate(
     title = title or f"Evaluation: {', '.join(targets)}"
     out.mkdir(parents=True, exist_ok=True)
     assessment = assess(net, test, targets, train=train, calibrated_here=calibrated_here, console=console)
+    assessment.notes[:0] = notes
     metrics = assessment.flat()
     shared = shared or (overlap(train, assessment.graphs, targets) if train else None)
     if shared is not None and shared.leaked:

@@ -18,6 +18,7 @@ from atomfield.pretrain.run import pick_device
 from atomfield.pretrain.streams import Stream
 from atomfield.pretrain.validate import errors
 
+from . import trained_on
 from .card import card
 from .closed_form_instead import of_numbers, worth_a_look
 from .config import FinetuneConfig, Strategy
@@ -75,6 +76,7 @@ def finetune(
         for note in fit_uncertainty(net, task.names, done.level, done.parts.train, done.parts.valid):
             console.print(note, highlight=False, markup=False)
     checkpoint.save(net, config.out / "model", card(config, net, task, done.parts))
+    trained_on.write(config.out / "model", config, done.parts.train)
     test = done.parts.test
     judged = tuple(n for n in task.names if any(is_answered(g, n) for g in test))
     if others := [n for n in task.names if n not in judged]:

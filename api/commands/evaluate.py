@@ -62,8 +62,10 @@ def evaluate(
     """Compare predictions with labels: metrics.json, a table on the screen, plots and report.html.
 
     Without --target: the checkpoint's own properties, or else every label that the records have and the checkpoint predicts.
+    Where it was finetuned on some of the records, this is said.
     """
     from atomfield.finetune.evaluate import evaluate as run
+    from atomfield.finetune.trained_on import note
 
     net = load_net(checkpoint, device, dtype)
     targets = listed(target) or tuple(p.name for p in net.config.properties)
@@ -73,7 +75,15 @@ def evaluate(
     )  # fmt: skip
     graphs = opened(source, options, max_bad)
     fitted = opened(train, options, max_bad) if train else None
-    run(net, graphs, targets or labels_of(graphs, net, source), out, train=fitted)
+    told = note(checkpoint, graphs)
+    run(
+        net,
+        graphs,
+        targets or labels_of(graphs, net, source),
+        out,
+        train=fitted,
+        notes=[told] if told else [],
+    )
 
 
 def labels_of(graphs: Sequence[Graph], net: AtomFieldNet, source: str) -> tuple[str, ...]:

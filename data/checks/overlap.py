@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from .findings import Finding
 from .fingerprint import close_pairs, fingerprint, same_structure
 from .scales import covalent_radii
 
+Kind = Literal["structure", "molecule"]
 SURFACE = {"energy", "forces", "stress"}
 """Targets of a potential energy surface: train and test share molecules by design, only structures leak."""
 
@@ -25,7 +27,7 @@ class Overlap:
 
     structures: dict[int, int]
     molecules: dict[int, int]
-    by: str
+    by: Kind
     num_test: int
     num_train: int
     where: str
@@ -77,6 +79,14 @@ class Overlap:
             raise InputError(f"{self.sentence()}; the first: {self.named[0]}", self.where)
 
 
+def leak_of(graphs: Sequence[Graph], targets: Sequence[str] = ()) -> Kind:
+    """What two records of ``graphs`` share where one gives the other's ``targets`` away (none: all labels that they have)."""
+    is_surface = bool(SURFACE & set(targets)) or (
+        not targets and any("forces" in g.quantities for g in graphs)
+    )
+    return "structure" if is_surface or any(g.world != "molecule" for g in graphs) else "molecule"
+
+
 def overlap(
     train: Sequence[Graph], test: Sequence[Graph], targets: Sequence[str] = (), where: str = "train and test"
 ) -> Overlap:
@@ -106,8 +116,7 @@ def overlap(
                 molecules[j] = by_group[name]
         elif g.world == "molecule" and (key := bonds_key(g)) in by_bonds:
             molecules[j] = by_bonds[key]
-    is_surface = bool(SURFACE & set(targets)) or (not targets and any("forces" in g.quantities for g in test))
-    by = "structure" if is_surface or any(g.world != "molecule" for g in test) else "molecule"
+    by = leak_of(test, targets)
     leaked = structures if by == "structure" else {**molecules, **structures}
     named = tuple(f"{test[j].provenance} is {train[i].provenance}" for j, i in sorted(leaked.items()))
     return Overlap(structures, molecules, by, len(test), count, where, named)

@@ -18,6 +18,7 @@ from atomfield.data.errors import InputError
 from atomfield.data.quantities import scalar_property
 from atomfield.data.store import write_store
 from atomfield.finetune import parts as reading
+from atomfield.finetune import trained_on
 from atomfield.finetune.config import FinetuneConfig
 from atomfield.finetune.folds import by_groups, summary
 from atomfield.finetune.learning_curve import part_of
@@ -54,6 +55,29 @@ def settings(start, tmp_path, **options):
 
 def quiet(width=200):
     return Console(file=io.StringIO(), width=width)
+
+
+def test_an_evaluation_on_training_records_says_so(start, tmp_path, capsys):
+    study(settings(start, tmp_path, uncertainty="none"), quiet())
+    write_store(scored(8, seed=9), tmp_path / "new")
+    words = ["--target", "score", "--out", str(tmp_path / "judged")]
+    assert main(["evaluate", str(tmp_path / "run"), str(tmp_path / "data"), *words]) == 0
+    said = "32 of 40 records have the molecule of a record that this checkpoint was trained on: their errors say nothing about"
+    assert said in " ".join(capsys.readouterr().out.split())
+    assert said in (tmp_path / "judged" / "report.html").read_text()
+    assert main(["evaluate", str(tmp_path / "run"), str(tmp_path / "new"), *words]) == 0
+    assert "was trained on" not in capsys.readouterr().out
+    more = settings(
+        tmp_path / "run", tmp_path, train=(str(tmp_path / "new"),), out=tmp_path / "more", least_records=1
+    )
+    study(more, quiet())
+    assert trained_on.note(tmp_path / "more", scored(40)).startswith("32 of 40 records"), (
+        "the start's are forgotten"
+    )
+    (tmp_path / "more" / "model" / trained_on.FILE).write_text("[]")
+    with pytest.raises(InputError, match="trained_on.json: is damaged"):
+        trained_on.note(tmp_path / "more", scored(8))
+    assert trained_on.note(start, scored(8)) == ""
 
 
 # ---------------------------------------------------------------- folds
