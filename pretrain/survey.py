@@ -72,10 +72,12 @@ def sampled(graphs: Sequence[Graph], most: int) -> Sequence[Graph]:
     if len(graphs) <= most or not in_store(graphs):
         return graphs
     order = np.random.default_rng(0).permutation(len(graphs))
-    chosen = np.zeros(len(graphs), dtype=bool)
-    chosen[order[:most]] = True
-    for rare in _kinds(graphs):
-        chosen[order[np.flatnonzero(rare[order])[:FEW]]] = True
+    lowest = np.zeros(len(graphs), dtype=bool)
+    lowest[order[:most]] = True
+    chosen = lowest.copy()
+    for kind in _kinds(graphs):
+        if np.count_nonzero(kind & lowest) < FEW:
+            chosen[order[np.flatnonzero(kind[order])[:FEW]]] = True
     for first, _ in field_kinds(graphs):
         chosen[first] = True
     return Subset(graphs, np.flatnonzero(chosen))
