@@ -63,17 +63,19 @@ def resume(run: Run, console: Console) -> None:
         return
     state, others = _restore(run, found[-1])
     settings = changed(state["config"], run.config.model_dump(mode="json"))
-    over = _nothing_left(run)
+    over, more = _nothing_left(run)
     if over and (ignored := [line for line in settings if not line.startswith("steps ")]):
         raise InputError(
             f"the run in this folder has come to its end ({over}), so nothing would be trained with what changed since: "
-            f"{'; '.join(ignored)}. Give more `steps`, or another `out`",
+            f"{'; '.join(ignored)}. Give more `{more}`, or another `out`",
             str(run.config.out),
         )
     if is_main():
         console.print(f"Resuming from {found[-1]} (step {run.here.step})")
         if over:
-            console.print(f"Nothing is left to train ({over}); more `steps` go on", highlight=False)
+            console.print(
+                f"Nothing is left to train ({over}); with more `{more}` it goes on", highlight=False
+            )
         for line in _other_records(state, others, run):
             console.print(line, highlight=False)
         if settings:
@@ -82,14 +84,14 @@ def resume(run: Run, console: Console) -> None:
             )
 
 
-def _nothing_left(run: Run) -> str:
-    """What says that the schedule is over; "" while it is not."""
+def _nothing_left(run: Run) -> tuple[str, str]:
+    """What says that the schedule is over, and the setting that ends it; "" while it is not."""
     config, here = run.config, run.here
     if here.step >= config.steps:
-        return f"step {here.step} of {config.steps}"
+        return f"step {here.step} of {config.steps}", "steps"
     if config.max_time is not None and here.seconds >= config.max_time:
-        return f"{here.seconds:.0f} of {config.max_time:.0f} s"
-    return ""
+        return f"{here.seconds:.0f} of {config.max_time:.0f} s", "max_time"
+    return "", ""
 
 
 def _other_records(state: dict[str, Any], others: list[str], run: Run) -> list[str]:

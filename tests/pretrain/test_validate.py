@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from atomfield.pretrain.losses import Targets
 from atomfield.pretrain.streams import Stream
 from atomfield.pretrain.validate import errors, score_of
 from tests.physics.subjects import crystal
-from tests.small import morse_clusters, small_network
+from tests.small import morse_clusters, small_network, waves
 
 
 def stream_of(graphs, *terms):
@@ -100,3 +101,18 @@ def test_the_symmetry_of_a_direct_stage_is_that_of_its_head(monkeypatch):
     batch = graphs_to_batch(net.config, morse_clusters(2))
     assert equivariance_error(net, batch, direct=True) < 1e-5
     assert seen == [True, True]
+
+
+def test_a_step_that_knows_an_axis_is_seen_beside_a_large_state():
+    """Relative to the state, 1e6 times the change, the error was that of rounding."""
+
+    class Drift:
+        config = SimpleNamespace(steady=())
+
+        def __call__(self, batch, direct):
+            along = torch.tensor([1e-6, 0.0, 0.0], dtype=torch.float64)
+            return {"velocity": batch.quantities["velocity"] + along}
+
+    batch = collate([waves(1)[0].pair(0)])
+    assert equivariance_error(Drift(), batch) > 0.3
+    assert equivariance_error(small_network(), batch) < 1e-5
