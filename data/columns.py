@@ -30,6 +30,10 @@ class Columns(Mapping[str, Any]):
             self._kept[name] = column
         return column
 
+    def forget(self) -> None:
+        """Give back the memory of what was made; it is made again when it is asked for."""
+        self._kept.clear()
+
     def __contains__(self, name: object) -> bool:
         return name in self._makers
 

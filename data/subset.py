@@ -104,6 +104,20 @@ def columns_of(graphs: Sequence[Graph]) -> Columns:
     return Columns(whole)
 
 
+def forget_columns(graphs: Sequence[Graph]) -> None:
+    """Give back the memory of the columns of a store and its parts; they are made again when they are asked for."""
+    match graphs:
+        case Store():
+            graphs.columns.forget()
+        case Subset():
+            graphs.columns.forget()
+            forget_columns(graphs.whole)
+        case Joined():
+            graphs.columns.forget()
+            for one in graphs.sets:
+                forget_columns(one)
+
+
 def in_store(graphs: Sequence[Graph]) -> TypeGuard[Store | Subset]:
     """Whether ``graphs`` is a store or a part of one, so that its columns are known without reading it."""
     return isinstance(graphs, Store) or (isinstance(graphs, Subset) and in_store(graphs.whole))

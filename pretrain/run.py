@@ -23,7 +23,7 @@ from rich.table import Table
 from safetensors import SafetensorError
 
 from atomfield.data.errors import InputError, Interrupted, RunError
-from atomfield.data.subset import Subset
+from atomfield.data.subset import Subset, forget_columns
 from atomfield.models import checkpoint as public
 from atomfield.models.denormals import flushed_denormals
 from atomfield.models.network import AtomFieldNet
@@ -122,6 +122,8 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
             refuse_another_folder(config.out)
         try:
             run = _start(config, net, streams, valid_sets, device, request)
+            for graphs in train_sets.values():
+                forget_columns(graphs)  # streams hold what they need of them
             if rank == 0:
                 for line in (no_validation(streams, run.validation), why_none(config, run.validation)):
                     if line:

@@ -76,15 +76,16 @@ def stream_of(
 ) -> Stream:
     """Stream ``number`` over the records of ``sets``, by source; for ``validation`` without noise."""
     s = config.streams[number]
-    joined = Joined([sets[name] for name in s.sources])
+    own = [sets[name] for name in s.sources]
+    joined = Joined(own) if len(own) > 1 else None
     sigma = 0.0 if validation else s.noise
     return Stream(
-        joined,
+        joined or own[0],
         Targets(s.objective, noise=sigma, direct=config.forces == "direct", balance=factors),
         cutoff=cutoff,
         max_edges=s.max_edges,
         max_nodes=s.max_nodes or UNLIMITED,
-        parts=joined.parts,
+        parts=joined.parts if joined else None,
         mixture="natural" if validation else s.mixture,  # a source may have no validation records
         seed=config.seed * 1000 + number,
         noise=sigma,

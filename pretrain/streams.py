@@ -93,7 +93,8 @@ class Stream:
         self.price = price_of(targets.objective, field=worlds == {"field"}, direct=targets.direct)
         nodes, edges = columns_of(graphs)["num_nodes"], edges_of(graphs, cutoff)
         record = self.items.record
-        self.grid_axes = (nodes * grid_axes_of(graphs))[record] if fourier else np.zeros_like(record)
+        has_grids = fourier and worlds == {"field"}
+        self.grid_axes = (nodes * grid_axes_of(graphs))[record] if has_grids else _zeros(len(record))
         self.sampler = EpochSampler(
             nodes[record],
             edges[record],
@@ -212,14 +213,20 @@ def _items(graphs: Sequence[Graph], targets: Targets, rollout: int = 1) -> Items
             record = np.flatnonzero(_bonded(columns))
         case "supervised":  # a record with several times is for next_step
             record = np.flatnonzero(columns["num_times"] <= 1)
-    return Items(record, np.zeros(len(record), dtype=np.int64))
+    return Items(record.astype(np.int32), _zeros(len(record)))
+
+
+def _zeros(count: int) -> np.ndarray:
+    """``[count]`` that take the memory of one."""
+    return np.broadcast_to(np.int32(0), count)
 
 
 def _each_time(counts: np.ndarray) -> Items:
     """The first ``counts [R]`` times of each record."""
     counts = np.maximum(counts, 0)
-    record = np.repeat(np.arange(len(counts)), counts)
-    return Items(record, np.arange(len(record)) - np.repeat(np.cumsum(counts) - counts, counts))
+    record = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    time = np.arange(len(record)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return Items(record, time.astype(np.int32))
 
 
 def _needed(objective: Objective, rollout: int) -> str:
