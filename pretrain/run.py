@@ -146,7 +146,7 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
             raise RunError(_contact_lost(config, rank)) from error
         except (OSError, SafetensorError) as error:
             raise RunError(_file_trouble(config, error)) from error
-        torch.distributed.destroy_process_group()
+        end_processes()
     if ending == "stopped":
         asked = request.wanted or "a signal to another rank"
         said = f"{asked}: saved step {run.here.step} in {run.checkpoints}; the same command goes on"
@@ -311,6 +311,17 @@ def start_processes(device: str, timeout: float = 1800.0) -> None:
         raise RunError(_no_meeting(timeout, error)) from error
     # the groups that DeepSpeed builds itself would wait torch's own 30 minutes for a rank that died meanwhile
     deepspeed.comm.comm.cdb.new_group = lambda ranks: torch.distributed.new_group(ranks, timeout=patience)
+
+
+def end_processes() -> None:
+    """The end of the process group. DeepSpeed keeps it in two places, on which another run in this program would fail."""
+    import deepspeed
+    from deepspeed.utils import groups
+
+    torch.distributed.destroy_process_group()
+    if not torch.distributed.is_initialized():
+        deepspeed.comm.comm.cdb = None
+        groups._WORLD_GROUP = None
 
 
 def _no_meeting(timeout: float, error: Exception) -> str:

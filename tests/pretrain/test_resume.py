@@ -1,7 +1,10 @@
 """Going on from a checkpoint when something is not as it was: the records, the order of the sources, the disk, the folder."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -198,6 +201,26 @@ def test_what_a_rollback_gave_up_counts_as_time_spent(tmp_path, monkeypatch):
     resume.roll_back(run, record, SimpleNamespace(print=lambda text: None))
     assert run.here == Position(step=8, seconds=50.0, data_ahead=7, rollbacks=2)
     assert run.guard.spikes == []
+
+
+def test_a_program_may_pretrain_twice(tmp_path):
+    """As a notebook does; DeepSpeed remembered the process group of the first run."""
+    write_store(morse_clusters(8), tmp_path / "atoms")
+    streams = [{"source": str(tmp_path / "atoms"), "micro_batches": 1, "max_edges": 60}]
+    runs = [{**OPTIONS, "streams": streams, "steps": 1, "out": str(tmp_path / name)} for name in "ab"]
+    code = (
+        "import json, sys; from atomfield.pretrain.config import PretrainConfig; from atomfield.pretrain.run import pretrain\n"
+        "for options in json.loads(sys.argv[1]): pretrain(PretrainConfig(**options))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(runs)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert (tmp_path / "b" / "model" / "model.safetensors").is_file()
 
 
 def test_a_folder_has_one_run(tmp_path):
