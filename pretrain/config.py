@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -32,6 +32,8 @@ NOISY: tuple[Objective, ...] = ("denoise", "denoise_forces", "next_step")
 """Objectives that ``noise`` is for."""
 ClockName = Literal["wall", "processor"]
 """What a limit of time counts: time that passes, or processor time of all threads of a process."""
+PRECISIONS = ("bf16", "bfloat16", "fp16", "amp", "dtype", "precision")
+"""Names of a setting that there is not, for the message that says why."""
 FRACTIONS = {"denoise_forces": 0.25, "masked_atoms": 0.15, "masked_patches": 0.25}
 """Default share of the nodes of a graph that are disturbed or hidden."""
 
@@ -247,6 +249,16 @@ class PretrainConfig(_Frozen):
             "states": "masked_patches" in wanted,
         }
         return tuple(name for name, needed in parts.items() if needed)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _float32_alone(cls, given: Any) -> Any:
+        if isinstance(given, dict) and (named := [name for name in PRECISIONS if name in given]):
+            raise ValueError(
+                f"{named[0]!r} is no setting: pretraining computes in float32 at every stage, since bfloat16 breaks the symmetry "
+                "by a percent and is no faster (docs/log.md); leave it out"
+            )
+        return given
 
     @model_validator(mode="after")
     def _conservative_needs_low_stage(self) -> PretrainConfig:

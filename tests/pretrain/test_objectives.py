@@ -239,6 +239,14 @@ def test_numbers_that_no_run_can_have_are_refused(wrong):
         PretrainConfig(**{"streams": ({"source": "x"},), **wrong})
 
 
+@pytest.mark.parametrize("name", ["bf16", "dtype"])
+def test_bfloat16_is_refused_with_its_reason(name):
+    with pytest.raises(
+        ValidationError, match=f"'{name}' is no setting: .* float32 at every stage, since bfloat16"
+    ):
+        PretrainConfig(**{"streams": ({"source": "x"},), name: "bfloat16"})
+
+
 def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ValidationError, match="noise is 0"):
         StreamConfig(source="x", objective="denoise_forces")
