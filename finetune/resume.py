@@ -1,4 +1,4 @@
-"""A training that was ended midway goes on from its last state, in ``out/checkpoints``; a finished run keeps none.
+"""A training that was ended midway goes on from its last state, in ``out/unfinished``; a finished run keeps none.
 
 A state is a checkpoint as pretraining writes it (``pretrain/checkpoint.py``): weights, optimiser, average, constants and
 generators, with the best weights so far and with what tells this run from another: its settings and the sha256 of what it was
@@ -74,10 +74,13 @@ class States:
     """The states of the training in ``out``. ``here`` is how far it is, ``best`` are its best weights so far (empty before the
     first state), ``history`` is its log.
 
-    Raises ``InputError`` where the newest state is damaged, or is of other settings, records or another checkpoint.
+    Raises ``InputError`` where the newest state is damaged, or is of other settings, records or another checkpoint, and where
+    ``out`` is the folder of a pretraining, whose model and log would be replaced.
     """
 
     def __init__(self, out: Path, config: FinetuneConfig, parts: Parts):
+        if checkpoint.complete(out / "checkpoints"):
+            raise InputError("is the folder of a pretraining; choose another --out", str(out))
         self.out, self.folder = out, folder_of(out)
         self.given = given(config, parts)
         self.here, self.best = Position(), dict[str, Tensor]()
@@ -166,7 +169,7 @@ class States:
 
 def folder_of(out: Path) -> Path:
     """Where the states of the run in ``out`` are."""
-    return out / "checkpoints"
+    return out / "unfinished"
 
 
 def remove(out: Path) -> None:

@@ -25,7 +25,7 @@ from atomfield.cli import main
 from atomfield.data.errors import InputError, Interrupted, RunError
 from atomfield.data.quantities import scalar_property
 from atomfield.data.store import write_store
-from atomfield.finetune import resume, train
+from atomfield.finetune import resume, run, train
 from atomfield.finetune.config import FinetuneConfig
 from atomfield.finetune.parts import Parts
 from atomfield.finetune.run import trained
@@ -148,7 +148,7 @@ def test_kills_at_any_step_change_no_bit(case, start, tmp_path, monkeypatch):
     assert_same(weights_after(broken, parts, console), expected)
     assert log_of(broken) == log_of(whole)
     assert "Going on from" in console.file.getvalue()
-    assert not (broken.out / "checkpoints").exists(), "a finished run keeps its state"
+    assert not (broken.out / "unfinished").exists(), "a finished run keeps its state"
     if case == "trials":
         assert any("trial/off_advection_diffusion" in row for row in log_of(whole))
 
@@ -167,7 +167,7 @@ def test_a_process_that_is_killed_leaves_a_state_to_go_on_from(tmp_path):
     whole, broken = (config_of(tmp_path / name, "scratch", steps=30) for name in ("whole", "broken"))
     expected = weights_after(whole, surface())
     process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", PROGRAM, str(broken.out)])
-    while process.poll() is None and not complete(broken.out / "checkpoints"):
+    while process.poll() is None and not complete(broken.out / "unfinished"):
         time.sleep(0.02)
     time.sleep(0.5 * random.random())
     process.kill()
@@ -201,7 +201,7 @@ def test_a_signal_saves_and_says_how_to_go_on(start, tmp_path, monkeypatch, caps
     with monkeypatch.context() as patch:
         patch.setattr(train, "training_step", asked)
         assert main(command) == 75
-    folder = tmp_path / "run" / "checkpoints"
+    folder = tmp_path / "run" / "unfinished"
     said = f"atomfield: SIGTERM: saved step 5 in {folder}; the same command goes on"
     assert capsys.readouterr().err.rstrip().endswith(said)
     assert [path.name for path in complete(folder)][-1] == "step-00000005"
@@ -233,6 +233,18 @@ def test_a_full_disk_costs_the_state_and_not_the_run(start, tmp_path, monkeypatc
     assert "the state of the training could not be kept, it goes on without: the disk is full" in said
 
 
+def test_what_follows_the_training_may_be_killed_too(start, tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "EVERY", 0.0)
+    whole, broken = (config_of(tmp_path / name, start, strategy="heads") for name in ("whole", "broken"))
+    expected = weights_after(whole, surface())
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "forgotten", lambda *given: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            weights_after(broken, surface())
+    monkeypatch.setattr(train, "training_step", lambda *given: pytest.fail("trained again"))
+    assert_same(weights_after(broken, surface()), expected)
+
+
 # ---------------------------------------------------------------- what does not fit
 @pytest.fixture
 def broken(start, tmp_path, monkeypatch):
@@ -252,7 +264,7 @@ def test_what_another_run_was_given_is_named(broken, start, tmp_path):
     parts = surface()
     said = refusal(broken.model_copy(update={"seed": 1, "steps": 20}), parts)
     assert said.startswith(
-        f"{broken.out / 'checkpoints'}: a training that was interrupted here was given something else: "
+        f"{broken.out / 'unfinished'}: a training that was interrupted here was given something else: "
     )
     assert "seed 0 -> 1" in said and "steps 12 -> 20" in said
     assert "choose another --out, or remove this folder" in said
@@ -275,8 +287,17 @@ def test_what_does_not_touch_the_weights_may_change(broken, tmp_path):
     assert "(step 6)" in console.file.getvalue()
 
 
+def test_the_folder_of_a_pretraining_is_left_alone(start, tmp_path):
+    (tmp_path / "checkpoints" / "step-00000002").mkdir(parents=True)
+    assert (
+        refusal(config_of(tmp_path, start), surface())
+        == f"{tmp_path}: is the folder of a pretraining; choose another --out"
+    )
+    assert [path.name for path in complete(tmp_path / "checkpoints")] == ["step-00000002"]
+
+
 def test_damage_is_found_and_the_file_is_named(broken):
-    newest = complete(broken.out / "checkpoints")[-1]
+    newest = complete(broken.out / "unfinished")[-1]
     rng = random.Random(0)
     assert {"training.safetensors", "ema.safetensors", "best.safetensors", "constants.safetensors", "random.safetensors",
             "trainer.json", "manifest.json"} == {file.name for file in newest.iterdir()}  # fmt: skip
