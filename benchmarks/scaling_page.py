@@ -121,8 +121,8 @@ def law_text(law: PowerLaw | None, parameters: Grid, records: Grid) -> str:
     unsure = [name for name, x, w in (("size", a, wide[0]), ("data", b, wide[1])) if abs(x) < w]
     doubt = f" The exponent of {' and of '.join(unsure)} is not told from zero." if unsure else ""
     return (
-        f"Fit: falls as (parameters)^-({a:.3f} ± {wide[0]:.3f}) (records)^-({b:.3f} ± {wide[1]:.3f}), 90 % intervals; it "
-        f"explains {law.explained:.0%} of the variance.{doubt} Extrapolated to times the largest network and times the "
+        f"Fit: in proportion to (parameters)^({-a:+.3f} ± {wide[0]:.3f}) (records)^({-b:+.3f} ± {wide[1]:.3f}), 90 % intervals; "
+        f"it explains {law.explained:.0%} of the variance.{doubt} Extrapolated to times the largest network and times the "
         f"corpus, with 90 % intervals of a new point: {'; '.join(ahead)}."
     )
 
