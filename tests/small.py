@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import torch
 
@@ -102,3 +104,8 @@ def small_network(
         for parameter in net.parameters():
             parameter += perturb * torch.randn_like(parameter)
     return net
+
+
+def hears_ctrl_c() -> None:
+    """For ``preexec_fn``: what a shell starts in the background ignores Ctrl-C, and so does all that it starts in turn."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

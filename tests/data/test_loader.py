@@ -15,6 +15,7 @@ from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import collate
 from atomfield.data.loader import Loader, _Process
 from tests.data.conftest import molecule
+from tests.small import hears_ctrl_c
 
 
 def make(key):
@@ -153,7 +154,12 @@ def test_ctrl_c_ends_the_program_and_its_workers(tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
     running = subprocess.Popen(
-        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=hears_ctrl_c,
     )
     pids = [int(x) for x in running.stdout.readline().strip(" []\n").split(",") if x]
     time.sleep(0.3)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.small import hears_ctrl_c
+
 SCRIPT = Path(__file__).parents[2] / "configs" / "launch" / "pretrain.slurm"
 FAKES = {
     # two tasks, as srun would start them
@@ -43,7 +45,11 @@ def start(tmp_path):
     def run(word, script=SCRIPT):
         started.append(
             subprocess.Popen(
-                ["bash", str(script), word], env=environment, cwd=tmp_path, start_new_session=True
+                ["bash", str(script), word],
+                env=environment,
+                cwd=tmp_path,
+                start_new_session=True,
+                preexec_fn=hears_ctrl_c,
             )
         )
         return started[-1]
