@@ -397,7 +397,7 @@ def main() -> None:
     )
     parser.add_argument("--windows", type=int, default=30)
     parser.add_argument("--stage", type=int, default=1)
-    parser.add_argument("--micro-batches", type=int, default=4, help="of each stream in a step")
+    parser.add_argument("--micro-batches", type=int, default=8, help="of each stream in a step")
     parser.add_argument(
         "--small", action="store_true", help="a network that trains in seconds, to try the script"
     )
