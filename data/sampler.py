@@ -221,17 +221,16 @@ def estimated_edges(
     world: str, num_nodes: np.ndarray, cutoff: float = 5.0, volume: np.ndarray | None = None
 ) -> np.ndarray:
     """Rough number of directed edges from sizes alone, enough to balance micro-batches. num_nodes ``[R]``; volume ``[R]`` in
-    angstrom^3 of cells that are periodic in three directions, 0 where not known: there the density of common solids is taken."""
+    angstrom^3 of cells that are periodic in three directions, 0 where not known: there the density of metals is taken."""
     nodes = np.asarray(num_nodes, dtype=np.float64)
-    sphere = 4 / 3 * np.pi * cutoff**3
+    sphere = (cutoff / 5) ** 3
     match world:
         case "molecule":
-            found = nodes * np.minimum(nodes - 1, 0.057 * sphere).clip(min=1)
+            found = nodes * np.minimum(nodes - 1, 30 * sphere).clip(min=1)
         case "crystal":
-            density = np.full_like(nodes, 0.057)
+            found = nodes * 45 * sphere
             if volume is not None:
-                np.divide(nodes, volume, out=density, where=volume > 0)
-            found = nodes * density * sphere
+                np.divide(nodes**2 * (4 / 3 * np.pi * cutoff**3), volume, out=found, where=volume > 0)
         case _:
             found = nodes * 8
     return np.rint(found).astype(np.int64).clip(min=1)
