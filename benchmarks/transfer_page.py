@@ -52,7 +52,8 @@ OTHER_CODE = (
     "Third seeds with 10 and 200 samples, and second ones of wake and Darcy with 200, are of 28 November; the others are older. "
     "In between steady problems got coarse graph levels by default, which help training from scratch more: Darcy's ranges "
     "span both, and with the newer code the two starts are nearly level there, by one seed each: 0.173 from scratch and 0.183 "
-    "shipped with 10 samples, 0.134 and 0.128 with 50 (not in the table above), 0.122 and 0.129 with 200."
+    "shipped with 10 samples, 0.134 and 0.128 with 50 (not in the table above: `table.py transfer --results DIR --seed 0 "
+    "--only 'Darcy, 50'`), 0.122 and 0.129 with 200."
 )
 """What tells cells of one table apart."""
 

@@ -204,8 +204,7 @@ def _items(graphs: Sequence[Graph], targets: Targets, rollout: int = 1) -> Items
         case "masked_patches":
             return _each_time(columns["num_times"] * np.array([w == "field" for w in columns["world"]]))
         case "denoise":
-            force = largest(graphs, "forces")
-            calm = np.isnan(force) | (force < EQUILIBRIUM_FORCE)
+            calm = ~holding(graphs, "forces") | (largest(graphs, "forces") < EQUILIBRIUM_FORCE)
             record = np.flatnonzero(_bonded(columns) & calm)
         case "denoise_forces":
             record = np.flatnonzero((columns["num_nodes"] > 1) & holding(graphs, "forces"))

@@ -144,3 +144,19 @@ def test_structures_to_denoise_are_chosen_alike_in_a_store_and_in_memory(stored)
         )
         assert of_store.items.record.tolist() == of_list.items.record.tolist()
         assert len(of_store.items)
+
+
+def test_structures_whose_forces_are_not_known_are_not_taken_for_calm(tmp_path):
+    """A force that is missing among others is not a number; a record without any forces may be at rest."""
+    calm, hot = (
+        g.changed(quantities={"forces": torch.full((g.num_nodes, 3), f)})
+        for g, f in zip(morse_clusters(2), (0.1, 5.0))
+    )
+    missing = calm.changed(
+        quantities={"forces": calm.quantities["forces"].clone().index_fill_(0, torch.tensor([0]), torch.nan)}
+    )
+    graphs = [calm, hot, missing, calm.changed(quantities={})]
+    write_store(graphs, tmp_path / "store")
+    for source in (graphs, Store(tmp_path / "store")):
+        stream = Stream(source, Targets("denoise"), cutoff=5.0, max_edges=600, seed=0, noise=0.1)
+        assert stream.items.record.tolist() == [0, 3]
