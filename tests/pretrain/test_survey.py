@@ -150,7 +150,7 @@ def test_structures_whose_forces_are_not_known_are_not_taken_for_calm(tmp_path):
     """A force that is missing among others is not a number; a record without any forces may be at rest."""
     calm, hot = (
         g.changed(quantities={"forces": torch.full((g.num_nodes, 3), f)})
-        for g, f in zip(morse_clusters(2), (0.1, 5.0))
+        for g, f in zip(morse_clusters(2), (0.1, 5.0), strict=True)
     )
     missing = calm.changed(
         quantities={"forces": calm.quantities["forces"].clone().index_fill_(0, torch.tensor([0]), torch.nan)}
