@@ -108,5 +108,5 @@ def test_section_stands_between_its_marks(tmp_path):
     )  # 6 x 1e4^-0.2, without the vorticity
     assert "| m, 1,000,000 parameters |" in once and "not run |" in once
     said = " ".join(once.split())
-    assert "(parameters)^-(0.200 ± 0.000) (records)^-(0.350 ± 0.000)" in said
+    assert "(parameters)^(-0.200 ± 0.000) (records)^(-0.350 ± 0.000)" in said
     assert "The exponent of data is not told from zero" in said
