@@ -48,16 +48,6 @@ def number(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-OTHER_CODE = (
-    "Third seeds with 10 and 200 samples, and second ones of wake and Darcy with 200, are of 28 November; the others are older. "
-    "In between steady problems got coarse graph levels by default, which help training from scratch more: Darcy's ranges "
-    "span both, and with the newer code the two starts are nearly level there, by one seed each: 0.173 from scratch and 0.183 "
-    "shipped with 10 samples, 0.134 and 0.128 with 50 (not in the table above: `table.py transfer --results DIR --seed 0 "
-    "--only 'Darcy, 50'`), 0.122 and 0.129 with 200."
-)
-"""What tells cells of one table apart."""
-
-
 def spread(values: Sequence[float]) -> str:
     """Median, and the range of the seeds where there are several."""
     if not values:
@@ -92,9 +82,9 @@ def errors_table(results: Results, samples: str, starts: Sequence[str] = ROWS) -
     return table(("task", "trivial", *starts, *ratios), rows)
 
 
-def times_table(results: Results, samples: str) -> list[str]:
-    rows = [[t.name, *(steps_text(results.times(r, t.name, samples)) for r in ROWS)] for t in TASKS]
-    return table(("task", *ROWS), rows)
+def times_table(results: Results, samples: str, starts: Sequence[str] = ROWS) -> list[str]:
+    rows = [[t.name, *(steps_text(results.times(r, t.name, samples)) for r in starts)] for t in TASKS]
+    return table(("task", *starts), rows)
 
 
 def worlds_table(results: Results, samples: str) -> list[str]:
@@ -111,7 +101,9 @@ def starts_of(results: Results) -> list[str]:
     worlds = {t.name: t.world for t in TASKS}
     for row, world in [*((OWN, w) for w in WORLDS), (EVERY, ""), (SHIPPED, "")]:
         found = {
-            v["start"] for (r, t, _, _), v in results.values.items() if r == row and world in ("", worlds[t])
+            v["start"]
+            for (r, t, _, _), v in results.holding(row).values.items()
+            if r == row and world in ("", worlds[t])
         }
         if found:
             mixed = " **(cells of different checkpoints)**" if len(found) > 1 else ""
@@ -204,6 +196,8 @@ def opening(results: Results, steps: int) -> list[str]:
 
 def first_sections(results: Results, samples: str) -> list[str]:
     """Errors, time and worlds at the number of samples that has all seeds."""
+    worlds = results.holding(EVERY)
+    other = worlds is not results
     return [
         "",
         f"## Errors with {samples} samples",
@@ -211,25 +205,47 @@ def first_sections(results: Results, samples: str) -> list[str]:
         "Median and range over seeds. Trivial: the mean, zero forces, or persistence of a field that evolves. Ratios are "
         "medians of error / error from scratch with the same records.",
         "",
-        *errors_table(results, samples),
+        *errors_table(results, samples, CURVES if other else ROWS),
         "",
         f"- **The shipped model against scratch: {summary(results, SHIPPED, samples)}.**",
-        f"- All worlds against scratch: {summary(results, EVERY, samples)}.",
-        f"- Own world against scratch: {summary(results, OWN, samples)}.",
+        *([] if other else against(results, samples)),
         "",
         *picture(results, "Errors relative to training from scratch", "transfer_ratios.png"),
         "## Steps to the scratch error",
         "",
         "Steps of training until the validation error is first at or below the least that the run from scratch reached.",
         "",
-        *times_table(results, samples),
+        *times_table(results, samples, CURVES if other else ROWS),
         "",
         "## Do the worlds help each other?",
         "",
+        *(earlier_errors(worlds, samples) if other else []),
         "Error from the checkpoint of all worlds over error from that of the task's own world. A verdict is given where "
         "all seeds agree.",
         "",
-        *worlds_table(results, samples),
+        *worlds_table(worlds, samples),
+    ]  # fmt: skip
+
+
+def against(results: Results, samples: str) -> list[str]:
+    return [
+        f"- All worlds against scratch: {summary(results, EVERY, samples)}.",
+        f"- Own world against scratch: {summary(results, OWN, samples)}.",
+    ]
+
+
+def earlier_errors(earlier: Results, samples: str) -> list[str]:
+    """Of a run that is whole in itself: its ratios are to its own cells from scratch."""
+    return [
+        "The checkpoints of one world and of all were compared by an earlier version of the code, which had no coarse graph "
+        "levels in steady fields and kept the weights of the best validation however few records it had. All cells of that "
+        "run, from scratch and shipped among them (`benchmarks/results/transfer/earlier`):",
+        "",
+        *errors_table(earlier, samples),
+        "",
+        *against(earlier, samples),
+        f"- The shipped model against scratch: {summary(earlier, SHIPPED, samples)}.",
+        "",
     ]  # fmt: skip
 
 
@@ -240,7 +256,6 @@ def picture(results: Results, text: str, name: str) -> list[str]:
 def curve_section(results: Results, samples: Sequence[str]) -> list[str]:
     """The picture and a table for each further number of samples, or which numbers are not run."""
     lines = ["", "## More and fewer samples", ""]
-    lines += [OTHER_CODE, ""]
     if has_curve(results, samples):
         lines += picture(results, "Errors by the number of samples", "transfer_curves.png")
     for n in samples[1:]:

@@ -41,7 +41,7 @@ def draw_ratios(results: Results, samples: str) -> Figure:
     for row, shift in ((OWN, 0.24), (EVERY, 0.0), (SHIPPED, -0.24)):
         colour, marker, label = STYLES[row]
         for task in TASKS:
-            ratios = results.ratios(row, task.name, samples)
+            ratios = results.holding(row).ratios(row, task.name, samples)
             if not ratios:
                 continue
             shown += ratios
@@ -92,11 +92,11 @@ def draw_curves(results: Results, samples: Sequence[str]) -> Figure:
     for axis, task in zip(panels, TASKS, strict=True):
         plain(axis)
         for row, (colour, marker, label) in STYLES.items():
-            points = []
+            points, found = [], results.holding(row)
             for n in samples:
-                errors = results.errors(row, task.name, n)
+                errors = found.errors(row, task.name, n)
                 if errors:
-                    count = results.values[row, task.name, n, results.seeds(row, task.name, n)[0]]["samples"][
+                    count = found.values[row, task.name, n, found.seeds(row, task.name, n)[0]]["samples"][
                         "train"
                     ]
                     points.append((count, statistics.median(errors), min(errors), max(errors)))

@@ -32,6 +32,14 @@ class Results:
     wanted: int = 0
     finished: int = 0
     failed: int = 0
+    earlier: Results | None = None
+    """Of code and checkpoints that are no more, whole in itself: it stands for the rows that this run lacks."""
+
+    def holding(self, row: str) -> Results:
+        """This run, or the earlier one where only that has ``row``."""
+        if self.earlier is not None and not any(r == row for r, *_ in self.values):
+            return self.earlier
+        return self
 
     def seeds(self, row: str, task: str, samples: str) -> list[int]:
         return sorted(s for r, t, n, s in self.values if (r, t, n) == (row, task, samples))
@@ -60,7 +68,10 @@ class Results:
 
 
 def collect(cells: Sequence[Cell], folder: Path) -> Results:
+    """``folder/earlier``, where there is one, holds the cells of an earlier run."""
     results = Results(wanted=len(cells))
+    if (folder / "earlier").is_dir():
+        results.earlier = collect(cells, folder / "earlier")
     for cell in cells:
         record = read(folder, cell)
         here = state(record)

@@ -217,6 +217,25 @@ def test_page_says_what_is_missing(tmp_path):
     assert not (docs / "images" / "transfer_curves.png").exists()
 
 
+def test_an_earlier_run_keeps_its_own_scratch(tmp_path):
+    """Rows that only it has are compared with its cells from scratch, not with those of today."""
+    cells_of, cells = importlib.import_module("cells"), filled(tmp_path)
+    earlier = tmp_path / "earlier"
+    earlier.mkdir()
+    for file in sorted(tmp_path.glob("*.json")):
+        file.rename(earlier / file.name)
+    for cell in cells:
+        if cell.column == "ethanol, 50" and cell.row in ("scratch", "shipped"):
+            error = {"scratch": 10.0, "shipped": 5.0}[cell.row]
+            record = {"values": result(error, [[60.0, error]], cell.row), "failure": "", "busy": False}
+            cells_of.write(tmp_path, cell, record)
+    text, _ = written(cells, tmp_path)
+    assert "4 of 108 cells are finished" in text
+    assert "| ethanol, meV/Å | 4 | 10 (10 to 10) | 5 (5 to 5) | 0.50 |" in text
+    assert "| ethanol, meV/Å | 4 | 3 (2 to 4) | 1 (1 to 1) | 1.25 (0.5 to 2) |  | 0.38 | 0.38 |  |" in text
+    assert "| 3BPA | molecules | 4 (2 to 6) | hurts |" in text
+
+
 def test_a_second_number_of_samples_makes_the_curve(tmp_path):
     cells_of, cells = importlib.import_module("cells"), filled(tmp_path)
     cell = next(c for c in cells if (c.row, c.column) == ("scratch", "ethanol, 10"))
