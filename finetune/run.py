@@ -14,7 +14,7 @@ from atomfield.inference.inputs import refuse_incomplete
 from atomfield.models import checkpoint
 from atomfield.models.network import AtomFieldNet
 from atomfield.pretrain.alone import alone_in
-from atomfield.pretrain.run import pick_device
+from atomfield.pretrain.processes import pick_device
 from atomfield.pretrain.streams import Stream
 from atomfield.pretrain.validate import errors
 

@@ -6,12 +6,10 @@ One process, ``torchrun`` and the ``deepspeed`` launcher all end here; they diff
 from __future__ import annotations
 
 import copy
-import errno
 import json
 import math
 import os
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,6 @@ from atomfield.models.denormals import flushed_denormals
 from atomfield.models.network import AtomFieldNet
 from atomfield.models.priors import explain
 
-from . import checkpoint
 from .alone import alone_in
 from .balance import balance_lines
 from .clock import Clock
@@ -37,12 +34,14 @@ from .config import JUDGED, LossWeights, PretrainConfig
 from .dealing import check_micro_batches
 from .ema import Ema
 from .engine import DeepSpeedEngine, prepare_environment
+from .failures import contact_lost, file_trouble, memory_full
 from .loop import Ending, Run, loader_of, train
 from .losses import loss_sums
 from .normalize import centred_line, reference_table
 from .numerics import Guard
 from .penalties import check_penalties
 from .plan import show
+from .processes import end_processes, pick_device, start_processes
 from .ranks import barrier, distributed, first_on_node, lost_contact
 from .record import Record
 from .resume import refuse_another_folder, resume, roll_back
@@ -139,13 +138,13 @@ def pretrain(config: PretrainConfig, *, plan: bool = False) -> dict[str, Any]:
                 console.print(f"Saved {config.out / 'model'} after {run.here.step} steps")
             barrier()
         except torch.OutOfMemoryError as error:
-            raise RunError(_memory_full(config, device, error)) from error
+            raise RunError(memory_full(config, device, error)) from error
         except RuntimeError as error:
             if isinstance(error, RunError) or not lost_contact(error):
                 raise
-            raise RunError(_contact_lost(config, rank)) from error
+            raise RunError(contact_lost(config, rank)) from error
         except (OSError, SafetensorError) as error:
-            raise RunError(_file_trouble(config, error)) from error
+            raise RunError(file_trouble(config, error)) from error
         end_processes()
     if ending == "stopped":
         asked = request.wanted or "a signal to another rank"
@@ -261,98 +260,6 @@ def _train(run: Run, console: Console) -> Ending:
                         return "stopped"
                 case _:
                     return ending
-
-
-def _left(config: PretrainConfig) -> str:
-    found = checkpoint.complete(config.out / "checkpoints")
-    return f"The last good checkpoint is {found[-1]}" if found else "There is no checkpoint yet"
-
-
-def _contact_lost(config: PretrainConfig, rank: int) -> str:
-    return (
-        f"rank {rank} lost contact with another one: it ended, or gave no answer for {config.timeout:.0f} s; its own output "
-        f"says why. {_left(config)}; the same command goes on from there"
-    )
-
-
-def _memory_full(config: PretrainConfig, device: str, error: Exception) -> str:
-    most = max(s.max_edges for s in config.streams)
-    saving = "" if config.recompute else ", or set recompute: true (more time, less memory)"
-    if config.cuda_graphs and device.startswith("cuda"):
-        saving += ", or cuda_graphs: false (recorded passes keep memory of their own)"
-    return (
-        f"the memory of {device} is full ({str(error).splitlines()[0]}): lower streams[].max_edges (the largest is {most})"
-        f"{saving}. {_left(config)}; the same command goes on from there"
-    )
-
-
-def _file_trouble(config: PretrainConfig, error: Exception) -> str:
-    full = getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error)
-    what = "the disk is full" if full else "a file could not be read or written"
-    return f"{config.out}: {what} ({error}). {_left(config)}; once that is mended the same command goes on from there"
-
-
-def start_processes(device: str, timeout: float = 1800.0) -> None:
-    """The process group, through DeepSpeed. Its shared-memory extension for CPUs would be compiled at the first start: left out,
-    gloo serves and no compiler is needed. ``timeout``: seconds that a rank waits for the others."""
-    import warnings
-
-    # DeepSpeed still calls names that torch has renamed; its users can do nothing about it
-    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
-    import deepspeed
-
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    patience = timedelta(seconds=timeout)
-    try:
-        deepspeed.init_distributed(
-            "nccl" if device.startswith("cuda") else "gloo", verbose=False, timeout=patience
-        )
-    except RuntimeError as error:
-        raise RunError(_no_meeting(timeout, error)) from error
-    # the groups that DeepSpeed builds itself would wait torch's own 30 minutes for a rank that died meanwhile
-    deepspeed.comm.comm.cdb.new_group = lambda ranks: torch.distributed.new_group(ranks, timeout=patience)
-
-
-def end_processes() -> None:
-    """The end of the process group. DeepSpeed keeps it in two places, on which another run in this program would fail."""
-    import deepspeed
-    from deepspeed.utils import groups
-
-    torch.distributed.destroy_process_group()
-    if not torch.distributed.is_initialized():
-        deepspeed.comm.comm.cdb = None
-        groups._WORLD_GROUP = None
-
-
-def _no_meeting(timeout: float, error: Exception) -> str:
-    """Why the processes of a run did not find each other."""
-    host, port = os.environ.get("MASTER_ADDR", "?"), os.environ.get("MASTER_PORT", "?")
-    text = str(error).strip()
-    if "eaddrinuse" in text.lower() or "address already in use" in text.lower():
-        return (
-            f"port {port} of {host} is taken by another program: give another one (MASTER_PORT; torchrun: --master-port, or "
-            "--standalone on one machine)"
-        )
-    return (
-        f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} did not find the others at {host}:{port} within "
-        f"{timeout:.0f} s ({text.splitlines()[0][:200]}): MASTER_ADDR must be the first machine, reachable from all, and every "
-        "process must have started"
-    )
-
-
-def pick_device(wanted: str) -> str:
-    """``cpu`` or ``cuda:LOCAL_RANK``, which becomes this process's current device."""
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
-        return "cpu"
-    if not torch.cuda.is_available():
-        raise InputError("device 'cuda' was asked for, but torch finds no GPU; use --device cpu")
-    rank, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if rank >= found:
-        raise InputError(
-            f"process {rank} of this node has no GPU of its own, torch finds {found}; start at most {found} processes per node"
-        )
-    torch.cuda.set_device(rank)  # messages and kernels go to the current one
-    return f"cuda:{rank}"
 
 
 def none_is_best(config: PretrainConfig) -> str:

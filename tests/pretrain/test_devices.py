@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from atomfield.data.errors import InputError, RunError
-from atomfield.pretrain import ranks, run
+from atomfield.pretrain import failures, processes, ranks, run
 from atomfield.pretrain.config import LossWeights, PretrainConfig
 from atomfield.pretrain.losses import Targets
 from atomfield.pretrain.streams import Stream
@@ -27,28 +27,28 @@ def two_gpus(monkeypatch):
 
 def test_each_process_takes_the_gpu_of_its_rank(two_gpus, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert run.pick_device("auto") == run.pick_device("cuda") == "cuda:1"
+    assert processes.pick_device("auto") == processes.pick_device("cuda") == "cuda:1"
     assert two_gpus == [1, 1], "messages would go through the first GPU for all"
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(InputError, match="at most 2 processes per node"):
-        run.pick_device("cuda")
+        processes.pick_device("cuda")
 
 
 def test_a_gpu_that_is_not_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert run.pick_device("auto") == "cpu"
+    assert processes.pick_device("auto") == "cpu"
     with pytest.raises(InputError, match="finds no GPU; use --device cpu"):
-        run.pick_device("cuda")
+        processes.pick_device("cuda")
 
 
 def test_a_full_memory_says_what_to_lower(tmp_path):
     config = PretrainConfig(out=tmp_path, streams=[{**STREAM, "max_edges": 123}])
     full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nmore")
-    said = run._memory_full(config, "cuda:0", full)
+    said = failures.memory_full(config, "cuda:0", full)
     assert "the memory of cuda:0 is full (CUDA out of memory. Tried to allocate 2 GiB.)" in said
     assert "max_edges (the largest is 123), or set recompute: true" in said and "cuda_graphs: false" in said
     without = config.model_copy(update={"cuda_graphs": False})
-    assert "cuda_graphs" not in run._memory_full(without, "cuda:0", full) + run._memory_full(
+    assert "cuda_graphs" not in failures.memory_full(without, "cuda:0", full) + failures.memory_full(
         config, "cpu", full
     )
 
@@ -119,7 +119,7 @@ def test_a_port_that_is_taken_is_named(monkeypatch):
     )
     assert (
         "port 29500 of node1 is taken by another program: give another one (MASTER_PORT"
-        in run._no_meeting(9.0, taken)
+        in processes.no_meeting(9.0, taken)
     )
-    said = run._no_meeting(9.0, RuntimeError("wait timeout after 9000ms\nmore"))
+    said = processes.no_meeting(9.0, RuntimeError("wait timeout after 9000ms\nmore"))
     assert "rank 0 of 2 did not find the others at node1:29500 within 9 s (wait timeout after 9000ms)" in said
