@@ -220,18 +220,19 @@ def main() -> None:
     options = parser.parse_args()
     lengths = {name: float(ps) for name, ps in (pair.split("=") for pair in options.picoseconds)}
     file = RESULTS / "dynamics.json"
-    found = json.loads(file.read_text()) if file.exists() else {}
+    read = lambda: json.loads(file.read_text()) if file.exists() else {}  # noqa: E731
     for job in JOBS:
         model = getattr(options, job.system)
         if model is None or (options.only and job.name not in options.only):
             continue
-        found[job.name] = run(job, model, options.work, lengths.get(job.name, job.picoseconds)) | {
+        result = run(job, model, options.work, lengths.get(job.name, job.picoseconds)) | {
             "commit": commit(Path(__file__).parent), "machine": description(),
         }  # fmt: skip
         RESULTS.mkdir(parents=True, exist_ok=True)
+        found = {**read(), job.name: result}  # another one may have written meanwhile
         file.write_text(json.dumps(found, indent=1) + "\n")
-        print(json.dumps(found[job.name], indent=1), flush=True)
-    (RESULTS.parent / "dynamics.md").write_text(page(found))
+        print(json.dumps(result, indent=1), flush=True)
+    (RESULTS.parent / "dynamics.md").write_text(page(read()))
 
 
 if __name__ == "__main__":
