@@ -31,9 +31,11 @@ class RadialDistribution:
     neighbors: dict[str, np.ndarray]
 
     def metrics(self) -> dict[str, float]:
-        """First peak of each pair, and the neighbours up to the minimum behind it."""
+        """First peak of each pair, and the neighbours up to the minimum behind it; nothing of a pair without any within reach."""
         out = {}
         for name, g in self.g.items():
+            if not g.any():
+                continue
             peak, valley = first_shell(g)
             out[f"first_peak_{name}_A"] = float(self.radius[peak])
             out[f"coordination_{name}"] = float(self.neighbors[name][valley])

@@ -1,9 +1,8 @@
 """The lowest path between two minima by a nudged elastic band, and its barrier (ASE; climbing image of Henkelman, Uberuaga &
 Jonsson, J. Chem. Phys. 113, 9901 (2000)).
 
-The two ends are relaxed, images between them are interpolated by the image-dependent pair potential, the band is
-relaxed until the
-forces across it are small, and the highest image climbs to the saddle.
+The two ends are relaxed (a free molecule is laid onto its start), images between them are interpolated by the image-dependent
+pair potential, the band is relaxed until the forces across it are small, and the highest image climbs to the saddle.
 """
 
 from __future__ import annotations
@@ -107,6 +106,7 @@ def reaction_path(
         if relax_ends and not FIRE(copy, logfile=None).run(fmax=fmax / 2, steps=steps):
             remarks.append(f"the {name} did not relax in {steps} steps")
         ends.append(_with_results(copy))
+    _turn_onto(ends[0], ends[1])
     moved = _nearest_images(ends[0], ends[1])
     ends[1].positions[:] = moved
     ends[1] = _with_results(_with_calculator(ends[1], start))
@@ -157,6 +157,15 @@ def _check_ends(start: Atoms, end: Atoms) -> None:
         raise InputError("the ends state different charges or spins, expected the same", "--end")
     if (start.pbc != end.pbc).any() or not np.allclose(start.cell.array, end.cell.array, atol=1e-4):
         raise InputError("the ends have different cells, expected the same", "--end")
+
+
+def _turn_onto(start: Atoms, end: Atoms) -> None:
+    """Move and turn a free molecule to where ``start`` lies: two files rarely have one orientation, and on a path between two the
+    whole molecule would turn, through itself."""
+    from ase.build import minimize_rotation_and_translation
+
+    if len(start) > 2 and not start.pbc.any() and not (start.constraints or end.constraints):
+        minimize_rotation_and_translation(start, end)
 
 
 def _nearest_images(start: Atoms, end: Atoms) -> np.ndarray:

@@ -32,6 +32,8 @@ IMAGINARY = 20.0
 """1/cm: what a frequency may lie below zero before it counts as imaginary."""
 WORST_FORCE = 0.02
 """eV/angstrom that may be left at the start without a remark."""
+STRAIGHT = 0.02
+"""angstrom that atoms of a straight molecule may be off its axis."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +156,8 @@ def modes_of(
 
     weight = np.repeat(atoms.get_masses(), 3) ** -0.5
     rigid = _rigid(atoms) / weight  # translations and rotations in mass-weighted coordinates
-    basis, size, _ = np.linalg.svd(rigid.T)
-    rank = int((size > 1e-6 * size.max()).sum())
+    basis = np.linalg.svd(rigid.T)[0]
+    rank = 5 if is_straight(atoms) else 6
     inner = basis[:, rank:]
     values, vectors = np.linalg.eigh(inner.T @ (hessian * np.outer(weight, weight)) @ inner)
     frequencies = np.sign(values) * np.sqrt(np.abs(values)) * _rate() / _wavenumber()
@@ -173,6 +175,14 @@ def modes_of(
             f"{len(low)} imaginary mode{'s' if len(low) > 1 else ''} ({listed} 1/cm): no minimum of the energy"
         )
     return Vibrations(atoms, frequencies, intensities, modes, hessian, asymmetry, tuple(said))
+
+
+def is_straight(atoms: Atoms) -> bool:
+    """Whether all atoms lie within ``STRAIGHT`` of one line. A relaxed molecule is never straight to rounding, and the turn about
+    the axis of one that is bent by a thousandth of an angstrom, made a motion of norm 1, is the bending itself."""
+    centred = atoms.positions - atoms.positions.mean(axis=0)
+    axis = np.linalg.svd(centred)[2][0]
+    return float(np.linalg.norm(centred - np.outer(centred @ axis, axis), axis=1).max()) < STRAIGHT
 
 
 def _rigid(atoms: Atoms) -> np.ndarray:

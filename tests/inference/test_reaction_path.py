@@ -10,6 +10,7 @@ import pytest
 from ase import Atoms
 from ase.build import add_adsorbate, fcc100
 from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms
 
 from atomfield.data.errors import InputError
@@ -72,3 +73,20 @@ def test_ends_of_different_charge_are_refused() -> None:
     start.calc = DoubleWell(height=0.6, reach=1.0, stiffness=4.0, bend=0.5)
     with pytest.raises(InputError, match="different charges or spins"):
         reaction_path(start, end)
+
+
+def test_ends_of_a_molecule_are_laid_onto_each_other() -> None:
+    """Two files rarely have one orientation; the molecule as a whole must not turn on the path."""
+    start = Atoms("Ar4", [[0, 0, 0], [3.8, 0, 0], [1.9, 3.3, 0], [1.9, 1.1, 3.1]])
+    start.calc = LennardJones(sigma=3.4, epsilon=0.01, rc=20.0)
+    end = start.copy()
+    end.positions[3, 2] *= -1
+    turned = end.copy()
+    turned.rotate(70, (1, 2, 3))
+    turned.positions += [5.0, -2.0, 1.0]
+    plain, found = (reaction_path(start, e, images=1, steps=2, relax_ends=False) for e in (end, turned))
+    np.testing.assert_allclose(found.energies, plain.energies, atol=1e-6)
+    np.testing.assert_allclose(found.distance, plain.distance, atol=1e-3)
+    turned.positions[:] = start.positions[:, [1, 2, 0]]
+    with pytest.raises(InputError, match="same structure"):
+        reaction_path(start, turned, relax_ends=False)

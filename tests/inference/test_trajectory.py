@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.constraints import FixAtoms
 
 from atomfield.data.errors import InputError
 from atomfield.inference.diffusion import diffusion, mean_square_displacement, unwrapped
@@ -117,3 +118,45 @@ def test_mistakes() -> None:
     ):
         with pytest.raises(InputError, match=message):
             call()
+
+
+def test_a_slab_diffuses_in_its_plane() -> None:
+    """D is a quarter of the slope there; what atoms do across the vacuum does not count. Of a wire, half."""
+    spread, count = 0.3, 40
+    walking = walk(600, count, spread, 6.0)
+    turn = np.array([[0.6, 0.0, 0.8], [0.0, 1.0, 0.0], [-0.8, 0.0, 0.6]])
+    exact = spread**2 / 2 / 0.02 * 1e-4 * (1 - 1 / count)
+    for dimensions in (2, 1):
+        frames = []
+        for frame in walking:
+            one = frame.copy()
+            one.positions[:, dimensions:] = np.random.default_rng(0).uniform(0, 3, (count, 3 - dimensions))
+            one.set_cell(one.cell.array @ turn, scale_atoms=True)
+            one.pbc = [k < dimensions for k in range(3)]
+            frames.append(one)
+        found = diffusion(frames, 20.0)
+        assert found.dimensions == dimensions
+        assert found.coefficient["Ar"] == pytest.approx(exact, rel=0.25)
+
+
+def test_atoms_that_are_held_are_left_out_and_nothing_drifts() -> None:
+    free, held = walk(400, 10, 0.2, 8.0), Atoms("Ar10", np.random.default_rng(1).uniform(0, 8, (10, 3)))
+    frames = [f + held for f in free]
+    alone = diffusion(frames, 10.0).coefficient["Ar"]
+    for frame in frames:
+        frame.set_constraint(FixAtoms(range(10, 20)))
+    found = diffusion(frames, 10.0)
+    assert found.coefficient["Ar"] > 1.5 * alone
+    square = ((unwrapped(frames, drift=True)[-1] - unwrapped(frames, drift=True)[0])[10:] ** 2).max()
+    assert square == pytest.approx(0.0, abs=1e-12)
+    for frame in frames:
+        frame.set_constraint(FixAtoms(range(20)))
+    with pytest.raises(InputError, match="all atoms fixed"):
+        diffusion(frames, 10.0)
+
+
+def test_a_pair_without_neighbours_has_no_peak() -> None:
+    atoms = Atoms("NaCl", [[0, 0, 0], [2.8, 0, 0]], cell=[12, 12, 12], pbc=True)
+    found = radial_distribution([atoms], reach=6.0)
+    assert set(found.metrics()) == {"first_peak_Na-Cl_A", "coordination_Na-Cl"}
+    assert rdf_figure(found).axes

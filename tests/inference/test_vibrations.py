@@ -15,7 +15,7 @@ from ase.vibrations import Infrared, Vibrations
 from atomfield.data.errors import InputError
 from atomfield.inference.calculator import AtomFieldCalculator
 from atomfield.inference.relax import relax
-from atomfield.inference.vibrations import TO_KM_PER_MOL, figure, spectrum, vibrations
+from atomfield.inference.vibrations import TO_KM_PER_MOL, figure, modes_of, spectrum, vibrations
 from atomfield.models.network import AtomFieldNet
 from tests.inference.potentials import Diatomic
 from tests.small import small_network
@@ -92,3 +92,28 @@ def test_a_network_without_vectors_has_no_intensities() -> None:
     found = vibrations(atoms)
     assert found.intensities is None
     assert len(found.frequencies) == 1
+
+
+def test_a_straight_molecule_that_is_bent_by_noise_keeps_its_bends() -> None:
+    """A relaxation ends within a thousandth of an angstrom of the line; the turn about the axis, of norm 1, took a bend away."""
+    stretch, bend = 90.0, 3.6
+    moves = [np.zeros((3, 3)) for _ in range(4)]
+    moves[0][0, 2], moves[0][1, 2] = -1, 1
+    moves[1][1, 2], moves[1][2, 2] = -1, 1
+    for axis in (0, 1):
+        moves[2 + axis][:, axis] = 1, -2, 1
+    rows = [m.ravel() for m in moves]
+    hessian = sum(k * np.outer(r, r) for k, r in zip((stretch, stretch, bend, bend), rows, strict=True))
+    for off in (0.0, 1e-6, 2e-4, 3e-3):
+        atoms = Atoms("OCO", [[0, 0, -1.16], [off, 0, 0], [0, 0, 1.16]])
+        found = modes_of(atoms, np.asarray(hessian), None)
+        assert len(found.frequencies) == 4
+        assert found.frequencies[0] == pytest.approx(found.frequencies[1], rel=1e-3)
+        m = atoms.get_masses()
+        exact = np.sqrt(bend * (1 / m[0] + 4 / m[1] + 1 / m[2]))  # of the coordinate x1 - 2 x2 + x3
+        assert found.frequencies[0] == pytest.approx(exact * rate() / units.invcm, rel=1e-3)
+    assert len(modes_of(molecule("H2O"), np.eye(9), None).frequencies) == 3
+
+
+def rate() -> float:
+    return float(units._hbar * 1e10 / np.sqrt(units._e * units._amu))
