@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -56,6 +57,24 @@ EXTRAS = {
     "metatomic": "metatomic",
 }
 """Optional module -> the extra that installs it."""
+STORAGE = {
+    errno.ENOSPC: "make room and give the command again",
+    errno.EDQUOT: "make room and give the command again",
+    errno.EFBIG: "the system allows no larger files here (ulimit -f)",
+    errno.EIO: "the disk, or the network before it, failed",
+}
+"""What ends a run through no mistake in the input, and what to do about it."""
+PLACES = (
+    errno.ENOENT,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+)
+"""What is wrong with the name of a file."""
 
 app = typer.Typer(
     name="atomfield",
@@ -116,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         line = _one_line(error, given)
         if line is None or os.environ.get("ATOMFIELD_DEBUG") == "1":
             raise
-        return _tell(line, 2)
+        return _tell(line, 1 if getattr(error, "errno", None) in STORAGE else 2)
 
 
 @contextmanager
@@ -144,12 +163,13 @@ def _one_line(error: Exception, given: Sequence[str]) -> str | None:
     match error:
         case InputError():
             return str(error)
-        case FileNotFoundError() | IsADirectoryError() | NotADirectoryError() | PermissionError() if (
-            error.filename
-        ):
+        case OSError() if error.filename and error.errno in PLACES:
             return f"{error.filename}: {(error.strerror or type(error).__name__).lower()}"
         case FileExistsError() if error.filename:
             return f"{error.filename}: is a file, expected a folder or a name that is free"
+        case OSError() if error.errno in STORAGE:
+            place = f"{error.filename}: " if error.filename else ""
+            return f"{place}{os.strerror(error.errno).lower()}; {STORAGE[error.errno]}"
         case ModuleNotFoundError() if (module := (error.name or "").split(".")[0]) in EXTRAS:
             return f"this needs {module}, which is not installed: pip install 'atomfield[{EXTRAS[module]}]'"
         case _ClickException():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from atomfield.data.checks import Overlap, overlap
 from atomfield.data.graph import Graph
 from atomfield.data.steady import unsolved
+from atomfield.inference.write import write_metrics
 
 from .assess import Assessment, assess
 from .baselines import composition, describe, fit_elements
@@ -170,12 +170,6 @@ def energies_against_forces(assessment: Assessment) -> list[str]:
 
 
 # ---------------------------------------------------------------- files
-def write_metrics(metrics: Mapping[str, float], path: Path) -> None:
-    """Flat JSON; a number that is not finite (a forecast that diverged) becomes null."""
-    clean = {k: (v if math.isfinite(v) else None) for k, v in metrics.items()}
-    path.write_text(json.dumps(clean, indent=2) + "\n", encoding="utf-8")
-
-
 def _write_predictions(assessment: Assessment, out: Path) -> Path:
     """The targets alone; of a field, as ``inference.write`` does, ``i/name`` at ``i/times`` (without the
     given first state)."""

@@ -13,9 +13,10 @@ from atomfield.data.graph import Graph
 from atomfield.data.partition import NAMES
 from atomfield.data.readers import BadRecord
 from atomfield.data.splits import fraction_of
+from atomfield.inference.write import write_metrics
 
 from .config import FinetuneConfig
-from .evaluate import print_table, write_metrics
+from .evaluate import print_table
 from .nested import one_of_many, say_cost
 from .parts import Parts, hold_out, read_records, with_unseen_elements
 from .report import Section, Table, number, provenance_section, write_report

@@ -11,9 +11,10 @@ from rich.console import Console
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 from atomfield.data.splits import fraction_of
+from atomfield.inference.write import write_metrics
 
 from .config import FinetuneConfig
-from .evaluate import print_table, write_metrics
+from .evaluate import print_table
 from .nested import one_of_many, say_cost
 from .parts import Parts, read_parts
 from .plots import BLUE, GREY, ORANGE, new_figure, plain, png, wrapped

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from atomfield.data.checks import Overlap
 from atomfield.inference.inputs import refuse_incomplete
+from atomfield.inference.write import write_metrics
 from atomfield.models import checkpoint
 from atomfield.models.network import AtomFieldNet
 from atomfield.pretrain.alone import alone_in
@@ -22,7 +23,7 @@ from . import trained_on
 from .card import card
 from .closed_form_instead import of_numbers, worth_a_look
 from .config import FinetuneConfig, Strategy
-from .evaluate import evaluate, write_metrics
+from .evaluate import evaluate
 from .extend import check_elements
 from .finished import asked_of, forget, known, remember
 from .fit import adapt_network

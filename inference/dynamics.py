@@ -106,6 +106,11 @@ def nvt(
                 atoms, dt, temperature_K=temperature, friction=1 / tau, fixcm=False, rng=random
             )
         case "bussi":
+            if not atoms.get_momenta().any():
+                raise InputError(
+                    "a single atom does not move against others, so that bussi has no velocities to scale; take langevin or a "
+                    "larger cell"
+                )
             freedom = degrees_of_freedom(atoms, "molecule")
             walker = Bussi(atoms, dt, temperature_K=temperature, taut=tau, rng=random)
             walker.ndof = freedom  # ASE counts 3N where nothing is constrained
@@ -169,7 +174,7 @@ class _Start:
     def __init__(self, atoms: Atoms, output: Output, timestep: float, settings: dict[str, Any]):
         self.volume = atoms.get_volume() if atoms.pbc.all() else float("nan")
         self.settings = {**settings, "timestep": timestep, "interval": output.interval, "identity": output.identity,
-                         "atoms": atoms.get_chemical_formula("reduce"), **stated_by(atoms)}  # fmt: skip
+                         "atoms": atoms.get_chemical_formula("reduce"), **stated_by(atoms), **output.begun_with()}  # fmt: skip
         self.checkpoint = Checkpoint(output.restart, output.restart_seconds)
         self.state = self.checkpoint.read(self.settings) if output.resume else None
         if self.state is not None:
@@ -197,6 +202,8 @@ def _dynamics(
         first = state.step
     if state is None:
         atoms.get_forces()  # what is refused here leaves the files of an earlier run as they are
+        if output.stop:
+            reason_to_stop(atoms, output.stop)
     with Recorder(output, columns, steps, title, state) as recorder:
 
         def save() -> None:

@@ -1,5 +1,5 @@
-"""What answers were always given, fields of a level or bonds of molecules: an answer without them is another one, so that their
-absence is an error."""
+"""What an answer cannot do without: a level that knows such records, and what it was always given (fields of a level, bonds of
+molecules), without which the answer is another one."""
 
 from __future__ import annotations
 
@@ -21,6 +21,28 @@ def refuse_incomplete(net: AtomFieldNet, graph: Graph) -> None:
         raise InputError(
             f"found {', '.join(graph.quantities) or 'no quantities'}, expected {names} too: all records that level {level!r} was "
             f"trained on had it; give it as there, in the file or with --map {lacking[0]}=...",
+            graph.provenance,
+        )
+
+
+def refuse_atoms_alone(net: AtomFieldNet, graph: Graph) -> None:
+    """Raise ``InputError`` for a field where ``net``, or the level that answers, has seen atoms alone: what it said of a field
+    would be the field itself."""
+    if graph.world != "field":
+        return
+    name = graph.level or net.config.default_level_field
+    known = ", ".join(net.config.levels) or "none"
+    if not name:
+        raise InputError(
+            f"this model has not seen fields: no level stands for them (its levels: {known}); take another checkpoint",
+            graph.provenance,
+        )
+    if name not in net.config.levels:
+        return  # refused with the names of all
+    row = net.config.levels.index(name)
+    if bool(net.atom_head.reference[row].any()) and not bool(net.field_head.weight[row].any()):
+        raise InputError(
+            f"level {name!r} is one of atoms and knows no fields, expected another of {known}",
             graph.provenance,
         )
 

@@ -129,13 +129,10 @@ def phonons(
     check_solid(atoms, "phonons")
     check_can_repeat(atoms)
     positive("distance", distance)
-    try:
-        from phonopy import Phonopy
-        from phonopy.structure.atoms import PhonopyAtoms
-    except ImportError as error:
-        raise InputError(
-            "phonons need phonopy, which is not installed; pip install 'atomfield[phonons]'"
-        ) from error
+    check_installed()
+    from phonopy import Phonopy
+    from phonopy.structure.atoms import PhonopyAtoms
+
     repeats = chosen_supercell(atoms) if supercell is None else supercell
     if min(repeats) < 1:
         raise InputError(f"supercell is {repeats}, expected three numbers of at least 1")
@@ -215,6 +212,16 @@ def chosen_supercell(atoms: Atoms, least: float = 10.0, most: int = 400) -> tupl
     while np.prod(repeats) * len(atoms) > most and (repeats > 1).any():
         repeats[int(np.argmax(np.where(repeats > 1, repeats * heights, 0.0)))] -= 1
     return int(repeats[0]), int(repeats[1]), int(repeats[2])
+
+
+def check_installed() -> None:
+    """Raises ``InputError`` where phonopy is not."""
+    try:
+        import phonopy  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            "phonons need phonopy, which is not installed; pip install 'atomfield[phonons]'"
+        ) from error
 
 
 def check_can_repeat(atoms: Atoms) -> None:

@@ -19,7 +19,7 @@ from atomfield.data.steady import unsolved
 from atomfield.models.denormals import flushed_denormals
 
 from .convert import to_graphs
-from .inputs import refuse_incomplete, refuse_without_bonds
+from .inputs import refuse_atoms_alone, refuse_incomplete, refuse_without_bonds
 from .intervals import base_of, support_of, with_intervals
 from .levels import with_level, with_level_for_features
 from .memory import explained
@@ -83,6 +83,7 @@ def predict_graphs(
         net.to(device)
     graphs = [with_level(net, g, number) for number, g in enumerate(graphs)]
     for graph in graphs:
+        refuse_atoms_alone(net, graph)
         refuse_incomplete(net, graph)
         refuse_without_bonds(net, graph)
     sure = net.uncertainty if coverage is not None else None

@@ -34,7 +34,8 @@ class Output:
 
     restart: file with the state of the run (:mod:`.restart`), written every ``restart_seconds`` and at the end; it needs a
     trajectory that can be cut back, ``.extxyz`` or ``.xyz``. resume: go on from that file where there is one. identity: tells the
-    potential (a sha256, say), so that a run is not resumed with another one. stop: limits beyond which a run ends early.
+    potential (a sha256, say), so that a run is not resumed with another one. structure: likewise tells what the
+    run begins with. stop: limits beyond which a run ends early.
     """
 
     trajectory: str | Path | None = None
@@ -47,6 +48,7 @@ class Output:
     restart_seconds: float = 10.0
     resume: bool = False
     identity: str = ""
+    structure: str = ""
     stop: Limits = NOTHING
 
     def __post_init__(self) -> None:
@@ -65,6 +67,10 @@ class Output:
             )
         if self.resume and self.restart is None:
             raise InputError("resume needs the file of a restart; name it")
+
+    def begun_with(self) -> dict[str, str]:
+        """Of the settings of a run: what tells its structure, where the caller says it."""
+        return {"structure": self.structure} if self.structure else {}
 
 
 class Recorder:
@@ -88,6 +94,8 @@ class Recorder:
 
     def __enter__(self) -> Recorder:
         out = self.output
+        if out.restart is not None and self._sizes is None:
+            Path(out.restart).unlink(missing_ok=True)  # of an earlier run, whose files are written over now
         if out.log is not None:
             self._open_log(Path(out.log))
         if out.trajectory is not None:

@@ -59,7 +59,8 @@ def relax(
     if output.stop.temperature is not None:
         raise InputError("a relaxation has no temperature to watch", "--stop-when")
     settings = {"what": "relax", "cell": cell, "pressure": pressure, "fmax": fmax, "interval": output.interval,
-                "identity": output.identity, "atoms": atoms.get_chemical_formula("reduce"), **stated_by(atoms)}  # fmt: skip
+                "identity": output.identity, "atoms": atoms.get_chemical_formula("reduce"), **stated_by(atoms),
+                **output.begun_with()}  # fmt: skip
     checkpoint = Checkpoint(output.restart, output.restart_seconds)
     state = checkpoint.read(settings) if output.resume else None
     original = atoms.cell.array.copy()
@@ -87,6 +88,8 @@ def relax(
     stopped = ""
     if state is None:
         atoms.get_forces()  # what is refused here leaves the files of an earlier run as they are
+        if output.stop:
+            reason_to_stop(atoms, output.stop)
     with Recorder(output, RELAX_COLUMNS, steps, f"relax ({optimizer})", state) as recorder:
 
         def save() -> None:

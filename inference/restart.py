@@ -39,6 +39,12 @@ _VARIABLES: dict[Kind, tuple[str, ...]] = {
 }
 """What ASE's integrators keep between two steps beside positions, momenta and cell; FIRE calls its velocities v
 before ASE 3.27."""
+OTHER = {
+    "identity": "another model, precision or level",
+    "structure": "another structure, or other atoms held fixed",
+}
+"""Settings that are hashes, in words."""
+ANEW = "give the same options (only --steps may differ), or start anew in another folder"
 
 
 @dataclass
@@ -166,11 +172,16 @@ class Checkpoint:
         if header["version"] != VERSION:
             raise InputError(f"state of version {header['version']}, expected {VERSION}", str(self.path))
         before = header["settings"]
+        if "structure" in before:
+            settings.setdefault("structure", before["structure"])  # of a caller who does not tell
         for name in dict.fromkeys([*settings, *before]):
+            if name == "structure" and name not in before:
+                continue  # an older file
             if before.get(name) != settings.get(name):
+                if name in OTHER:
+                    raise InputError(f"the run to resume had {OTHER[name]}; {ANEW}", str(self.path))
                 raise InputError(
-                    f"the run to resume had {name} = {before.get(name)}, now it is {settings.get(name)}; give the same options "
-                    "(only --steps may differ), or start anew in another folder",
+                    f"the run to resume had {name} = {before.get(name)}, now it is {settings.get(name)}; {ANEW}",
                     str(self.path),
                 )
         own = {n.removeprefix("walker/"): v for n, v in arrays.items() if n.startswith("walker/")}

@@ -14,7 +14,7 @@ from atomfield.data.neighbors import with_edges
 from atomfield.models.denormals import flushed_denormals
 from atomfield.models.gpu import replaying
 
-from .inputs import refuse_incomplete
+from .inputs import refuse_atoms_alone, refuse_incomplete
 from .predict import evaluating
 from .silent import stepped
 
@@ -47,6 +47,7 @@ def rollout(
         raise InputError(
             f"a rollout needs a field, got a {graph.world}; run dynamics of atoms instead", graph.provenance
         )
+    refuse_atoms_alone(net, graph)
     refuse_incomplete(net, graph)
     able = stepped(net, graph.level)
     names = [n for n in able if n in graph.quantities]

@@ -54,6 +54,8 @@ class Limits:
                 raise InputError(
                     f"found {term!r}, expected some of {listed}; for example {EXAMPLE}", "--stop-when"
                 )
+            if name in found:
+                raise InputError(f"found {name} twice, expected one limit of each kind", "--stop-when")
             found[name] = value
         return cls(**found)
 

@@ -6,6 +6,8 @@ are those of the vocabulary (eV, angstrom, eV/angstrom^3) and of the records for
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,9 +50,7 @@ def write_predictions(
     atoms, for atoms and fields together, and where nothing is to be written.
     """
     path = Path(path)
-    if path.suffix not in SUFFIXES:
-        found, known = path.suffix or "a file without suffix", ", ".join(SUFFIXES)
-        raise InputError(f"cannot write {found}, expected one of {known}", str(path))
+    check_format(path)
     # a store decodes a record each time it is asked; a trajectory of one time has a forecast as a snapshot has
     graphs = [g.snapshot(0) if g.times is not None and g.num_times < 2 else g for g in graphs]
     if not graphs:
@@ -63,6 +63,7 @@ def write_predictions(
             str(path),
         )
     fields = worlds.pop()
+    check_format(path, fields)
     path.parent.mkdir(parents=True, exist_ok=True)
     if classes and path.suffix in NAMED:
         predictions = [named(g, p, classes) for g, p in zip(graphs, predictions, strict=True)]
@@ -70,11 +71,6 @@ def write_predictions(
     try:
         match path.suffix:
             case ".extxyz" | ".xyz":
-                if fields:
-                    raise InputError(
-                        "an extxyz file holds atoms, but these are fields; write .nc, .npz or .parquet",
-                        str(path),
-                    )
                 _write_extxyz(graphs, predictions, partial)
             case ".csv" | ".parquet":
                 from .write_table import write_table
@@ -92,6 +88,29 @@ def write_predictions(
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+    return path
+
+
+def check_format(path: Path, fields: bool = False) -> None:
+    """Raises ``InputError`` where predictions (of ``fields``, not atoms) cannot be written to ``path``, to ask
+    before hours of predicting."""
+    if path.suffix not in SUFFIXES:
+        found, known = path.suffix or "a file without suffix", ", ".join(SUFFIXES)
+        raise InputError(f"cannot write {found}, expected one of {known}", str(path))
+    if fields and path.suffix in (".extxyz", ".xyz"):
+        raise InputError(
+            "an extxyz file holds atoms, but these are fields; write .nc, .npz or .parquet", str(path)
+        )
+    if path.suffix == ".nc":
+        from .write_netcdf import check_installed
+
+        check_installed(path)
+
+
+def write_metrics(metrics: Mapping[str, float], path: Path) -> Path:
+    """Flat JSON; a number that is not finite (a forecast that diverged) becomes null. Returns the path."""
+    clean = {k: (v if math.isfinite(v) else None) for k, v in metrics.items()}
+    path.write_text(json.dumps(clean, indent=2) + "\n", encoding="utf-8")
     return path
 
 

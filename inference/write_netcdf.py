@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _COMPONENTS = ("component", "component_2")
 
 
-def write_netcdf(graphs: Sequence[Graph], predictions: Sequence[Prediction], path: Path) -> None:
-    """Raises ``InputError`` where xarray and netCDF4 are not installed."""
+def check_installed(path: Path) -> None:
+    """Raises ``InputError`` where xarray and netCDF4 are not installed, which writing ``path`` needs."""
     try:
         import netCDF4  # noqa: F401
         import xarray  # noqa: F401
@@ -34,6 +34,11 @@ def write_netcdf(graphs: Sequence[Graph], predictions: Sequence[Prediction], pat
             f"writing NetCDF needs {error.name}, which is not installed; pip install 'atomfield[fields]'",
             str(path),
         ) from error
+
+
+def write_netcdf(graphs: Sequence[Graph], predictions: Sequence[Prediction], path: Path) -> None:
+    """Raises ``InputError`` where xarray and netCDF4 are not installed."""
+    check_installed(path)
     if graphs[0].world != "field":
         _atoms_dataset(graphs, predictions).to_netcdf(path, engine="netcdf4")
         return

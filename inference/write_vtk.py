@@ -11,17 +11,24 @@ from atomfield.data.errors import InputError
 from .forecast import Forecast
 
 
+def check_installed(path: Path) -> None:
+    """Raises ``InputError`` where meshio is not installed, which writing ``path`` needs."""
+    try:
+        import meshio  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            "writing VTK needs meshio, which is not installed; pip install 'atomfield[fields]'", str(path)
+        ) from error
+
+
 def write_vtk(found: Forecast, path: Path) -> Path:
     """Write ``path`` (.pvd) and ``STEM_0000.vtu`` ... beside it. Grids keep their cells; other points are vertices.
 
     Raises ``InputError`` where meshio is not installed.
     """
-    try:
-        import meshio
-    except ImportError as error:
-        raise InputError(
-            "writing VTK needs meshio, which is not installed; pip install 'atomfield[fields]'", str(path)
-        ) from error
+    check_installed(path)
+    import meshio
+
     points = found.graph.positions.numpy()
     cells = [_cells(found.graph.grid_shape, len(points))]
     rows = []

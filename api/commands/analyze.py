@@ -11,6 +11,7 @@ import typer
 from atomfield.data.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     from ase import Atoms
 
 Trajectory = Annotated[
@@ -55,49 +56,69 @@ def analyze(
 ) -> None:
     """Radial distribution functions, coordination numbers, mean square displacements and diffusion coefficients with errors.
 
-    Writes metrics.json, rdf.png and rdf.csv (of periodic structures), msd.png and msd.csv. No checkpoint is needed.
+    Writes metrics.json, rdf.png and rdf.csv (of structures that are periodic in three directions), msd.png and msd.csv (from 20
+    frames a block on). No checkpoint is needed.
     """
-    import json
-
-    import numpy as np
+    from atomfield.inference.write import write_metrics
 
     from .study import table
 
+    _positive("--reach", reach)
+    if frame_time is not None:
+        _positive("--frame-time", frame_time)
     frames, apart = _frames(trajectory, frame_time)
     frames = frames[int(skip * len(frames)) :]
+    solid, short = bool(frames[0].pbc.all()), len(frames) < 20 * blocks
+    notes = [] if solid else ["the structure is not periodic in three directions: no g(r)"]
+    if short:
+        notes.append(
+            f"{len(frames)} frames are left, expected at least {20 * blocks} for {blocks} blocks: no diffusion; run longer, or "
+            "take a smaller --interval or fewer --blocks"
+        )
+    if short and not solid:
+        raise InputError("; ".join(notes), str(trajectory))
     out.mkdir(parents=True, exist_ok=True)
     numbers: dict[str, float] = {"frames": float(len(frames))}
-    notes: list[str] = []
     files: list[Path] = []
-    if frames[0].pbc.all():
+    if solid:
         from atomfield.inference import radial
 
         found = radial.radial_distribution(frames, reach=reach)
         numbers |= found.metrics()
+        notes += [
+            f"no two atoms of {n} are within {reach:g} angstrom" for n, g in found.g.items() if not g.any()
+        ]
         files += [out / "rdf.png", out / "rdf.csv"]
         radial.figure(found).savefig(files[-2], dpi=150)
-        header = ",".join(
-            ["r_A", *(f"g_{n}" for n in found.g), *(f"neighbours_{n}" for n in found.neighbors)]
-        )
-        columns = np.column_stack([found.radius, *found.g.values(), *found.neighbors.values()])
-        np.savetxt(files[-1], columns, "%.8g", ",", header=header, comments="")
-    else:
-        notes.append("the structure is not periodic in three directions: no g(r)")
-    from atomfield.inference import diffusion
+        columns = {f"g_{n}": g for n, g in found.g.items()}
+        columns |= {f"neighbours_{n}": count for n, count in found.neighbors.items()}
+        _columns(files[-1], {"r_A": found.radius} | columns)
+    if not short:
+        from atomfield.inference import diffusion
 
-    moved = diffusion.diffusion(frames, apart, blocks=blocks)
-    numbers |= moved.metrics()
-    files += [out / "msd.png", out / "msd.csv"]
-    diffusion.figure(moved).savefig(files[-2], dpi=150)
-    header = ",".join(["time_ps", *(f"msd_{n}_A2" for n in moved.msd)])
-    np.savetxt(
-        files[-1], np.column_stack([moved.time, *moved.msd.values()]), "%.8g", ",", header=header, comments=""
-    )
-    (out / "metrics.json").write_text(json.dumps(numbers, indent=1) + "\n")
+        moved = diffusion.diffusion(frames, apart, blocks=blocks)
+        numbers |= moved.metrics()
+        notes += moved.remarks
+        files += [out / "msd.png", out / "msd.csv"]
+        diffusion.figure(moved).savefig(files[-2], dpi=150)
+        _columns(files[-1], {"time_ps": moved.time} | {f"msd_{n}_A2": msd for n, msd in moved.msd.items()})
+    files.append(write_metrics(numbers, out / "metrics.json"))
     table(numbers, "trajectory")
-    for note in (*notes, *moved.remarks):
+    for note in notes:
         typer.echo(f"note: {note}", err=True)
-    print("Written: " + ", ".join(str(f) for f in (*files, out / "metrics.json")))
+    print("Written: " + ", ".join(map(str, files)))
+
+
+def _positive(option: str, value: float) -> None:
+    if not 0 < value < float("inf"):
+        raise InputError(f"found {value:g}, expected a positive number", option)
+
+
+def _columns(path: Path, columns: dict[str, np.ndarray]) -> None:
+    import numpy as np
+
+    table = np.column_stack(list(columns.values()))
+    np.savetxt(path, table, "%.8g", ",", header=",".join(columns), comments="")
 
 
 def _frames(path: Path, frame_time: float | None) -> tuple[list[Atoms], float]:
@@ -131,9 +152,14 @@ def _times_of(log: Path, count: int) -> list[float]:
         )
     with log.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    if not rows or "time_fs" not in rows[0] or len(rows) != count:
+    if rows and "time_fs" not in rows[0]:
+        raise InputError(
+            "is the log of a relaxation, which has no times, expected one of dynamics; or say --frame-time",
+            str(log),
+        )
+    if len(rows) - count not in (0, 1):  # a run that was killed has its last row before its last frame
         raise InputError(f"has {len(rows)} times for {count} frames; say --frame-time", str(log))
-    return [float(r["time_fs"]) for r in rows]
+    return [float(r["time_fs"]) for r in rows[:count]]
 
 
 def _evenly(times: list[float], file: Path) -> tuple[list[int], float]:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from atomfield.data.errors import InputError
+
 from .options import Checkpoint, Device, Dtype, Level, load_net
 
 
@@ -36,6 +38,8 @@ def export(
     from atomfield.inference.export import export as compiled
     from atomfield.inference.export import read_about
 
+    if out.is_dir():
+        raise InputError("is a folder, expected the name of a file", str(out))
     net = load_net(checkpoint, device, dtype)
     if out.suffix == ".pt":
         from atomfield.inference.metatomic import export_metatomic

@@ -109,13 +109,9 @@ def predict(
     from atomfield.data.checks import check_share
     from atomfield.inference.intervals import check_coverage
     from atomfield.inference.parts import STREAMED
-    from atomfield.inference.write import SUFFIXES, write_predictions
+    from atomfield.inference.write import check_format, write_predictions
 
-    if out.suffix not in SUFFIXES:
-        raise InputError(
-            f"cannot write {out.suffix or 'a file without suffix'}, expected one of {', '.join(SUFFIXES)}",
-            str(out),
-        )
+    check_format(out)
     if out.is_dir():
         raise InputError("is a folder, expected the name of a file", str(out))
     if out.exists() and Path(source).exists() and out.samefile(source):
@@ -124,6 +120,7 @@ def predict(
     net = load_net(checkpoint, device, dtype)
     options = read_options(map=map, units=units, level=level, conformers=conformers, seed=seed, on_bad=on_bad)
     graphs = opened(source, options, max_bad)
+    check_format(out, _is_field(graphs))
     console = Console(stderr=True)
     if out.suffix == ".csv" and not _is_field(graphs) and (gone := _per_atom(net, forces, level)):
         console.print(

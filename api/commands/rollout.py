@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -72,9 +71,14 @@ def rollout(
     from atomfield.data.source import open_source
     from atomfield.inference.animation import animate, checks_figure
     from atomfield.inference.forecast import forecast, resampled
+    from atomfield.inference.write import write_metrics
 
     from .study import table
 
+    if vtk:
+        from atomfield.inference.write_vtk import check_installed, write_vtk
+
+        check_installed(out / "states.pvd")
     graphs = open_source(source, read_options(map=map, units=units, level=level))
     if record >= len(graphs):
         raise InputError(f"there is no record {record}; the source has {len(graphs)}, counted from 0", source)
@@ -91,7 +95,7 @@ def rollout(
         raise InputError(f"found {quantity!r}, expected one of {', '.join(found.states)}", "--quantity")
     out.mkdir(parents=True, exist_ok=True)
     files = [out / "metrics.json", out / "checks.csv", out / "checks.png", out / "animation.gif"]
-    files[0].write_text(json.dumps(found.metrics(), indent=1) + "\n")
+    write_metrics(found.metrics(), files[0])
     checks = found.checks | {f"{n}_interval90_half_width": w for n, w in found.widths.items()}
     columns = np.column_stack([found.times, *checks.values()])
     np.savetxt(files[1], columns, "%.10g", ",", header=",".join(["time", *checks]), comments="")
@@ -99,8 +103,6 @@ def rollout(
     animate(found, files[3], quantity)
     files.append(_states(found, out))
     if vtk:
-        from atomfield.inference.write_vtk import write_vtk
-
         files.append(write_vtk(found, out / "states.pvd"))
     table(found.metrics(), f"{len(found.times) - 1} steps of {found.graph.num_nodes} points")
     if not found.metrics()["finite"]:

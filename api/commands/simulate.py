@@ -166,8 +166,8 @@ def simulate(
 
         out.mkdir(parents=True, exist_ok=True)
         other = None if end is None else _structure(end, 0, level, seed)[0]
-        if other is not None and len(other) == len(atoms):
-            other.set_constraint(atoms.constraints)
+        if other is not None and end is not None:
+            _hold_alike(other, end, atoms)
         choices = Choices(fmax, steps, prepared, other, images, _repeats(supercell))
         study(mode, atoms, choices, out, console)  # type: ignore[arg-type]
         return 0
@@ -183,6 +183,7 @@ def simulate(
         restart=out / "restart.safetensors",
         resume=resume,
         identity=_identity(checkpoint, str(net.dtype), given_level),
+        structure=_begins_with(atoms),
         stop=limits,
     )
     match mode:
@@ -263,6 +264,20 @@ def _refuse_held(mode: Mode, cell: str, atoms: Atoms) -> None:
         refuse_held(atoms, f"--mode {mode}")
 
 
+def _hold_alike(end: Atoms, file: str, start: Atoms) -> None:
+    """The other end of a path holds what the start holds. Raises ``InputError`` where its file says otherwise."""
+    from atomfield.inference.held import constraints_of, free_directions
+
+    own = constraints_of(file, 0, end)
+    if len(end) != len(start):
+        return  # refused later, with both formulas
+    if own and not (free_directions(own, len(end)) == free_directions(start.constraints, len(end))).all():
+        raise InputError(
+            "the ends of the path hold other atoms fixed, expected the same in both files", "--end"
+        )
+    end.set_constraint(start.constraints)
+
+
 def _force_limit(fmax: float | None) -> float:
     return 0.01 if fmax is None else fmax
 
@@ -275,7 +290,7 @@ def _relax_all(
     from rich.console import Console
 
     from atomfield.data.source import AtLevel
-    from atomfield.inference.held import hold, refuse_held
+    from atomfield.inference.held import refuse_any_held
     from atomfield.inference.predict_many import identity_of
     from atomfield.inference.progress import counted
     from atomfield.inference.relax_file import relax_file
@@ -285,9 +300,8 @@ def _relax_all(
             "many structures at once are relaxed in fixed cells; leave --mode and --cell out", "--all"
         )
     graphs = _records(structure, level, seed)
-    first = atoms_of(graphs[0])
-    hold(first, structure, 0)
-    refuse_held(first, "--all")
+    atoms_of(graphs[0])  # refuses fields
+    refuse_any_held(structure, "--all")
     net = load_net(checkpoint, device, dtype)
     source = graphs.source if isinstance(graphs, AtLevel) else graphs
     about = {"model": _identity(checkpoint, str(net.dtype), level), "source": identity_of(source)}
@@ -340,6 +354,13 @@ def _identity(checkpoint: Path, dtype: str, level: str) -> str:
 
     digest = hashlib.sha256((find(checkpoint) / "model.safetensors").read_bytes()).hexdigest()
     return f"{digest} {dtype} {level}".strip()
+
+
+def _begins_with(atoms: Atoms) -> str:
+    """What tells one structure from another, and what of it is held."""
+    held = [repr(one.todict()) for one in atoms.constraints]
+    arrays = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+    return hashlib.sha256(b"".join(a.tobytes() for a in arrays) + repr(held).encode()).hexdigest()
 
 
 def atoms_of(graph: Graph) -> Atoms:

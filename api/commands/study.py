@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +29,8 @@ class Choices:
 
 def study(mode: Study, atoms: Atoms, choices: Choices, out: Path, console: Console) -> None:
     """Compute one property and leave everything in ``out``; remarks go to stderr."""
+    from atomfield.inference.write import write_metrics
+
     bar = console.is_terminal
     fmax = (0.05 if mode == "neb" else 0.001) if choices.fmax is None else choices.fmax
     files: list[Path] = []
@@ -82,7 +83,7 @@ def study(mode: Study, atoms: Atoms, choices: Choices, out: Path, console: Conso
             files += found.save(out)
     picture.savefig(out / f"{mode}.png", dpi=150)
     numbers = found.metrics()
-    (out / "metrics.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    write_metrics(numbers, out / "metrics.json")
     table(numbers, mode)
     for remark in found.remarks:
         console.print(f"note: {remark}", highlight=False, soft_wrap=True)
@@ -104,8 +105,9 @@ def _check_kind(mode: Study, atoms: Atoms, choices: Choices) -> None:
                 atoms, {"eos": "an equation of state", "elastic": "elastic constants"}.get(mode, mode)
             )
     if mode == "phonons":
-        from atomfield.inference.phonons import check_can_repeat
+        from atomfield.inference.phonons import check_can_repeat, check_installed
 
+        check_installed()
         check_can_repeat(atoms)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,3 +161,92 @@ def test_a_property_of_other_structures_is_refused_before_they_are_relaxed(
         error = said(capsys, "simulate", checkpoint, store, "--mode", mode, "--out", tmp_path / "out")
         assert "periodic in three directions" in error
     assert not (tmp_path / "out" / "relaxed.extxyz").exists()
+
+
+def test_another_record_is_another_run(
+    tmp_path: Path, checkpoint: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The clusters of the store have one formula: the first would have gone on under the name of the second."""
+    words = ["simulate", checkpoint, store, "--mode", "nve", "--out", tmp_path / "out", "--steps"]
+    assert main([str(word) for word in [*words, 2]]) == 0
+    assert main([str(word) for word in [*words, 4, "--resume"]]) == 0
+    error = said(capsys, *words, 4, "--resume", "--record", 1)
+    assert (
+        "the run to resume had another structure, or other atoms held fixed; give the same options" in error
+    )
+
+
+def test_all_structures_of_a_file_are_asked_for_held_atoms(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = [Atoms("CH", [[0, 0, 0], [0, 0, 1.1]]) for _ in range(3)]
+    frames[2].set_constraint(FixAtoms([0]))
+    ase.io.write(tmp_path / "three.extxyz", frames)
+    error = said(
+        capsys, "simulate", checkpoint, tmp_path / "three.extxyz", "--all", "--out", tmp_path / "out"
+    )
+    assert "three.extxyz (record 2): --all: all atoms have to move" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_that_could_move(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    still = Atoms("CH", [[0, 0, 0], [0, 0, 1.1]], constraint=FixAtoms([0, 1]))
+    ase.io.write(tmp_path / "still.extxyz", still)
+    for mode in ("relax", "nvt"):
+        words = ("simulate", checkpoint, tmp_path / "still.extxyz", "--mode", mode, "--out", tmp_path / "out")
+        assert "the file holds all atoms fixed, expected some that can move" in said(capsys, *words)
+
+
+def test_ends_of_a_path_hold_the_same_atoms(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = Atoms("CH", [[0, 0, 0], [0, 0, 1.1]])
+    end = Atoms("CH", [[0, 0, 0], [0, 0, 1.5]], constraint=FixAtoms([0]))
+    for name, atoms in (("a", start), ("b", end)):
+        ase.io.write(tmp_path / f"{name}.extxyz", atoms)
+    words = ("simulate", checkpoint, tmp_path / "a.extxyz", "--mode", "neb", "--end", tmp_path / "b.extxyz")
+    error = said(capsys, *words, "--out", tmp_path / "out")
+    assert "--end: the ends of the path hold other atoms fixed" in error
+
+
+def test_a_missing_package_is_told_before_the_time_is_spent(
+    tmp_path: Path,
+    checkpoint: Path,
+    store: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ase.io.write(tmp_path / "cell.cif", Atoms("CH", [[0, 0, 0], [1, 1, 1.1]], cell=[4, 4, 4], pbc=True))
+    write_store(waves(1), tmp_path / "waves")
+    for package, words in (
+        ("phonopy", ("simulate", checkpoint, tmp_path / "cell.cif", "--mode", "phonons")),
+        ("netCDF4", ("predict", checkpoint, store)),
+        ("meshio", ("rollout", checkpoint, tmp_path / "waves", "--steps", 2, "--vtk")),
+    ):
+        monkeypatch.setitem(sys.modules, package, None)
+        error = said(capsys, *words, "--out", tmp_path / "out" / ("a.nc" if package == "netCDF4" else ""))
+        assert "which is not installed; pip install 'atomfield[" in error
+        assert not list((tmp_path / "out").glob("*"))
+    error = said(capsys, "predict", checkpoint, tmp_path / "waves", "--out", tmp_path / "out" / "a.extxyz")
+    assert "an extxyz file holds atoms, but these are fields" in error
+
+
+def test_a_full_disk_is_one_line(
+    tmp_path: Path,
+    checkpoint: Path,
+    store: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("atomfield.inference.recorder.Recorder.sample", full)
+    words = ["simulate", checkpoint, store, "--mode", "nve", "--out", tmp_path / "out"]
+    assert main([str(word) for word in words]) == 1
+    assert (
+        "atomfield: no space left on device; make room and give the command again" in capsys.readouterr().err
+    )
+    assert "file name too long" in said(capsys, *words[:-1], tmp_path / ("a" * 300))

@@ -20,10 +20,11 @@ from atomfield.data.neighbors import grid_edges
 from atomfield.data.quantities import Quantity, scalar_property
 from atomfield.finetune.assess import Assessment, step_starts
 from atomfield.finetune.baselines import describe, fit_elements
-from atomfield.finetune.evaluate import energies_against_forces, evaluate, print_table, write_metrics
+from atomfield.finetune.evaluate import energies_against_forces, evaluate, print_table
 from atomfield.finetune.metrics import measures_of
 from atomfield.finetune.report import Table
 from atomfield.finetune.sections import _residuals
+from atomfield.inference.write import write_metrics
 from atomfield.models.config import NetworkConfig, PropertyConfig
 from atomfield.models.network import AtomFieldNet
 

@@ -171,3 +171,37 @@ def test_mistakes(tmp_path: Path) -> None:
         Output(trajectory="a.traj", restart="b")
     with pytest.raises(InputError, match="resume needs"):
         Output(resume=True)
+
+
+def test_a_run_that_begins_anew_leaves_no_state_of_the_one_before(tmp_path: Path) -> None:
+    """Killed before its first state, it would have gone on from that of another run."""
+    go("nve", tmp_path, 10**9, False)
+    atoms = bulk("Cu", cubic=True, a=3.6)
+    atoms.calc = Mortal(4)
+    output = Output(tmp_path / "md.extxyz", tmp_path / "log.csv", restart=tmp_path / "restart.safetensors",
+                    restart_seconds=1e9)  # fmt: skip
+    with pytest.raises(Killed):
+        nve(atoms, steps=24, timestep=2.0, temperature=300.0, seed=5, output=output)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.csv", "md.extxyz"]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("structure", "another structure, or other atoms held"),
+        ("identity", "another model, precision or level"),
+    ],
+)
+def test_another_structure_or_model_is_another_run(tmp_path: Path, name: str, told: str) -> None:
+    def run(value: str, resume: bool) -> None:
+        atoms = bulk("Cu", cubic=True, a=3.6)
+        atoms.calc = EMT()
+        output = replace(Output(restart=tmp_path / "state"), resume=resume, **{name: value})
+        nve(atoms, steps=2, temperature=300.0, output=output)
+
+    run("one", False)
+    run("one", True)
+    if name == "structure":
+        run("", True)  # nothing is said of it
+    with pytest.raises(InputError, match=f"the run to resume had {told}"):
+        run("other", True)

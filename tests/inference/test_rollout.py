@@ -11,6 +11,7 @@ from atomfield.inference.predict import predict_graphs
 from atomfield.inference.rollout import rollout
 from atomfield.models.network import AtomFieldNet
 from tests.physics.subjects import cavity, flow, water
+from tests.small import small_network, waves
 
 from .test_predict import trajectory
 
@@ -65,3 +66,20 @@ def test_inputs_that_change_in_time_are_followed(net: AtomFieldNet) -> None:
 def test_mistakes(net: AtomFieldNet, graph: Graph, steps: int | None, dt: float | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
         rollout(net, graph, steps, dt)
+
+
+def test_fields_are_not_for_networks_and_levels_of_atoms() -> None:
+    """Untaught rows add nothing to a state: the answer was the state itself, as if nothing ever moved."""
+    net = small_network()
+    (wave,) = waves(1)
+    assert rollout(net, wave, num_steps=1)
+    net.atom_head.reference[0, [1, 6]] = -10.0
+    with torch.no_grad():
+        net.field_head.weight[0] = 0.0
+    for ask in (lambda g: rollout(net, g), lambda g: predict_graphs(net, [g])):
+        with pytest.raises(InputError, match="level 'morse' is one of atoms and knows no fields"):
+            ask(wave.changed(level="morse"))
+    net.config = net.config.model_copy(update={"default_level_field": ""})
+    for ask in (lambda g: rollout(net, g), lambda g: predict_graphs(net, [g])):
+        with pytest.raises(InputError, match="this model has not seen fields: no level stands for them"):
+            ask(wave.changed(level=""))

@@ -236,3 +236,11 @@ def test_mistakes(moving: Atoms, solid: Atoms) -> None:
     ):
         with pytest.raises(InputError, match=message):
             call()
+
+
+def test_a_single_atom_has_nothing_for_bussi(net: AtomFieldNet) -> None:
+    """ASE refuses it with an error of its own."""
+    for atoms in (Atoms("H"), bulk("Cu", a=3.6)):
+        atoms.calc = AtomFieldCalculator(net, allow_unseen=True)
+        with pytest.raises(InputError, match=r"a single atom.*take langevin or a larger cell"):
+            nvt(atoms, steps=2, temperature=300, thermostat="bussi")

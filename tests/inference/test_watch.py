@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from ase.calculators.emt import EMT
 
 from atomfield.data.errors import InputError
 from atomfield.inference.simulate import Limits, Output, nve, relax
-from atomfield.inference.watch import closest_pair, reason_to_stop
+from atomfield.inference.watch import NOTHING, closest_pair, reason_to_stop
 
 
 def copper(rattle: float = 0.0) -> Atoms:
@@ -27,6 +28,8 @@ def test_words() -> None:
     assert found == Limits(force=50.0, distance=0.6, temperature=3000.0)
     assert not Limits()
     assert not Limits.parse(())
+    with pytest.raises(InputError, match="--stop-when: found force twice"):
+        Limits.parse(("force>50", "force>5"))
     for term in ("force<50", "distance>1", "speed>3", "force>fast", "force", "force>-1"):
         with pytest.raises(InputError, match="--stop-when: found"):
             Limits.parse((term,))
@@ -74,3 +77,24 @@ def test_runs_end_with_their_files_whole(tmp_path: Path) -> None:
     assert not stopped.converged
     with pytest.raises(InputError, match="a relaxation has no temperature"):
         relax(copper(0.3), output=Output(stop=Limits(temperature=100.0)))
+
+
+@pytest.mark.parametrize("what", ["relax", "nve"])
+def test_a_watch_that_the_model_cannot_keep_leaves_an_earlier_run_as_it_was(
+    tmp_path: Path, what: str
+) -> None:
+    output = Output(tmp_path / "md.extxyz", tmp_path / "log.csv", restart=tmp_path / "state", interval=1)
+
+    def go(stop: Limits) -> None:
+        now = replace(output, stop=stop)
+        if what == "relax":
+            relax(copper(0.1), steps=2, output=now)
+        else:
+            nve(copper(), steps=2, temperature=10, output=now)
+
+    go(NOTHING)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(before) == 3
+    with pytest.raises(InputError, match="gives no uncertainty"):
+        go(Limits(uncertainty=0.1))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
