@@ -34,23 +34,24 @@ def split_of(
 
 
 def split_groups(
-    groups: Sequence[str], fraction: float, seed: int, blocks: Sequence[str] = ()
+    groups: Sequence[str], fraction: float, seed: int, blocks: Sequence[str] = (), least: int = 0
 ) -> tuple[list[int], list[int]]:
     """``(kept, held out)`` record numbers, in order, with about ``fraction`` of the records held out by whole groups.
 
     A group that is larger than one and a half times what is asked for stays in training. Where all are, the smallest is held out
     if it has at most a quarter of the records. Else, and where there are fewer than five groups (the dynamics of one molecule, or
-    of two), the split is by ``blocks``, the names of smaller groups, or without them by single records, which is said. Both sides
-    hold at least one record if there are two or more records and ``fraction`` is above zero.
+    of two), the split is by ``blocks``, the names of smaller groups, or without them by single records, which is said. Where
+    whole groups make up fewer than ``least`` records and than what is asked for, more are taken, up to a quarter of the records.
+    Both sides hold at least one record if there are two or more records and ``fraction`` is above zero.
     """
     count = len(groups)
     if count < 2 or fraction <= 0:
         return list(range(count)), []
     members = _members(groups)
     wanted = min(max(1, round(fraction * count)), count - 1)
-    held = _whole_groups(members, wanted, count, seed) if len(members) >= FEWEST_GROUPS else []
+    held = _whole_groups(members, wanted, count, seed, least) if len(members) >= FEWEST_GROUPS else []
     if not held and len(set(blocks)) >= FEWEST_GROUPS:
-        held = _whole_groups(_members(blocks), wanted, count, seed)
+        held = _whole_groups(_members(blocks), wanted, count, seed, least)
     if not held:
         if len(members) == 1:
             logger.warning("all %d records belong to one group: the split is by record", count)
@@ -77,20 +78,27 @@ def _extremes(members: dict[str, list[int]]) -> tuple[int, int]:
     return min(sizes), max(sizes)
 
 
-def _whole_groups(members: dict[str, list[int]], wanted: int, count: int, seed: int) -> list[int]:
+def _whole_groups(
+    members: dict[str, list[int]], wanted: int, count: int, seed: int, least: int = 0
+) -> list[int]:
     """Records of whole groups, about ``wanted`` of ``count``; empty where every group is too large."""
     held: list[int] = []
+    left: list[str] = []
     most_groups = max(1.0, max(MOST_GROUPS, wanted / count) * len(members))
     taken = 0
     order = sorted(members, key=lambda name: fraction_of(name, seed))
     for name in order:
         if len(held) >= wanted or taken + 1 > most_groups:
             break
-        if len(held) + len(members[name]) > max(wanted * 1.5, wanted + 1):
-            continue  # too large for what is left; smaller ones may follow
-        if len(held) + len(members[name]) < count:
+        total = len(held) + len(members[name])
+        if total > max(wanted * 1.5, wanted + 1):
+            left.append(name)  # too large for what is left; smaller ones may follow
+        elif total < count:
             held += members[name]
             taken += 1
+    for name in sorted(left, key=lambda name: len(members[name])):
+        if 0 < len(held) < min(least, wanted) and len(held) + len(members[name]) <= MOST_OF_ALL * count:
+            held += members[name]
     if held:
         return held
     smallest = min(order, key=lambda name: len(members[name]))

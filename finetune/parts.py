@@ -26,7 +26,8 @@ logger = logging.getLogger("atomfield")
 NEW_LEVEL = "finetuned"
 """The level of records that name none."""
 USUAL_SHARE, MOST_SHARE, ENOUGH = 0.1, 0.2, 10
-"""Validation records where none are given: a tenth of all, or so many, but no more than a fifth."""
+"""Validation records where none are given: a tenth of all, or so many, but no more than a fifth (a quarter, where whole groups do
+not make up so many otherwise)."""
 RARE, FEWEST_RARE = 0.2, 5
 """Share of the labels below which a class is rare, and groups of it that there must be to part them by themselves."""
 SMALLEST_SERIES = 8
@@ -134,7 +135,8 @@ def hold_out(graphs: list[Graph], config: FinetuneConfig) -> tuple[list[Graph], 
     groups = [g.group or str(g.provenance) for g in graphs]
     share = held_share(config, graphs)
     blocks = in_blocks(graphs, groups, share)
-    kept, held = _split(groups, rare_groups(graphs, groups, config), share, config.seed, blocks)
+    least = ENOUGH if config.valid_fraction is None and graphs[0].world != "field" else 0
+    kept, held = _split(groups, rare_groups(graphs, groups, config), share, config.seed, blocks, least)
     if any(blocks[i] for i in held if blocks) and {groups[i] for i in held} & {groups[i] for i in kept}:
         logger.warning(
             "%d frames follow each other in time: they are held out in blocks of neighbours, since between two training frames "
@@ -155,11 +157,11 @@ def hold_out(graphs: list[Graph], config: FinetuneConfig) -> tuple[list[Graph], 
 
 
 def _split(
-    groups: Sequence[str], rare: set[str], share: float, seed: int, blocks: Sequence[str]
+    groups: Sequence[str], rare: set[str], share: float, seed: int, blocks: Sequence[str], least: int
 ) -> tuple[list[int], list[int]]:
     """As ``split_groups``, with the groups ``rare`` apart from the others, so that both sides get their share of them."""
     if not rare:
-        return split_groups(groups, share, seed, blocks)
+        return split_groups(groups, share, seed, blocks, least)
     kept: list[int] = []
     held: list[int] = []
     for side in (True, False):

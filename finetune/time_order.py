@@ -20,7 +20,7 @@ NEAR = 0.6
 frames have 1; molecules at 500 K that were written every 40 fs have 0.43."""
 _PAIRS, _ATOMS = 64, 50
 SHORTEST, NUM_HELD = 8, 2
-"""Frames of a block at least, and about how many blocks are held out."""
+"""Frames of a block at least, and about how many blocks are held out; of few frames one."""
 
 
 def in_blocks(graphs: Sequence[Graph], groups: Sequence[str], share: float) -> list[str]:
@@ -34,7 +34,8 @@ def in_blocks(graphs: Sequence[Graph], groups: Sequence[str], share: float) -> l
     for group, own in members.items():
         if not in_order([graphs[i] for i in own]):
             continue
-        length = max(SHORTEST, round(share * len(own) / NUM_HELD))
+        wanted = round(share * len(own))
+        length = max(SHORTEST, wanted if wanted < NUM_HELD * SHORTEST else round(share * len(own) / NUM_HELD))
         for place, i in enumerate(own):
             out[i] = f"{group}, block {place // length}"
     return out if any(out) else []

@@ -84,3 +84,15 @@ def test_distinct_groups_give_the_fraction() -> None:
     assert len(held) == 20
     assert split_groups(["a"], 0.5, 0) == ([0], [])
     assert split_groups(["a", "b"], 0.0, 0) == ([0, 1], [])
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(("count", "expected"), [(12, 16), (8, 16), (7, 8), (25, 24)])
+def test_groups_that_leave_too_few_records_get_company(count: int, expected: int, seed: int) -> None:
+    """Conformers by eights: one molecule is not ten records, two are, where they are no more than a quarter."""
+    groups = [f"molecule {i // 8}" for i in range(8 * count)]
+    share = max(0.1, min(0.2, 10 / len(groups)))
+    kept, held = split_groups(groups, share, seed, least=10)
+    assert len(held) == expected
+    assert not {groups[i] for i in kept} & {groups[i] for i in held}
+    assert len(split_groups(groups, share, seed)[1]) == (24 if count == 25 else 8)

@@ -64,5 +64,11 @@ def test_whole_trajectories_go_before_blocks(caplog):
 def test_a_series_beside_another_set():
     frames = series(100) + [replace(g, group="two") for g in morse_clusters(60)]
     blocks = in_blocks(frames, [g.group for g in frames], 0.1)
-    assert len(set(blocks[:100])) == 13 and set(blocks[100:]) == {""}
+    assert len(set(blocks[:100])) == 10 and set(blocks[100:]) == {""}
     assert in_blocks(morse_clusters(60), ["two"] * 60, 0.1) == []
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(48, 10), (100, 10), (130, 13)])
+def test_few_frames_are_held_out_in_one_block_that_suffices(count, wanted):
+    _, held = hold_out(series(count), settings())
+    assert wanted <= len(held) <= 1.5 * wanted + 1
