@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -91,6 +91,55 @@ class GraphBatch:
             return x.to(device=device, dtype=kind, non_blocking=cuda and x.is_pinned())
 
         return self.mapped(moved)
+
+    def cut(self, max_edges: int) -> list[GraphBatch]:
+        """The batch in pieces of whole graphs, in order: each has at most ``max_edges`` edges, or is one graph of more. Coarse
+        levels are left to be made again."""
+        edges_G = torch.bincount(self.graph_index[self.edge_index[1]], minlength=self.num_graphs)
+        starts, held = [0], 0
+        for number, edges in enumerate(edges_G.tolist()):
+            if number > starts[-1] and held + edges > max_edges:
+                starts.append(number)
+                held = 0
+            held += edges
+        stops = [*starts[1:], self.num_graphs]
+        return [self] if len(starts) == 1 else [self._piece(a, b) for a, b in zip(starts, stops, strict=True)]
+
+    def _piece(self, start: int, stop: int) -> GraphBatch:
+        """Graphs ``start`` to ``stop``."""
+        graphs, first = slice(start, stop), int((self.graph_index < start).sum())
+        nodes = slice(first, int((self.graph_index < stop).sum()))
+        edges = (self.edge_index[1] >= nodes.start) & (self.edge_index[1] < nodes.stop)
+        bonds = (self.bonds.index[0] >= nodes.start) & (self.bonds.index[0] < nodes.stop)
+        own = self.bonds.mapped(lambda x: x[..., bonds])
+
+        def chosen(values: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {k: v[nodes if len(v) == self.num_nodes else graphs] for k, v in values.items()}
+
+        return GraphBatch(
+            positions=self.positions[nodes],
+            species=self.species[nodes],
+            node_type=self.node_type[nodes],
+            graph_index=self.graph_index[nodes] - start,
+            volume=self.volume[nodes],
+            cell=self.cell[graphs],
+            pbc=self.pbc[graphs],
+            edge_index=self.edge_index[:, edges] - first,
+            edge_shift=self.edge_shift[edges],
+            edge_is_radius=self.edge_is_radius[edges],
+            quantities=chosen(self.quantities),
+            next_quantities=chosen(self.next_quantities),
+            conditions={k: v[graphs] for k, v in self.conditions.items()},
+            levels=self.levels[graphs],
+            spacing=self.spacing[graphs],
+            world=self.world,
+            provenance=self.provenance[graphs],
+            bonds=replace(own, index=own.index - first),
+            bonds_known=self.bonds_known[graphs],
+            grid_shapes=self.grid_shapes[graphs],
+            earlier=tuple(one._piece(start, stop) for one in self.earlier),
+            clean=chosen(self.clean),
+        )
 
     def pinned(self) -> GraphBatch:
         """A copy in page-locked memory, from which a GPU reads faster. Needs CUDA."""

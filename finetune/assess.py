@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from atomfield.models.network import AtomFieldNet
 
+MAX_EDGES = 60_000
+"""Of a pass without training."""
 MAX_ROLLOUT_STEPS = 100
 """Rollouts of longer test trajectories stop here; every forecast is judged over the same steps."""
 STEP_STARTS = 8
@@ -111,17 +113,23 @@ def step_starts(num_times: int, count: int = STEP_STARTS) -> np.ndarray:
 
 
 def _predict_atoms(
-    net: AtomFieldNet, test: Sequence[Graph], targets: Sequence[str], progress: bool
+    net: AtomFieldNet, test: Sequence[Graph], targets: Sequence[str], max_edges: int, progress: bool
 ) -> list[Prediction]:
     from atomfield.inference.predict import predict_graphs
 
     return predict_graphs(
-        net, test, forces="forces" in targets, stress="stress" in targets, added=False, progress=progress
+        net,
+        test,
+        forces="forces" in targets,
+        stress="stress" in targets,
+        added=False,
+        max_edges=max_edges,
+        progress=progress,
     )
 
 
 def _predict_fields(
-    net: AtomFieldNet, test: Sequence[Graph], targets: Sequence[str], console: Console
+    net: AtomFieldNet, test: Sequence[Graph], targets: Sequence[str], max_edges: int, console: Console
 ) -> list[Prediction]:
     """Rollouts from the first state of each trajectory, and single steps from ``step_starts``."""
     from rich.progress import track
@@ -135,7 +143,7 @@ def _predict_fields(
         states = rollout(net, graph, num_steps=min(graph.num_times - 1, MAX_ROLLOUT_STEPS), dt=None)
         starts = step_starts(graph.num_times)
         ready = with_edges(graph, net.config.cutoff)
-        steps = predict_graphs(net, [ready.pair(int(t)) for t in starts])
+        steps = predict_graphs(net, [ready.pair(int(t)) for t in starts], max_edges=max_edges)
         one: Prediction = {"step_index": starts}
         for name in targets:
             if name in states and name in graph.quantities:
@@ -180,11 +188,13 @@ def assess(
     *,
     train: Sequence[Graph] | None = None,
     calibrated_here: bool = False,
+    max_edges: int = MAX_EDGES,
     console: Console,
 ) -> Assessment:
     """Predict ``test`` and measure network and baselines; baselines are fitted on ``train`` only.
 
-    calibrated_here: the records are those that the intervals were calibrated on, so their coverage says nothing.
+    calibrated_here: the records are those that the intervals were calibrated on, so their coverage says nothing. max_edges: of a
+    pass.
 
     Raises ``InputError`` when a target is in no test record or the network does not predict it.
     """
@@ -198,7 +208,7 @@ def assess(
     kinds: dict[str, str] = {p.name: p.kind for p in net.config.properties}
     kinds |= dict.fromkeys(net.config.steady, "steady")
     if is_field:
-        predictions = _predict_fields(net, graphs, targets, console)
+        predictions = _predict_fields(net, graphs, targets, max_edges, console)
         baselines, notes = _field_baselines(graphs, fitted, targets, kinds)
         longest = max(g.num_times - 1 for g in graphs)
         if longest > MAX_ROLLOUT_STEPS:
@@ -206,7 +216,7 @@ def assess(
                 f"Rollouts stop after {MAX_ROLLOUT_STEPS} steps; the longest test trajectory has {longest}"
             )
     else:
-        predictions = _predict_atoms(net, graphs, targets, progress=console.is_terminal)
+        predictions = _predict_atoms(net, graphs, targets, max_edges, progress=console.is_terminal)
         num_classes = {p.name: len(p.classes) for p in net.config.properties if p.classes}
         trivial = fit_trivial(fitted, targets, kinds, num_classes).predict(graphs)
         baselines, notes = [Baseline("trivial", trivial, measures_of(graphs, trivial, targets, kinds))], []

@@ -12,17 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 
 import numpy as np
-from rich.console import Console
 
 from atomfield.data.graph import Graph
 from atomfield.models.network import AtomFieldNet
 
 from .boosted import boosted
-from .config import FinetuneConfig, Strategy
+from .fit import Job
 from .frozen import Solved, solved
 from .outliers import without_outliers
 from .parts import Parts
-from .tasks import Task
 
 MARGIN = 0.95
 """The closed form is kept where its validation score is below so much of that of the trained network. Validation records chose
@@ -31,17 +29,16 @@ FEWEST, MOST = 20, 5000
 """Validation records below which a difference means nothing, and training records above which it costs minutes."""
 
 
-def of_numbers(
-    config: FinetuneConfig, strategy: Strategy, net: AtomFieldNet, task: Task, parts: Parts
-) -> bool:
-    """Whether something is judged beside the training that ``config`` asks for: all targets are single numbers, or classes 0
+def of_numbers(job: Job) -> bool:
+    """Whether something is judged beside the training that is asked for: all targets are single numbers, or classes 0
     and 1, of a structure, all weights are trained by default or from scratch, nothing is replayed, and there are enough
     validation records and not too many others."""
-    own = [p for p in net.config.properties if p.name in task.names]
+    config, strategy, parts = job.config, job.strategy, job.parts
+    own = [p for p in job.net.config.properties if p.name in job.task.names]
     return (
         (strategy == "scratch" or (config.strategy == "auto" and strategy == "full"))
         and not config.replay
-        and len(own) == len(task.names)
+        and len(own) == len(job.task.names)
         and all(p.irreps == "0e" and not p.is_open for p in own)
         and len(parts.valid) >= FEWEST
         and len(parts.train) <= MOST
@@ -49,42 +46,32 @@ def of_numbers(
     )
 
 
-def worth_a_look(
-    config: FinetuneConfig, strategy: Strategy, net: AtomFieldNet, task: Task, parts: Parts
-) -> bool:
+def worth_a_look(job: Job) -> bool:
     """Whether there is a closed form to be judged: of a checkpoint's features."""
     return (
-        strategy == "full"
-        and of_numbers(config, strategy, net, task, parts)
-        and 2 * len(task.names) <= net.property_head.mix.out_features
+        job.strategy == "full"
+        and of_numbers(job)
+        and 2 * len(job.task.names) <= job.net.property_head.mix.out_features
     )
 
 
-def better_of(
-    trained: AtomFieldNet,
-    untrained: AtomFieldNet,
-    task: Task,
-    parts: Parts,
-    device: str,
-    config: FinetuneConfig,
-    judge: Callable[[AtomFieldNet], float],
-    console: Console,
-) -> AtomFieldNet:
-    """``trained``, or ``untrained`` (a copy from before the training) with a solved head if ``judge``, the validation score, is
-    clearly lower for it; both scores are said. Where few validation records say little (of a rare class, say) and the trained
-    network is no better on them than a constant, what counts is whether the closed form is better than one on training records
-    that it was not fitted to."""
+def better_of(job: Job, untrained: AtomFieldNet, judge: Callable[[AtomFieldNet], float]) -> AtomFieldNet:
+    """The trained network of ``job``, or ``untrained`` (a copy from before the training) with a solved head if ``judge``, the
+    validation score, is clearly lower for it; both scores are said. Where few validation records say little (of a rare class,
+    say) and the trained network is no better on them than a constant, what counts is whether the closed form is better than one
+    on training records that it was not fitted to."""
+    trained, parts, names = job.net, job.parts, job.task.properties
     train: Sequence[Graph] = parts.train
-    for name in task.properties:  # squares of errors of outlying labels would be all that counts
+    for name in names:  # squares of errors of outlying labels would be all that counts
         train, _ = without_outliers(name, train)
-    trivial = _trivial_score(untrained, task.properties, parts)
+    trivial = _trivial_score(untrained, names, parts)
     found: dict[str, Solved] = {}
     if find_spec("sklearn") is not None:
-        free = config.pooling == "auto"
-        boosted(untrained, train, parts.valid, task.properties, device, config.seed, found, free)
+        free = job.config.pooling == "auto"
+        boosted(untrained, train, parts.valid, names, job.device, job.config.seed, found, free)
         what, how = "a closed form with decision trees on the checkpoint's features", "--strategy boosted"
     else:
-        found = solved(untrained, train, task.properties, device)
+        found = solved(untrained, train, names, job.device)
         what, how = "a closed form on the checkpoint's features", "--strategy frozen"
     scores = judge(trained), judge(untrained)
     no_skill = scores[0] > MARGIN * trivial and _share_left(untrained, found) < MARGIN
@@ -98,11 +85,7 @@ def better_of(
     if no_skill:
         told = f"the trained network is no better than a constant ({trivial:.4g}), the closed form is on training records"
         verdict = f"{told}; {verdict}"
-    console.print(
-        f"validation score {scores[0]:.4g}; of {what} ({how}) {scores[1]:.4g}: {verdict}",
-        highlight=False,
-        markup=False,
-    )
+    job.say([f"validation score {scores[0]:.4g}; of {what} ({how}) {scores[1]:.4g}: {verdict}"])
     return untrained if kept else trained
 
 

@@ -96,6 +96,9 @@ class FinetuneConfig(BaseModel):
     max_edges: int | None = Field(None, ge=1)
     """Edges of one micro-batch. None: by task."""
     max_graphs: int | None = Field(None, ge=1)
+    piece_edges: int | None = Field(None, ge=1)
+    """A batch of more edges goes through the network in pieces of whole records, whose gradients are added: less memory, and the
+    same training to rounding."""
     learning_rate: float | None = Field(None, gt=0)
     """None: 4e-3, and 1e-2 for heads."""
     weight_decay: float = Field(1e-3, ge=0)

@@ -14,7 +14,7 @@ from atomfield.data.graph import Graph
 from atomfield.data.steady import unsolved
 from atomfield.inference.write import write_metrics
 
-from .assess import Assessment, assess
+from .assess import MAX_EDGES, Assessment, assess
 from .baselines import composition, describe, fit_elements
 from .field_errors import vrmse_rows
 from .guard import penalty_section
@@ -241,6 +241,7 @@ def evaluate(
     control: dict[str, float] | None = None,
     shared: Overlap | None = None,
     calibrated_here: bool = False,
+    max_edges: int = MAX_EDGES,
     title: str = "",
     notes: Sequence[str] = (),
     console: Console | None = None,
@@ -253,7 +254,7 @@ def evaluate(
     scratch, shown beside. shared: what ``test`` and ``train`` have in common (found here where ``train`` is
     given): metrics without it come under keys that end in ``_without_overlap``. Returns the flat metrics, baselines
     included under ``baseline_`` keys; an error
-    that diverged is infinite. calibrated_here: see ``assess``. notes: sentences for the screen and the
+    that diverged is infinite. calibrated_here, max_edges: see ``assess``. notes: sentences for the screen and the
     report. Raises ``InputError`` as ``assess`` does.
     """
     from rich.console import Console as RichConsole
@@ -261,7 +262,9 @@ def evaluate(
     console = console or RichConsole()
     title = title or f"Evaluation: {', '.join(targets)}"
     out.mkdir(parents=True, exist_ok=True)
-    assessment = assess(net, test, targets, train=train, calibrated_here=calibrated_here, console=console)
+    assessment = assess(
+        net, test, targets, train=train, calibrated_here=calibrated_here, max_edges=max_edges, console=console
+    )
     assessment.notes[:0] = notes
     metrics = assessment.flat()
     shared = shared or (overlap(train, assessment.graphs, targets) if train else None)

@@ -10,6 +10,7 @@ _OF_TRAINING = (
     "max_time",
     "max_edges",
     "max_graphs",
+    "piece_edges",
     "learning_rate",
     "weight_decay",
     "gradient_clipping",

@@ -88,6 +88,7 @@ def _stream(
         cutoff=net.config.cutoff,
         max_edges=max_edges,
         seed=config.seed + 1,
+        piece_edges=config.piece_edges,
         weight=weight,
         name=f"replay {source}",
         noise=config.noise if is_field and part == "train" else 0.0,

@@ -20,13 +20,14 @@ from atomfield.pretrain.streams import Stream
 from atomfield.pretrain.validate import errors
 
 from . import trained_on
+from .assess import MAX_EDGES
 from .card import card
 from .closed_form_instead import of_numbers, worth_a_look
-from .config import FinetuneConfig, Strategy
+from .config import FinetuneConfig
 from .evaluate import evaluate
 from .extend import check_elements
 from .finished import asked_of, forget, known, remember
-from .fit import adapt_network
+from .fit import History, Job, adapt_network
 from .ignored import ignored
 from .mirror import drift
 from .mistakes import check_records, is_answered
@@ -52,7 +53,7 @@ class Trained:
     task: Task
     parts: Parts
     shared: Overlap
-    history: list[dict[str, float]]
+    history: History
     level: str
     remembered: dict[str, float]
     """Errors on replayed sources, ``KEY_before`` and ``KEY_after``."""
@@ -73,8 +74,11 @@ def finetune(
     console = console or Console(stderr=True)
     done = _trained(config, parts or read_parts(config, console), console)
     net, task = done.net, done.task
+    max_edges = min(MAX_EDGES, config.piece_edges or MAX_EDGES)
     if config.uncertainty != "none":
-        for note in fit_uncertainty(net, task.names, done.level, done.parts.train, done.parts.valid):
+        for note in fit_uncertainty(
+            net, task.names, done.level, done.parts.train, done.parts.valid, max_edges
+        ):
             console.print(note, highlight=False, markup=False)
     checkpoint.save(net, config.out / "model", card(config, net, task, done.parts))
     trained_on.write(config.out / "model", config, done.parts.train)
@@ -94,6 +98,7 @@ def finetune(
         control=control,
         shared=done.shared,
         calibrated_here=done.parts.test_is_valid,
+        max_edges=max_edges,
         title=f"{', '.join(task.names)} on {len(test)} {what}",
         console=console,
     )
@@ -140,6 +145,7 @@ def _judged(net: AtomFieldNet, config: FinetuneConfig, task: Task, parts: Parts,
         cutoff=net.config.cutoff,
         max_edges=10_000,
         seed=config.seed,
+        piece_edges=config.piece_edges,
     )
     with torch.no_grad():
         return score(net, errors(net.eval(), valid, device, VALIDATION_BATCHES))
@@ -185,31 +191,22 @@ def _trained(config: FinetuneConfig, parts: Parts, console: Console) -> Trained:
         (config.out / "config.yaml").write_text(
             yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False)
         )
-        history, net, kept = _fitted(config, choice.strategy, net, task, parts, device, console, states)
+        job = Job(config, choice.strategy, net, task, parts, device, console, states)
+        history, net, kept = _fitted(job)
     return Trained(net, task, parts, shared, history, level, kept)
 
 
-def _fitted(
-    config: FinetuneConfig,
-    strategy: Strategy,
-    net: AtomFieldNet,
-    task: Task,
-    parts: Parts,
-    device: str,
-    console: Console,
-    states: States,
-) -> tuple[list[dict[str, float]], AtomFieldNet, dict[str, float]]:
-    """Train or solve the prepared ``net``; its history, the network that is kept, and the errors on replayed sources."""
+def _fitted(job: Job) -> tuple[History, AtomFieldNet, dict[str, float]]:
+    """Train or solve the prepared network; its history, the network that is kept, and the errors on replayed sources."""
+    config, net, device = job.config, job.net, job.device
     net.backbone.recompute = config.recompute
     net.to(device).backbone.prepare()
     before = remembered(config, net, device)
-    untrained = copy.deepcopy(net) if worth_a_look(config, strategy, net, task, parts) else None
-    history = adapt_network(config, strategy, net, task, parts, device, console, states)
-    if of_numbers(config, strategy, net, task, parts):
-        judge = lambda one: _judged(one, config, task, parts, device)  # noqa: E731
-        net = settled(net, untrained, config, task, parts, device, judge, console)
+    untrained = copy.deepcopy(net) if worth_a_look(job) else None
+    history = adapt_network(job)
+    if of_numbers(job):
+        net = settled(job, untrained, lambda one: _judged(one, config, job.task, job.parts, device))
     after = remembered(config, net, device)
-    for line in forgotten(before, after):
-        console.print(line, highlight=False, markup=False)
+    job.say(forgotten(before, after))
     kept = {f"{k}_before": v for k, v in before.items()} | {f"{k}_after": v for k, v in after.items()}
     return history, net, kept

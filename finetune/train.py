@@ -73,7 +73,8 @@ def train(
     spacing = steps_between(streams, valid)
 
     def draw() -> list[MicroBatch]:
-        return [MicroBatch(next(batches).to(device), s.targets, s.weight, s.name) for s in streams]
+        pieces = ((s, piece) for s in streams for piece in s.pieces(next(batches)))
+        return [MicroBatch(piece.to(device), s.targets, s.weight, s.name) for s, piece in pieces]
 
     judge = lambda: score(net, _errors(net, valid, device))  # noqa: E731
     guard = Guard(without(weights, *here.switched_off), judge, here.tried)

@@ -27,7 +27,7 @@ from atomfield.models.uncertainty import (
     space_of,
 )
 
-from .assess import step_starts
+from .assess import MAX_EDGES, step_starts
 from .bootstrap import resampling_units
 from .conformal import Errors, calibrate, living, temperature, unlucky_coverage
 from .metrics import is_class
@@ -36,7 +36,6 @@ from .rollout_widths import fit_rollout_widths
 
 MAX_TRAINING_RECORDS = 2_000
 MAX_VALIDATION_RECORDS = 1_000
-MAX_EDGES = 60_000
 USUAL_SHARE = 0.95
 MIN_TRAJECTORIES = 10
 """With fewer validation trajectories, their single steps are what intervals are calibrated on."""
@@ -52,9 +51,14 @@ def without_uncertainty(net: AtomFieldNet) -> AtomFieldNet:
 
 
 def fit_uncertainty(
-    net: AtomFieldNet, targets: tuple[str, ...], level: str, train: Sequence[Graph], valid: Sequence[Graph]
+    net: AtomFieldNet,
+    targets: tuple[str, ...],
+    level: str,
+    train: Sequence[Graph],
+    valid: Sequence[Graph],
+    max_edges: int = MAX_EDGES,
 ) -> list[str]:
-    """Give ``net`` an uncertainty for records of ``level`` and return what to tell the person about it.
+    """Give ``net`` an uncertainty for records of ``level`` and return what to tell the person about it. max_edges: of a pass.
 
     Classifications get no interval (their probabilities are temperature-scaled on the validation records instead) but count for
     the out-of-distribution score.
@@ -65,11 +69,11 @@ def fit_uncertainty(
     about = UncertaintyConfig(level=level, targets=numbers, spaces=spaces)
     uncertainty = Uncertainty(net.config, about).to(net.device)
     forces, stress = "forces" in targets, "stress" in targets
-    _fit_features(net, uncertainty, _states(net, _picked(train, MAX_TRAINING_RECORDS))[0])
+    _fit_features(net, uncertainty, _states(net, _picked(train, MAX_TRAINING_RECORDS))[0], max_edges)
     held = _picked(valid, MAX_VALIDATION_RECORDS)
     states, owners = _states(net, held)
     found = _Found(numbers, tuple(t for t in targets if is_class(t, kinds)))
-    for batch, out, numbers_of_states in _passes(net, states, forces=forces, stress=stress):
+    for batch, out, numbers_of_states in _passes(net, states, max_edges, forces=forces, stress=stress):
         found.add(uncertainty, batch, out, numbers_of_states)
     units, kind = _units(held, owners)
     counts = _calibrate(net, uncertainty, found, units)
@@ -114,11 +118,11 @@ def _units(graphs: Sequence[Graph], owners: np.ndarray) -> tuple[np.ndarray, Uni
 
 
 def _passes(
-    net: AtomFieldNet, states: Sequence[Graph], *, forces: bool = False, stress: bool = False
+    net: AtomFieldNet, states: Sequence[Graph], max_edges: int, *, forces: bool = False, stress: bool = False
 ) -> Iterator[tuple[GraphBatch, dict[str, Tensor], list[int]]]:
     """Forward passes with features: batch, what came out, and the numbers of its states."""
     with evaluating(net):
-        for items in packs(net.config, states, MAX_EDGES, stress):
+        for items in packs(net.config, states, max_edges, stress):
             batch = batch_of_items(items, net.config.cutoff).to(net.device)
             solid = stress and batch.world != "field" and bool(batch.pbc.all())
             out = net(batch, forces=forces or solid, stress=solid, features=True)
@@ -130,12 +134,14 @@ def _labels(batch: GraphBatch) -> dict[str, Tensor]:
 
 
 # ---------------------------------------------------------------- features
-def _fit_features(net: AtomFieldNet, uncertainty: Uncertainty, states: Sequence[Graph]) -> None:
+def _fit_features(
+    net: AtomFieldNet, uncertainty: Uncertainty, states: Sequence[Graph], max_edges: int
+) -> None:
     """Means and covariances of the features, and the RMS of vectors and tensors, over training records."""
     moments = {name: Moments(uncertainty.space(name)) for name in uncertainty.about.spaces}
     targets = uncertainty.about.targets
     squares, counts = torch.zeros(len(targets)).double(), torch.zeros(len(targets)).double()
-    for batch, out, _ in _passes(net, states):
+    for batch, out, _ in _passes(net, states, max_edges):
         for name, own in moments.items():
             own.add(features_in(out, batch, name), batch.species)
         for number, target in enumerate(targets):

@@ -76,12 +76,14 @@ class Stream:
         parts: np.ndarray | None = None,
         mixture: Mixture = "natural",
         fourier: bool = True,
+        piece_edges: int | None = None,
     ):
         if len(graphs) == 0:
             raise NoItems("no training records are left", name)
         self.graphs, self.targets, self.cutoff, self.name = graphs, targets, cutoff, name
         self.fraction, self.rollout = fraction, rollout
         self.noise, self.micro_batches, self.weight, self.seed = noise, micro_batches, weight, seed
+        self.piece_edges = piece_edges
         self.items = _items(graphs, targets, rollout)
         if len(self.items) == 0:
             raise NoItems(f"no record has {_needed(targets.objective, rollout)}", name)
@@ -122,6 +124,10 @@ class Stream:
             case "masked_patches":
                 return hide_patches(batch, self.fraction, generator)
         return batch
+
+    def pieces(self, batch: GraphBatch) -> list[GraphBatch]:
+        """One of its micro-batches as it goes through a network: in pieces of ``piece_edges`` at most, if that is given."""
+        return [batch] if self.piece_edges is None else batch.cut(self.piece_edges)
 
     def cost(self, number: int) -> float:
         """Estimated microseconds of the passes over micro-batch ``number``, from the sizes that its packing went by."""

@@ -88,10 +88,11 @@ def errors(
         pair[0] += total
         pair[1] += count
 
-    for number in range(min(max_batches, stream.micro_batches_per_epoch)):
+    numbers = range(min(max_batches, stream.micro_batches_per_epoch))
+    for piece in (piece for number in numbers for piece in stream.pieces(stream.batch(number))):
         if stop():
             raise Stopped
-        batch = stream.batch(number).to(device)
+        batch = piece.to(device)
         if batch.world == "field":
             out = net(batch)
             for name in FIELD_STATES:

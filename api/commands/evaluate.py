@@ -18,6 +18,7 @@ from .options import (
     Level,
     Map,
     MaxBad,
+    MaxEdges,
     OnBad,
     Seed,
     Source,
@@ -49,6 +50,7 @@ def evaluate(
     ],
     target: Target = None,
     train: Train = None,
+    max_edges: MaxEdges = 60_000,
     map: Map = None,
     units: Units = None,
     level: Level = "",
@@ -82,6 +84,7 @@ def evaluate(
         targets or labels_of(graphs, net, source),
         out,
         train=fitted,
+        max_edges=max_edges,
         notes=[told] if told else [],
     )
 

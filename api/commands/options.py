@@ -94,6 +94,12 @@ MaxBad = Annotated[
         help="With --on-bad skip: the share of records that may be skipped; more is an error.",
     ),
 ]
+MaxEdges = Annotated[
+    int,
+    typer.Option(
+        "--max-edges", metavar="N", min=1, help="Pairs of atoms in a batch; fewer need less memory."
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of everything that is drawn.")]
 GivenSeed = Annotated[
     int | None,

@@ -19,6 +19,7 @@ from .options import (
     Level,
     Map,
     MaxBad,
+    MaxEdges,
     OnBad,
     Seed,
     Source,
@@ -57,12 +58,6 @@ Forces = Annotated[bool, typer.Option(help="Forces too (slower: a backward pass)
 Workers = Annotated[
     int,
     typer.Option("--workers", metavar="N", min=1, help="Processes; with --device cuda spread over the GPUs."),
-]
-MaxEdges = Annotated[
-    int,
-    typer.Option(
-        "--max-edges", metavar="N", min=1, help="Pairs of atoms in a batch; fewer need less memory."
-    ),
 ]
 Interleave = Annotated[
     int,

@@ -25,7 +25,7 @@ SURFACE = {
     "finetune": ["[CONFIG]", "--from", "--train", "--valid", "--test", "--target", "--target-irreps", "--out", "--task",
                  "--pooling", "--max-time", "--size", "--on-leak", "--on-wrong", "--set", "--strategy", "--replay", "--control",
                  "--search", "--folds", "--by-id", "--learning-curve", *READING, *NETWORK],
-    "evaluate": ["CKPT", "SRC", "--out", "--target", "--train", *READING, *NETWORK],
+    "evaluate": ["CKPT", "SRC", "--out", "--target", "--train", "--max-edges", *READING, *NETWORK],
     "predict": ["CKPT", "SRC", "--out", "--forces", "--coverage", "--workers", "--max-edges", "--interleave", *READING, *NETWORK],
     "simulate": ["CKPT", "STRUCTURE", "--out", "--mode", "--record", "--steps", "--timestep", "--temperature", "--pressure",
                  "--thermostat", "--fmax", "--cell", "--interval", "--resume", "--stop-when", "--all",

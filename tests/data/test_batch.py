@@ -12,9 +12,12 @@ import pytest
 import torch
 
 from atomfield.data.batch import runs_of
+from atomfield.data.bonds import Bonds
 from atomfield.data.errors import InputError, Provenance
 from atomfield.data.graph import Graph, GraphBatch, collate
+from atomfield.data.neighbors import with_edges
 from atomfield.data.store import Store, write_store
+from tests.small import waves
 
 from .conftest import crystal, molecule
 
@@ -135,3 +138,26 @@ def test_runs() -> None:
     assert list(runs_of([2, 3, 4, 5, 1, 0, 7, 7], starts)) == [
         (0, 2, 4), (1, 0, 2), (0, 1, 2), (0, 0, 1), (1, 3, 4), (1, 3, 4),
     ]  # fmt: skip
+
+
+def test_pieces_are_the_batches_of_their_records() -> None:
+    bonds = [Bonds.of([[0, 1]], [1]) if i % 2 else None for i in range(8)]
+    atoms = [with_edges(replace(molecule(i), bonds=b), 8.0) for i, b in enumerate(bonds)]
+    flows = [with_edges(g, 5.0).pair(1) for g in waves(5)]
+    for graphs in (atoms, flows):
+        sizes = [sum(e.num_edges for e in g.edges.values()) for g in graphs]
+        limit = max(sizes) + min(sizes)
+        whole = collate(graphs)
+        pieces = whole.cut(limit)
+        assert [p.num_graphs for p in whole.cut(1)] == [1] * len(graphs)
+        assert whole.cut(sum(sizes))[0] is whole
+        first = 0
+        for piece in pieces:
+            assert piece.num_edges <= limit
+            assert_same(piece, collate(graphs[first : first + piece.num_graphs]))
+            first += piece.num_graphs
+        assert first == len(graphs) and 1 < len(pieces) < len(graphs)
+    later = replace(whole, earlier=(whole,), clean={"concentration": whole.quantities["concentration"]})
+    piece = later.cut(limit)[1]
+    assert_same(piece.earlier[0], whole.cut(limit)[1])
+    assert torch.equal(piece.clean["concentration"], piece.quantities["concentration"])
