@@ -11,17 +11,20 @@ from atomfield.pretrain.ema import Ema
 from atomfield.pretrain.engine import TorchEngine
 from atomfield.pretrain.penalties import MARGIN, Trial, due, length_of, try_penalties, without
 from atomfield.pretrain.step import MicroBatch, training_step
+from atomfield.pretrain.validate import Stopped
 
 from .report import Section, Table, number
 
 
 @dataclass
 class Guard:
-    """The state of the rule over one run. ``judge()`` is the validation score of the network's present weights."""
+    """The state of the rule over one run. ``judge()`` is the validation score of the network's present weights; ``stop()`` says
+    whether the run is asked to end."""
 
     weights: LossWeights
     judge: Callable[[], float]
     tried: int = 0
+    stop: Callable[[], bool] = lambda: False
 
     def due(self, fraction: float, step: int) -> bool:
         """Whether a trial should start at this fraction of the schedule."""
@@ -36,20 +39,28 @@ class Guard:
         step: int,
     ) -> Trial:
         """Try, continue from the best copy, and take the weights of what failed out of ``self.weights``. The batches of the trial
-        are kept in memory."""
-        self.tried += 1
+        are kept in memory. Raises ``Stopped`` between two steps where the run is asked to end; then all is as before."""
         count = length_of(step)
-        batches = [draw() for _ in range(count)]
+        batches = []
+        for _ in range(count):
+            self._go_on()
+            batches.append(draw())
 
         def steps(weights: LossWeights) -> Iterator[None]:
             for batch in batches:
+                self._go_on()
                 training_step(engine, net, batch, weights)
                 ema.update()
                 yield
 
         trial = try_penalties(engine, net, ema, self.weights, count, steps, self.judge)
+        self.tried += 1
         self.weights = without(self.weights, *trial.dropped)
         return trial
+
+    def _go_on(self) -> None:
+        if self.stop():
+            raise Stopped
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +20,7 @@ from atomfield.pretrain.schedule import Progress, learning_rate_factor, seconds_
 from atomfield.pretrain.step import MicroBatch, training_step
 from atomfield.pretrain.stopping import StopRequest
 from atomfield.pretrain.streams import Stream
-from atomfield.pretrain.validate import errors
+from atomfield.pretrain.validate import Stopped, errors
 
 from .guard import Guard
 from .resume import States
@@ -76,8 +76,9 @@ def train(
         pieces = ((s, piece) for s in streams for piece in s.pieces(next(batches)))
         return [MicroBatch(piece.to(device), s.targets, s.weight, s.name) for s, piece in pieces]
 
-    judge = lambda: score(net, _errors(net, valid, device))  # noqa: E731
-    guard = Guard(without(weights, *here.switched_off), judge, here.tried)
+    stop = lambda: bool(request.wanted)  # noqa: E731
+    judge = lambda: score(net, _errors(net, valid, device, stop=stop))  # noqa: E731
+    guard = Guard(without(weights, *here.switched_off), judge, here.tried, stop)
     net.replay_passes(
         device.startswith("cuda")
     ).train()  # on a GPU, a step of a small batch is all starting of kernels
@@ -86,7 +87,11 @@ def train(
         set_learning_rate(engine.optimizer, schedule.learning_rate * factor)
         tried: dict[str, float] = {}
         if guard.due(fraction, here.step):
-            trial = guard.trial(engine, net, ema, draw, here.step)
+            try:
+                trial = guard.trial(engine, net, ema, draw, here.step)
+            except Stopped:  # the trial is made when the run goes on
+                states.keep(engine, ema, best, record, request, done=False)
+                raise
             here.step, tried = here.step + trial.steps, trial.row()
             here.tried, here.switched_off = guard.tried, [*here.switched_off, *trial.dropped]
             record.say(trial.sentences())
@@ -124,7 +129,13 @@ def train(
         states.keep(engine, ema, best, record, request, done=after >= 1.0)
     net.replay_passes(False)
     if here.best_step < here.step and len(valid.graphs) <= MOST_RECORDS:
-        at_best, at_end = (_record_scores(net, kept, valid, device) for kept in (best, ema.average))
+        last = {name: parameter.data for name, parameter in net.named_parameters()}
+        try:
+            at_best, at_end = (_record_scores(net, w, valid, device, stop) for w in (best, ema.average))
+        except Stopped:
+            _put(net, last)
+            states.keep(engine, ema, best, record, request, done=True)
+            raise
         if not beyond_chance(at_best, at_end):
             best = ema.average
             reason = f"the validation score was lowest at step {here.best_step}, which may be chance with {len(at_end)} records"
@@ -152,20 +163,26 @@ def validate(net: AtomFieldNet, ema: Ema, valid: Stream, device: str) -> dict[st
         return _errors(net, valid, device)
 
 
-def _record_scores(net: AtomFieldNet, weights: Weights, valid: Stream, device: str) -> list[float]:
+def _record_scores(
+    net: AtomFieldNet, weights: Weights, valid: Stream, device: str, stop: Callable[[], bool]
+) -> list[float]:
     """Of ``weights``, which stay in ``net``; of long trajectories a part, so that it takes no longer than a validation."""
     _put(net, weights)
     part = max(1, VALIDATION_BATCHES // len(valid.graphs))
-    return record_by_record(valid, lambda alone: score(net, _errors(net, alone, device, part)))
+    return record_by_record(valid, lambda alone: score(net, _errors(net, alone, device, part, stop)))
 
 
 @torch.no_grad()
 def _errors(
-    net: AtomFieldNet, valid: Stream, device: str, most: int = VALIDATION_BATCHES
+    net: AtomFieldNet,
+    valid: Stream,
+    device: str,
+    most: int = VALIDATION_BATCHES,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, float]:
-    """Of the present weights, on ``most`` micro-batches at most."""
+    """Of the present weights, on ``most`` micro-batches at most; raises ``Stopped`` at ``stop()``."""
     net.eval()
-    found = errors(net, valid, device, most)
+    found = errors(net, valid, device, most, stop)
     net.train()
     return found
 

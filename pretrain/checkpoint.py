@@ -242,10 +242,7 @@ def load(checkpoint: Path, state: dict[str, Any], engine: Engine, ema: Ema) -> l
 
 def _generators() -> dict[str, Tensor]:
     """Collective. torch's generators of each rank, ``cpu/RANK`` and ``cuda/RANK``: dropout draws from them."""
-    own = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_initialized():
-        own["cuda"] = torch.cuda.get_rng_state()
-    ranks = gathered(own)
+    ranks = gathered(own_generators())
     return {f"{kind}/{rank}": state for rank, its in enumerate(ranks) for kind, state in its.items()}
 
 
@@ -253,10 +250,24 @@ def _set_generators(file: Path) -> None:
     """Put back this rank's own; a rank, or a GPU, that was not there keeps what it has, and so do all with checkpoints of older
     versions."""
     states, rank = load_file(file) if file.is_file() else {}, own_rank()
-    if (state := states.get(f"cpu/{rank}")) is not None:
-        torch.set_rng_state(state)
-    if (state := states.get(f"cuda/{rank}")) is not None and torch.cuda.is_initialized():
-        torch.cuda.set_rng_state(state)
+    found = {kind: states.get(f"{kind}/{rank}") for kind in ("cpu", "cuda")}
+    set_own_generators({kind: state for kind, state in found.items() if state is not None})
+
+
+def own_generators() -> dict[str, Tensor]:
+    """The states of this process's generators, by kind of device."""
+    own = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_initialized():
+        own["cuda"] = torch.cuda.get_rng_state()
+    return own
+
+
+def set_own_generators(states: dict[str, Tensor]) -> None:
+    """Put them back, where there is such a device."""
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(states["cuda"])
 
 
 def constants_of(module: nn.Module) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from torch import Tensor
 from atomfield.data.errors import InputError
 from atomfield.models.network import AtomFieldNet
 
+from .checkpoint import own_generators, set_own_generators
 from .config import BALANCES, LawName, LossWeights
 from .ema import Ema
 from .engine import DeepSpeedEngine, EngineState, TorchEngine
@@ -128,15 +129,18 @@ def without(weights: LossWeights, *names: str) -> LossWeights:
 
 @dataclass
 class Copy:
-    """Everything that a step changes: weights and moments of the optimiser (this rank's part), and the average."""
+    """Everything that a step changes: weights and moments of the optimiser (this rank's part), the average, and torch's
+    generators, from which dropout draws."""
 
     engine: EngineState
     average: dict[str, Tensor]
     updates: int
+    generators: dict[str, Tensor]
 
     @staticmethod
     def of(engine: TorchEngine | DeepSpeedEngine, ema: Ema) -> Copy:
-        return Copy(engine.copied(), {k: a.clone() for k, a in ema.average.items()}, ema.updates)
+        average = {k: a.clone() for k, a in ema.average.items()}
+        return Copy(engine.copied(), average, ema.updates, own_generators())
 
     @torch.no_grad()
     def restore(self, engine: TorchEngine | DeepSpeedEngine, ema: Ema) -> None:
@@ -144,6 +148,7 @@ class Copy:
         for name, average in ema.average.items():
             average.copy_(self.average[name])
         ema.updates = self.updates
+        set_own_generators(self.generators)
 
 
 def check_penalties(net: AtomFieldNet, streams: list[Stream], weights: LossWeights, device: str) -> None:
