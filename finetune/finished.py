@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -12,21 +11,15 @@ from rich.console import Console
 
 from .config import FinetuneConfig
 from .parts import Parts
-from .resume import digest, given
+from .resume import differences, digest, given
 
 FINISHED = "finished.json"
-
-
-def settings_of(config: FinetuneConfig, parts: Parts) -> str:
-    """A digest of what decides the weights of a run: settings, the checkpoint that it starts from, and the content of its
-    training and validation records."""
-    return hashlib.sha256(json.dumps(given(config, parts), sort_keys=True).encode()).hexdigest()
 
 
 def asked_of(config: FinetuneConfig, parts: Parts) -> dict[str, Any]:
     """What decides the metrics of a run, as JSON."""
     return {
-        "settings": settings_of(config, parts),
+        "given": given(config, parts),
         "test": digest(parts.test),
         "trials": config.search,
         "control": config.control,
@@ -40,7 +33,7 @@ def known(out: Path, asked: dict[str, Any], console: Console) -> Any:
     file = out / FINISHED
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
-        if kept["asked"] != asked:
+        if not _same(kept["asked"], asked):
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -50,6 +43,12 @@ def known(out: Path, asked: dict[str, Any], console: Console) -> Any:
         markup=False,
     )
     return kept["found"]
+
+
+def _same(before: dict[str, Any], asked: dict[str, Any]) -> bool:
+    """Whether what was asked for before is the same, by what an older version knew of it."""
+    rest = [{k: v for k, v in one.items() if k != "given"} for one in (before, asked)]
+    return rest[0] == rest[1] and not differences(before["given"], asked["given"])
 
 
 def remember(out: Path, asked: dict[str, Any], found: Any) -> None:

@@ -40,13 +40,17 @@ EVERY = 30.0
 SHARE = 0.02
 """Of the time that goes into writing states, at most."""
 KEEP_LAST = 2
+BATCH = ("max_edges ", "max_graphs ")
+"""How a change of the size of batches begins."""
 FREE = frozenset(
     {
         "from", "train", "valid", "test", "out", "device", "recompute", "control", "search", "folds", "by_id", "learning_curve",
-        "on_bad", "max_bad", "on_leak", "on_wrong", "least_records", "uncertainty",
+        "on_bad", "max_bad", "on_leak", "on_wrong", "least_records", "uncertainty", "piece_edges",
     }
 )  # fmt: skip
 """Settings that a training goes on under whatever they are: the records and the checkpoint are known by their content."""
+FOLLOWED = ("max_time ",)
+"""How a change begins that the schedule follows from where the training is, which is said."""
 
 
 @dataclass
@@ -90,22 +94,25 @@ class States:
         found = checkpoint.complete(self.folder)
         self.newest = found[-1] if found else None
         self._state: dict[str, Any] = {}
+        self._news: list[str] = []
         if self.newest is not None:
             self._state = checkpoint.opened(self.newest)
-            self._refuse_another(self._state["given"])
+            self._compare(self._state["given"])
 
-    def _refuse_another(self, before: dict[str, Any]) -> None:
-        now = self.given
-        others = changed(before["settings"], now["settings"], FREE)
-        others += [
-            f"{name} (sha256 {str(before['content'].get(name))[:12]} -> {sha256[:12]})"
-            for name, sha256 in now["content"].items()
-            if before["content"].get(name) != sha256
-        ]
+    def _compare(self, before: dict[str, Any]) -> None:
+        found = differences(before, self.given)
+        self._news = [line for line in found if line.startswith(FOLLOWED)]
+        others = [line for line in found if line not in self._news]
         if others:
+            cure = (
+                "For less memory leave the size of batches as it was and give --set piece_edges=N, which cuts the same batches "
+                "into pieces of N pairs"
+                if any(line.startswith(BATCH) for line in others)
+                else "To go on with it give what it was given"
+            )
             raise InputError(
-                f"a training that was interrupted here was given something else: {'; '.join(others)}. To go on with it give what "
-                "it was given; to begin anew choose another --out, or remove this folder",
+                f"a training that was interrupted here was given something else: {'; '.join(others)}. {cure}; to begin anew "
+                "choose another --out, or remove this folder",
                 str(self.folder),
             )
 
@@ -130,8 +137,12 @@ class States:
                 str(log),
             )
         self.history = [json.loads(row) for row in rows]
+        said = f"Going on from {self.newest} (step {self.here.step})"
+        if self._news:
+            self.here.next_validation = 0.0
+            said += f"; the schedule follows what changed: {'; '.join(self._news)}"
         console.print(
-            f"Going on from {self.newest} (step {self.here.step})",
+            said,
             highlight=False,
             markup=False,
             soft_wrap=True,
@@ -190,6 +201,31 @@ def given(config: FinetuneConfig, parts: Parts) -> dict[str, Any]:
         "validation records": digest(parts.valid),
     }
     return {"settings": {k: v for k, v in settings.items() if k not in FREE}, "content": content}
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """``seed 0 -> 1`` for each setting, and the like for records and checkpoint, of what ``given`` said then and says now."""
+    return changed(completed(before["settings"]), now["settings"], FREE) + [
+        f"{name} (sha256 {before['content'][name][:12]} -> {sha256[:12]})"
+        for name, sha256 in now["content"].items()
+        if before["content"].get(name, sha256) != sha256
+    ]
+
+
+def completed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Those of a state. What the version that wrote it did not know yet has its default, under which it is as it was then."""
+    needed = {"from": "", "train": ("",), "target": ("",)}
+    return _filled(settings, FinetuneConfig(**needed).model_dump(mode="json", by_alias=True))
+
+
+def _filled(given: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
+    missing = {k: v for k, v in usual.items() if k not in given}
+    both = {
+        k: _filled(v, usual[k])
+        for k, v in given.items()
+        if isinstance(v, dict) and isinstance(usual.get(k), dict)
+    }
+    return given | both | missing
 
 
 def digest(graphs: Sequence[Graph]) -> str:

@@ -18,8 +18,8 @@ from atomfield.data.errors import InputError, Interrupted
 from atomfield.data.quantities import VOCABULARY
 
 from .config import FinetuneConfig, Strategy
-from .finished import settings_of
 from .parts import Parts, read_parts
+from .resume import differences, given
 from .run import validation_score
 from .strategy import RATES, choose
 from .tasks import Task, task_of
@@ -43,7 +43,7 @@ def search_in(config: FinetuneConfig, parts: Parts, console: Console) -> Finetun
     """The settings of the best of ``config.search`` trials on the training and validation records of ``parts``; its test records
     are not looked at. Trials are kept in ``config.out/search``."""
     optuna = _optuna()
-    settings = settings_of(config, parts)
+    asked = given(config, parts)
     parts = Parts(parts.train, parts.valid, parts.valid, test_is_valid=True)
     task = task_of(config.target, parts.train)
     folder = config.out / "search"
@@ -52,7 +52,7 @@ def search_in(config: FinetuneConfig, parts: Parts, console: Console) -> Finetun
     study = optuna.create_study(
         study_name="search", storage=optuna.storages.JournalStorage(backend), load_if_exists=True
     )
-    _same_settings(study, settings, config)
+    _same_settings(study, asked, config)
     _take_up_interrupted(study)
     if not study.trials:
         study.enqueue_trial(defaults(config, task, len(parts.train)), skip_if_exists=True)
@@ -169,14 +169,17 @@ def _take_up_interrupted(study: optuna.Study) -> None:
             study.enqueue_trial(t.params, user_attrs={FOLDER: t.user_attrs.get(FOLDER, t.number)})
 
 
-def _same_settings(study: optuna.Study, digest: str, config: FinetuneConfig) -> None:
+def _same_settings(study: optuna.Study, asked: Found, config: FinetuneConfig) -> None:
     """Refuse to go on with trials of other data or other fixed settings."""
-    known = study.user_attrs.get("settings")
-    if known is None:
-        study.set_user_attr("settings", digest)
-    elif known != digest:
+    known = study.user_attrs.get("given")
+    if known is None and not study.user_attrs:
+        study.set_user_attr("given", asked)
+        return
+    others = ["those of another version"] if known is None else differences(known, asked)
+    if others:
         raise InputError(
-            "has trials of other data or settings, expected those of this command; choose another --out, or remove this folder",
+            f"has trials of other data or settings: {'; '.join(others)}; give what they were given, choose another --out, or "
+            "remove this folder",
             str(config.out / "search"),
         )
 

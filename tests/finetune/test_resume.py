@@ -25,7 +25,7 @@ from atomfield.cli import main
 from atomfield.data.errors import InputError, Interrupted, RunError
 from atomfield.data.quantities import scalar_property
 from atomfield.data.store import write_store
-from atomfield.finetune import resume, run, train
+from atomfield.finetune import guard, resume, run, train
 from atomfield.finetune.config import FinetuneConfig
 from atomfield.finetune.parts import Parts
 from atomfield.finetune.run import trained
@@ -127,6 +127,7 @@ CASES = {
     "scratch": (scores, {"from": "scratch", "target": ("score",)}),
     "replay": (surface, {"strategy": "full", "level": "mine"}),
     "trials": (flows, {"target": ("concentration",), "loss": {"physics": {"advection_diffusion": 3.0}}, "steps": 24}),
+    "trials with dropout": (scores, {"target": ("score",), "loss": {"physics": {"net_charge": 1.0}}, "steps": 24}),
 }  # fmt: skip
 
 
@@ -233,6 +234,47 @@ def test_a_full_disk_costs_the_state_and_not_the_run(start, tmp_path, monkeypatc
     assert "the state of the training could not be kept, it goes on without: the disk is full" in said
 
 
+@pytest.mark.parametrize("case", ["trials", "trials with dropout"])
+def test_a_signal_in_a_trial_ends_it_at_once(case, start, tmp_path, monkeypatch):
+    data, options = CASES[case]
+    parts = data()
+    whole, broken = (config_of(tmp_path / name, start, **options) for name in ("whole", "broken"))
+    expected = weights_after(whole, parts)
+    calls, real = itertools.count(1), guard.training_step
+
+    def killing(*given):
+        if (number := next(calls)) == 5:  # in the second copy
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert number <= 5, "the trial goes on"
+        return real(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(guard, "training_step", killing)
+        with pytest.raises(Interrupted, match="SIGTERM: saved step 4 in"):
+            weights_after(broken, parts)
+    assert not any("trial/with_all" in row for row in log_of(broken))
+    assert_same(weights_after(broken, parts), expected)
+    assert log_of(broken) == log_of(whole)
+    assert any("trial/with_all" in row for row in log_of(broken))
+
+
+def test_a_signal_while_the_weights_are_chosen_is_heard(start, tmp_path, monkeypatch):
+    """The first validation is made the best one, so that it has to be compared with the end."""
+    judged = train.validate
+    later = lambda net, ema, *rest: {k: v * ema.updates for k, v in judged(net, ema, *rest).items()}  # noqa: E731
+    monkeypatch.setattr(train, "validate", later)
+    whole, broken = (config_of(tmp_path / name, start, strategy="heads") for name in ("whole", "broken"))
+    expected = weights_after(whole, surface())
+    real = train.record_by_record
+    asked = lambda *given: (os.kill(os.getpid(), signal.SIGTERM), real(*given))[1]  # noqa: E731
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "record_by_record", asked)
+        with pytest.raises(Interrupted, match="SIGTERM: saved step 12 in"):
+            weights_after(broken, surface())
+    monkeypatch.setattr(train, "training_step", lambda *given: pytest.fail("trained again"))
+    assert_same(weights_after(broken, surface()), expected)
+
+
 def test_what_follows_the_training_may_be_killed_too(start, tmp_path, monkeypatch):
     monkeypatch.setattr(resume, "EVERY", 0.0)
     whole, broken = (config_of(tmp_path / name, start, strategy="heads") for name in ("whole", "broken"))
@@ -277,6 +319,76 @@ def test_what_another_run_was_given_is_named(broken, start, tmp_path):
     assert "the checkpoint of --from (sha256 " in refusal(
         broken.model_copy(update={"start": str(other)}), parts
     )
+
+
+def older(monkeypatch):
+    """States as a version wrote them that lacked two settings and did not look at the validation records."""
+    real = resume.given
+
+    def known(*given):
+        found = real(*given)
+        del found["settings"]["clock"], found["settings"]["loss"]["element"]
+        del found["content"]["validation records"]
+        return found
+
+    monkeypatch.setattr(resume, "given", known)
+
+
+def test_what_an_older_version_did_not_know_is_as_it_was_then(start, tmp_path, monkeypatch):
+    config = config_of(tmp_path, start, strategy="heads")
+    with monkeypatch.context() as patch:
+        older(patch)
+        killed(monkeypatch, config, surface(), 6, signal.SIGTERM)
+    said = refusal(config.model_copy(update={"clock": "processor", "seed": 1}), surface())
+    assert "given something else: clock wall -> processor; seed 0 -> 1. To go on" in said
+    console = quiet()
+    weights_after(config, surface(), console)
+    assert "(step 6)" in console.file.getvalue()
+
+
+def test_a_full_memory_leads_on(start, tmp_path, monkeypatch):
+    """The smaller batches that come to mind are refused, with what to give instead; pieces go on with the same training."""
+    whole, broken = (
+        config_of(tmp_path / name, start, dtype="float64", strategy="full") for name in ("whole", "broken")
+    )
+    expected = weights_after(whole, surface())
+    calls, real, sizes = itertools.count(1), train.training_step, []
+
+    def full(engine, net, micro_batches, weights):
+        sizes.append([m.batch.num_edges for m in micro_batches])
+        if next(calls) == 6:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(engine, net, micro_batches, weights)
+
+    monkeypatch.setattr(train, "training_step", full)
+    with pytest.raises(RunError, match=r"full .* with batches of 2000 pairs.* --set piece_edges=1000"):
+        weights_after(broken, surface())
+    said = refusal(broken.model_copy(update={"max_edges": 50}), surface())
+    assert "something else: max_edges None -> 50. For less memory leave the size of batches as it was" in said
+    assert (
+        "give --set piece_edges=N, which cuts the same batches into pieces of N pairs; to begin anew" in said
+    )
+    before, console = len(sizes), quiet()
+    found = weights_after(broken.model_copy(update={"piece_edges": 50}), surface(), console)
+    assert "(step 4)" in console.file.getvalue()
+    assert all(len(one) == 1 for one in sizes[:before]) and any(len(one) > 1 for one in sizes[before:])
+    assert max(map(max, sizes[before:])) <= 50 < max(map(max, sizes[:before]))
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, rtol=1e-6, atol=1e-9)
+
+
+def test_another_limit_of_time_is_followed_from_where_the_training_is(start, tmp_path, monkeypatch):
+    clock = itertools.count()
+    monkeypatch.setattr(train, "seconds_of", lambda name: lambda: 0.01 * next(clock))
+    config = config_of(tmp_path, start, steps=None, max_time=0.8, strategy="heads")
+    killed(monkeypatch, config, surface(), 8)
+    console = quiet()
+    weights_after(config.model_copy(update={"max_time": 1.6}), surface(), console)
+    assert "the schedule follows what changed: max_time 0.8 -> 1.6" in console.file.getvalue()
+    rows = log_of(config)
+    times = [json.loads(line)["seconds"] for line in (config.out / "metrics.jsonl").read_text().splitlines()]
+    assert 1.5 < times[-1] < 1.7 and times == sorted(times)
+    assert rows[-1]["learning_rate"] < 0.1 * max(row["learning_rate"] for row in rows)
 
 
 def test_what_does_not_touch_the_weights_may_change(broken, tmp_path):

@@ -172,7 +172,7 @@ def test_a_search_goes_on_and_leaves_the_test_part_alone(start, tmp_path, monkey
     assert (tmp_path / "run" / "model").is_dir() and not (
         tmp_path / "run" / "search" / "trial_000" / "model"
     ).exists()
-    with pytest.raises(InputError, match="has trials of other data or settings"):
+    with pytest.raises(InputError, match="has trials of other data or settings: steps 4 -> 5; give"):
         search(config.model_copy(update={"steps": 5}), quiet())
 
 
@@ -267,6 +267,12 @@ def test_finished_folds_and_controls_are_not_trained_again_unless_their_records_
     metrics = study(config, console)
     assert trained == ["fold_1"] and console.file.getvalue().count("finished before") == 2
     assert study(config, console) == metrics and trained == ["fold_1"]
+    older = config.out / "fold_0" / "finished.json"
+    kept = json.loads(older.read_text())
+    del kept["asked"]["given"]["settings"]["clock"]  # as a version wrote it that had no such setting
+    older.write_text(json.dumps(kept))
+    study(config, console)
+    assert trained == ["fold_1"]
     changed = scored(40)
     changed[7].quantities["score"] += 1
     shutil.rmtree(tmp_path / "data")
