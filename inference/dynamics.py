@@ -32,6 +32,7 @@ NPT_COLUMNS = (*MD_COLUMNS, "volume", "pressure_gpa")
 EXPLODED_K = 1e5
 """A temperature beyond which a run has exploded."""
 CURE = "use a shorter time step or longer time constants, relax the structure first, or train on structures like these"
+ALONE = "a single atom has no velocity against others, so that it has no temperature"
 
 Thermostat = Literal["langevin", "bussi"]
 
@@ -57,6 +58,8 @@ def nve(
     start = _Start(atoms, output, timestep, settings)
     if temperature is not None and start.state is None:
         thermalize(atoms, temperature, seed)
+        if not atoms.get_momenta().any():
+            raise InputError(f"{ALONE}; take a larger cell")
     freedom = degrees_of_freedom(atoms, "molecule")
     walker = VelocityVerlet(atoms, timestep * units.fs)
     run = _dynamics(atoms, walker, "verlet", start, steps, timestep, output, "NVE", freedom)
@@ -107,10 +110,7 @@ def nvt(
             )
         case "bussi":
             if not atoms.get_momenta().any():
-                raise InputError(
-                    "a single atom does not move against others, so that bussi has no velocities to scale; take langevin or a "
-                    "larger cell"
-                )
+                raise InputError(f"{ALONE}; take a larger cell, or langevin")
             freedom = degrees_of_freedom(atoms, "molecule")
             walker = Bussi(atoms, dt, temperature_K=temperature, taut=tau, rng=random)
             walker.ndof = freedom  # ASE counts 3N where nothing is constrained

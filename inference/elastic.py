@@ -9,7 +9,7 @@ positive definite (Born; Mouhat & Coudert, Phys. Rev. B 90, 224104 (2014)). Shea
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +31,8 @@ WORST_PRESSURE = 0.1
 
 @dataclass(frozen=True)
 class ElasticConstants:
-    """matrix ``[6, 6]`` GPa, symmetric and with the crystal's symmetry; measured ``[6, 6]`` as the strains gave it.
+    """matrix ``[6, 6]`` GPa in the axes of the structure, symmetric and with the crystal's symmetry; standard: the same in the
+    axes of the crystal by the IEEE's standard 176 (1987), as tables have them; measured ``[6, 6]`` as the strains gave it.
 
     bulk, shear, young: Hill's averages, GPa; bulk_bounds, shear_bounds: of Reuss and of Voigt. poisson; anisotropy: the universal
     index (0 where isotropic). eigenvalues ``[6]`` GPa: all positive where the crystal is stable. scatter: the largest entry that
@@ -39,6 +40,7 @@ class ElasticConstants:
     """
 
     matrix: np.ndarray
+    standard: np.ndarray
     measured: np.ndarray
     bulk: float
     shear: float
@@ -48,6 +50,11 @@ class ElasticConstants:
     eigenvalues: np.ndarray
     scatter: float
     remarks: tuple[str, ...] = ()
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether the structure lies in other axes than the standard's, so that its constants do."""
+        return bool(np.abs(self.matrix - self.standard).max() > 0.01 * np.abs(self.matrix).max())
 
     @property
     def stable(self) -> bool:
@@ -63,12 +70,9 @@ class ElasticConstants:
 
     def metrics(self) -> dict[str, float]:
         """Name with unit -> number."""
-        entries = {
-            f"C{i + 1}{j + 1}_GPa": float(self.matrix[i, j])
-            for i in range(6)
-            for j in range(i, 6)
-            if abs(self.matrix[i, j]) > 1e-3 * np.abs(self.matrix).max()
-        }
+        entries = _entries(self.matrix, "GPa")
+        if self.is_turned:
+            entries |= _entries(self.standard, "standard_axes_GPa")
         return entries | {
             "bulk_modulus_GPa": self.bulk, "bulk_modulus_reuss_GPa": self.bulk_bounds[0],
             "bulk_modulus_voigt_GPa": self.bulk_bounds[1], "shear_modulus_GPa": self.shear,
@@ -77,6 +81,17 @@ class ElasticConstants:
             "smallest_eigenvalue_GPa": float(self.eigenvalues.min()), "stable": float(self.stable),
             "scatter_GPa": self.scatter,
         }  # fmt: skip
+
+
+def _entries(matrix: np.ndarray, unit: str) -> dict[str, float]:
+    """Those that are not zero."""
+    least = 1e-3 * np.abs(matrix).max()
+    return {
+        f"C{i + 1}{j + 1}_{unit}": float(matrix[i, j])
+        for i in range(6)
+        for j in range(i, 6)
+        if abs(matrix[i, j]) > least
+    }
 
 
 def elastic_constants(
@@ -137,7 +152,7 @@ def constants_of(
     measured: np.ndarray, atoms: Atoms, symprec: float = 0.01, remarks: tuple[str, ...] = ()
 ) -> ElasticConstants:
     """What follows from a matrix ``[6, 6]`` (GPa) and the symmetry of ``atoms``."""
-    matrix = _projected(0.5 * (measured + measured.T), atoms, symprec)
+    matrix, standard = _projected(0.5 * (measured + measured.T), atoms, symprec)
     eigenvalues = np.linalg.eigvalsh(matrix)
     said = list(remarks)
     if eigenvalues.min() <= 0:
@@ -152,10 +167,17 @@ def constants_of(
         - 4 * (inverse[0, 1] + inverse[0, 2] + inverse[1, 2])
         + 3 * np.trace(inverse[3:, 3:])
     )
-    return ElasticConstants(
-        matrix, measured, float(k_v + k_r) / 2, float(g_v + g_r) / 2, (float(k_r), k_v), (float(g_r), g_v),
+    found = ElasticConstants(
+        matrix, standard, measured, float(k_v + k_r) / 2, float(g_v + g_r) / 2, (float(k_r), k_v), (float(g_r), g_v),
         float(5 * g_v / g_r + k_v / k_r - 6), eigenvalues, float(np.abs(measured - matrix).max()), tuple(said),
     )  # fmt: skip
+    if found.is_turned:
+        turned = (
+            "the constants are in the axes of the structure; in those of the crystal, as tables have them, they are "
+            "C.._standard_axes_GPa"
+        )
+        return replace(found, remarks=(*found.remarks, turned))
+    return found
 
 
 def _voigt(c: np.ndarray) -> tuple[float, float]:
@@ -164,14 +186,16 @@ def _voigt(c: np.ndarray) -> tuple[float, float]:
     return float(diagonal + 2 * off) / 9, float(diagonal - off + 3 * np.trace(c[3:, 3:])) / 15
 
 
-def _projected(matrix: np.ndarray, atoms: Atoms, symprec: float) -> np.ndarray:
+def _projected(matrix: np.ndarray, atoms: Atoms, symprec: float) -> tuple[np.ndarray, np.ndarray]:
+    """With the crystal's symmetry, in the axes of ``atoms`` and in those of the standard."""
     from pymatgen.analysis.elasticity import ElasticTensor
     from pymatgen.io.ase import AseAtomsAdaptor
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tensors that are not symmetric to its taste
         structure: Any = AseAtomsAdaptor.get_structure(atoms)
-        return np.array(ElasticTensor.from_voigt(matrix).fit_to_structure(structure, symprec=symprec).voigt)
+        fitted = ElasticTensor.from_voigt(matrix).fit_to_structure(structure, symprec=symprec)
+        return np.array(fitted.voigt), np.array(fitted.convert_to_ieee(structure, initial_fit=False).voigt)
 
 
 def young_modulus(matrix: np.ndarray, directions: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 
 from atomfield.data.errors import InputError
 
+from .cell_filter import CellFilter
 from .progress import counted
 from .run import check_atoms, check_solid, positive
 
@@ -78,7 +79,6 @@ def equation_of_state(
     At each volume the atoms and the shape of the cell are relaxed to ``fmax`` (eV/angstrom), at most ``steps`` times.
     """
     from ase import units
-    from ase.filters import FrechetCellFilter
     from ase.optimize import FIRE
 
     check_atoms(atoms)
@@ -95,7 +95,7 @@ def equation_of_state(
             one = atoms.copy()
             one.calc = atoms.calc
             one.set_cell(atoms.cell * ratio ** (1 / 3), scale_atoms=True)
-            filtered = FrechetCellFilter(one, constant_volume=True)
+            filtered = CellFilter(one, constant_volume=True)
             if not FIRE(filtered, logfile=None).run(fmax=fmax, steps=steps):
                 remarks.append(
                     f"the relaxation at {100 * ratio:.1f} % of the volume did not converge in {steps} steps"

@@ -86,7 +86,16 @@ def predict_many(
         else:
             _together(_shared(work), missing, min(workers, len(missing)), done)
     bad = work.parts.bad()
+    refuse_nothing_left(bad, total)
     return work.parts.join(), bad
+
+
+def refuse_nothing_left(bad: Sequence[BadRecord], num_records: int) -> None:
+    """Raise ``InputError`` where all records were refused, with the reason of the first."""
+    if bad and len(bad) == num_records:
+        raise InputError(
+            f"all {num_records} records were refused, the first: {bad[0].where}: {bad[0].message}"
+        )
 
 
 def _shared(work: Work) -> Work:

@@ -95,6 +95,7 @@ class Recorder:
     def __enter__(self) -> Recorder:
         out = self.output
         if out.restart is not None and self._sizes is None:
+            Path(out.restart).parent.mkdir(parents=True, exist_ok=True)
             Path(out.restart).unlink(missing_ok=True)  # of an earlier run, whose files are written over now
         if out.log is not None:
             self._open_log(Path(out.log))

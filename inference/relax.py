@@ -11,6 +11,7 @@ import numpy as np
 
 from atomfield.data.errors import InputError
 
+from .cell_filter import CellFilter
 from .recorder import Output, Recorder
 from .restart import Checkpoint, State, stated_by
 from .run import Run, check_atoms, check_solid, finite, one_of, positive, run_of
@@ -36,12 +37,11 @@ def relax(
 ) -> Run:
     """Move atoms until the largest force is below ``fmax`` (eV/angstrom), at most ``steps`` times.
 
-    cell: ``"fixed"``, ``"full"`` (shape and volume) or ``"volume"``, by the Frechet filter of ASE; then ``fmax`` also bounds
-    the stress times the volume per atom, and ``pressure`` (GPa) is applied. ``Run.converged`` says whether it was reached.
+    cell: ``"fixed"``, ``"full"`` (shape and volume) or ``"volume"``, by :class:`.cell_filter.CellFilter`; then ``fmax`` also
+    bounds the stress times the volume per atom, and ``pressure`` (GPa) is applied. ``Run.converged`` says whether it was reached.
     Only ``"fire"`` can be resumed.
     """
     from ase import units
-    from ase.filters import FrechetCellFilter
     from ase.optimize import BFGS, FIRE, LBFGS
 
     check_atoms(atoms)
@@ -63,17 +63,18 @@ def relax(
                 **output.begun_with()}  # fmt: skip
     checkpoint = Checkpoint(output.restart, output.restart_seconds)
     state = checkpoint.read(settings) if output.resume else None
-    original = atoms.cell.array.copy()
+    original, logarithm = atoms.cell.array.copy(), None
     if state is not None:
         original = state.arrays.pop("original_cell")
+        logarithm = state.arrays.pop("logarithm", None)
         state.place(atoms)
     target: Any = atoms
     if cell != "fixed":
         check_solid(atoms, f"cell={cell!r}")
-        target = FrechetCellFilter(
-            atoms, hydrostatic_strain=cell == "volume", scalar_pressure=pressure * units.GPa
-        )
+        target = CellFilter(atoms, hydrostatic_strain=cell == "volume", scalar_pressure=pressure * units.GPa)
         target.orig_cell = original
+        if logarithm is not None:
+            target.logarithm = logarithm
     match optimizer:
         case "fire":
             walker: Any = FIRE(target, logfile=None)
@@ -97,6 +98,8 @@ def relax(
                 return
             now = State.of(atoms, walker, "fire", walker.nsteps, settings)
             now.arrays["original_cell"] = original
+            if cell != "fixed":
+                now.arrays["logarithm"] = target.logarithm
             now.sizes = recorder.sizes()
             checkpoint.write(now)
 

@@ -231,12 +231,15 @@ def load_net(checkpoint: Path, device: DeviceName, dtype: DtypeName | None) -> A
     return load(checkpoint, device_of(device), precision)
 
 
-def opened(source: str, options: ReadOptions, max_bad: float) -> Sequence[Graph]:
-    """The records of a source; tells on stderr what was skipped, and raises ``InputError`` where it was more than ``max_bad``."""
+def opened(
+    source: str, options: ReadOptions, max_bad: float, bad: list[BadRecord] | None = None
+) -> Sequence[Graph]:
+    """The records of a source; tells on stderr what was skipped, and raises ``InputError`` where it was more than ``max_bad``.
+    bad: what was skipped goes there too."""
     from atomfield.data.checks import check_share
     from atomfield.data.source import open_source
 
-    bad: list[BadRecord] = []
+    bad = [] if bad is None else bad
     graphs = open_source(source, options, bad)
     tell_skipped(bad)
     check_share(bad, len(graphs), max_bad, source)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import torch
 
     from atomfield.data.graph import Graph
+    from atomfield.data.readers import BadRecord
     from atomfield.inference.predict_many import Work
     from atomfield.models.network import AtomFieldNet
 
@@ -114,7 +115,8 @@ def predict(
     check_coverage(coverage or None, "--coverage")
     net = load_net(checkpoint, device, dtype)
     options = read_options(map=map, units=units, level=level, conformers=conformers, seed=seed, on_bad=on_bad)
-    graphs = opened(source, options, max_bad)
+    unread: list[BadRecord] = []
+    graphs = opened(source, options, max_bad, unread)
     check_format(out, _is_field(graphs))
     console = Console(stderr=True)
     if out.suffix == ".csv" and not _is_field(graphs) and (gone := _per_atom(net, forces, level)):
@@ -142,11 +144,11 @@ def predict(
 
         count, bad = predict_many(work, workers=workers, progress=console.is_terminal, console=console)
         tell_skipped(bad)
-        check_share(bad, count, max_bad, source)
+        check_share([*unread, *bad], count, max_bad, source)
     else:
         if workers > 1:
             raise InputError("several processes write csv, parquet or extxyz of atoms", "--workers")
-        from atomfield.inference.predict_many import answered
+        from atomfield.inference.predict_many import answered, refuse_nothing_left
 
         numbers, known, found, bad = answered(
             net,
@@ -159,10 +161,11 @@ def predict(
             progress=console.is_terminal,
             interleave=interleave,
         )
+        refuse_nothing_left(bad, len(graphs))
         tell_skipped(bad)
         write_predictions(known, found, out, numbers)
         count = len(known)
-        check_share(bad, count, max_bad, source)
+        check_share([*unread, *bad], count, max_bad, source)
     print(f"Written: {out} ({count} record{'s' if count > 1 else ''})")
 
 

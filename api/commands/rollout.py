@@ -71,6 +71,7 @@ def rollout(
     from atomfield.data.source import open_source
     from atomfield.inference.animation import animate, checks_figure
     from atomfield.inference.forecast import forecast, resampled
+    from atomfield.inference.silent import stepped
     from atomfield.inference.write import write_metrics
 
     from .study import table
@@ -90,9 +91,10 @@ def rollout(
     if resample is not None:
         graph = resampled(graph, _shape(resample))
     net = load_net(checkpoint, device, dtype)
+    moved = [name for name in stepped(net, graph.level) if name in graph.quantities]
+    if quantity and moved and quantity not in moved:
+        raise InputError(f"found {quantity!r}, expected one of {', '.join(moved)}", "--quantity")
     found = forecast(net, graph, steps, dt)
-    if quantity and quantity not in found.states:
-        raise InputError(f"found {quantity!r}, expected one of {', '.join(found.states)}", "--quantity")
     out.mkdir(parents=True, exist_ok=True)
     files = [out / "metrics.json", out / "checks.csv", out / "checks.png", out / "animation.gif"]
     write_metrics(found.metrics(), files[0])

@@ -371,7 +371,7 @@ def atoms_of(graph: Graph) -> Atoms:
 
     if graph.world == "field":
         raise InputError(
-            "found a field, expected atoms; `atomfield predict` moves fields forward", graph.provenance
+            "found a field, expected atoms; `atomfield rollout` moves fields forward", graph.provenance
         )
     assert graph.cell is not None and graph.pbc is not None  # set by Graph itself
     positions, cell, pbc = graph.positions.numpy(), graph.cell.numpy(), graph.pbc.numpy()

@@ -7,6 +7,7 @@ import pytest
 from ase import units
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.cell import Cell
 
 from atomfield.data.errors import InputError
 from atomfield.inference.elastic import constants_of, elastic_constants, young_modulus
@@ -72,6 +73,21 @@ def test_elastic_constants_of_argon() -> None:
     assert along[0] == pytest.approx((c11 - c12) * (c11 + 2 * c12) / (c11 + c12), rel=1e-6)
     assert along[1] > along[0]
     assert len(elastic_figure(found).axes) == 2
+
+
+def test_constants_of_a_turned_crystal_are_told_in_its_own_axes() -> None:
+    """A primitive cell from a CIF has its first vector along x, and so has its C11."""
+    lattice = relaxed_lattice(CUTOFF)
+    atoms = bulk("Ar", "fcc", a=lattice)
+    atoms.set_cell(Cell.fromcellpar(atoms.cell.cellpar()), scale_atoms=True)
+    atoms.calc = argon(CUTOFF)
+    found = elastic_constants(atoms, strain=0.004)
+    born = lattice_sums(CUTOFF, lattice)[1] / units.GPa
+    numbers = found.metrics()
+    assert numbers["C11_GPa"] != pytest.approx(born[0, 0, 0, 0], rel=0.05)
+    for name, value in (("C11", born[0, 0, 0, 0]), ("C12", born[0, 0, 1, 1]), ("C44", born[1, 2, 1, 2])):
+        assert numbers[f"{name}_standard_axes_GPa"] == pytest.approx(value, rel=1e-5)
+    assert "in the axes of the structure" in found.remarks[0]
 
 
 def test_internal_coordinates_relax() -> None:

@@ -89,6 +89,14 @@ def test_unseen_elements_are_refused_whatever_is_written(
     told = capsys.readouterr()
     assert "skipped 1 bad record" in told.err
     assert "(1 record)" in told.out
+    (tmp_path / "in.csv").write_text("smiles\nC\nnope(\n[Xe]\n")
+    command[2] = str(tmp_path / "in.csv")  # one of two is read, and one of these answered
+    assert main([*command, "--on-bad", "skip", "--max-bad", "0.6"]) == 2
+    assert "skipped 2 of 3 records (66.7%)" in capsys.readouterr().err
+    (tmp_path / "in.csv").write_text("smiles\n[Xe]\n")
+    assert main([*command, "--on-bad", "skip", "--max-bad", "1"]) == 2
+    assert "all 1 records were refused, the first:" in (error := capsys.readouterr().err)
+    assert "has not seen Xe" in error
 
 
 def test_what_is_finished_is_not_done_again(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -12,9 +13,12 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.calculators.mixing import SumCalculator
 from ase.constraints import FixAtoms
+from ase.filters import FrechetCellFilter
+from ase.optimize import FIRE
 
 from atomfield.data.errors import InputError
 from atomfield.inference.calculator import AtomFieldCalculator
+from atomfield.inference.cell_filter import CellFilter, derivative, exponential
 from atomfield.inference.drift import energy_figure, nve_drift
 from atomfield.inference.simulate import Optimizer, Output, Thermostat, npt, nve, nvt, relax
 from atomfield.inference.velocities import degrees_of_freedom, thermalize
@@ -238,9 +242,57 @@ def test_mistakes(moving: Atoms, solid: Atoms) -> None:
             call()
 
 
-def test_a_single_atom_has_nothing_for_bussi(net: AtomFieldNet) -> None:
-    """ASE refuses it with an error of its own."""
+def test_a_single_atom_has_no_temperature(net: AtomFieldNet) -> None:
+    """ASE refuses it of Bussi in words of its own; at constant energy nothing moved."""
     for atoms in (Atoms("H"), bulk("Cu", a=3.6)):
         atoms.calc = AtomFieldCalculator(net, allow_unseen=True)
-        with pytest.raises(InputError, match=r"a single atom.*take langevin or a larger cell"):
+        with pytest.raises(InputError, match=r"a single atom.*take a larger cell, or langevin"):
             nvt(atoms, steps=2, temperature=300, thermostat="bussi")
+        with pytest.raises(InputError, match=r"a single atom.*take a larger cell"):
+            nve(atoms, steps=2, temperature=300)
+        nvt(atoms, steps=2, temperature=300)
+
+
+@pytest.mark.parametrize(
+    "options", [{"scalar_pressure": 0.01}, {"hydrostatic_strain": True}, {"constant_volume": True}]
+)
+def test_a_cell_relaxes_as_by_ase(options: dict[str, Any]) -> None:
+    paths = []
+    for kind in (FrechetCellFilter, CellFilter):
+        atoms = bulk("Cu", a=3.4) * (2, 1, 1)
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.1 * np.eye(3, k=1)), scale_atoms=True)
+        atoms.rattle(0.1, seed=1)
+        atoms.calc = EMT()
+        filtered = kind(atoms, **options)
+        forces = []
+        for _ in FIRE(filtered, logfile=None).irun(fmax=1e-9, steps=15):
+            forces.append(filtered.get_forces())
+        paths.append((np.array(forces), atoms.positions.copy(), atoms.cell.array.copy(), filtered.stress))
+    for before, now in zip(*paths, strict=True):
+        np.testing.assert_allclose(now, before, atol=1e-9)
+    assert np.abs(np.diff(paths[0][0], axis=0)).max() > 0.1
+
+
+def test_a_cell_that_others_set_has_its_logarithm() -> None:
+    atoms = bulk("Cu", cubic=True, a=3.4)
+    atoms.calc = EMT()
+    filtered = CellFilter(atoms)
+    strain = np.array([[0.1, 0.3, 0], [0.2, 0.8, 0.1], [0, 0.1, -0.5]])
+    atoms.set_cell(atoms.cell.array @ exponential(strain).T, scale_atoms=True)
+    np.testing.assert_allclose(filtered.logarithm, strain, atol=1e-12)
+    place, cell = filtered.get_positions(), atoms.cell.array.copy()
+    atoms.set_cell(2 * cell, scale_atoms=True)
+    filtered.set_positions(place)
+    np.testing.assert_allclose(atoms.cell.array, cell, atol=1e-12)
+    np.testing.assert_allclose(derivative(strain, strain), strain @ exponential(strain), atol=1e-12)
+
+
+def test_forces_on_a_cell_are_kept_until_it_moves() -> None:
+    atoms = bulk("Cu", cubic=True, a=3.4)
+    atoms.calc = EMT()
+    filtered = CellFilter(atoms)
+    forces = filtered.get_forces()
+    filtered.get_forces()[:] = 0.0
+    np.testing.assert_array_equal(filtered.get_forces(), forces)
+    atoms.set_cell(1.05 * atoms.cell.array, scale_atoms=True)
+    assert np.abs(filtered.get_forces() - forces).max() > 0.1
