@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 
 from atomfield.data.errors import InputError
+from atomfield.data.graph import GraphBatch
 from atomfield.inference.calculator import AtomFieldCalculator
 from atomfield.inference.pair_list import PairList
 from atomfield.inference.predict import embed_graphs, predict_graphs
@@ -79,6 +80,39 @@ def test_pairs_that_stay_the_same_keep_their_tensors(net: AtomFieldNet, solid: A
     other = pairs.batch(atoms, "")
     assert other.num_edges != first.num_edges
     assert pairs.searches == 1
+
+
+@pytest.mark.parametrize(("pace", "slow"), [(0.002, True), (0.05, False)])
+def test_a_margin_of_pairs_changes_nothing(net: AtomFieldNet, solid: Atoms, pace: float, slow: bool) -> None:
+    """Slow atoms keep the pairs of a thin margin, so that steps share their tensors; for fast ones it is not worth it. The same
+    bits as with the pairs of a fresh search, of which none is missing."""
+    atoms, random = solid * (3, 3, 3), np.random.default_rng(0)
+    atoms.positions += random.normal(0, 0.1, atoms.positions.shape)
+    kept, fresh = AtomFieldCalculator(net), PairList(net.config.cutoff, 0.0)
+    shared, more, before = 0, [], None
+    for step in range(24):
+        batch, exact = kept.pairs.batch(atoms, "quantum"), fresh.batch(atoms, "quantum")
+        assert pairs_of(batch) >= pairs_of(exact)
+        shared += batch.edge_index is before
+        more.append(batch.num_edges - exact.num_edges)
+        before = batch.edge_index
+        if step % 8 == 4:
+            atoms.calc = kept
+            energy, forces, stress = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+            atoms.calc = AtomFieldCalculator(net, skin=0.0)
+            assert energy == atoms.get_potential_energy()
+            np.testing.assert_array_equal(forces, atoms.get_forces())
+            np.testing.assert_array_equal(stress, atoms.get_stress())
+        atoms.positions += pace * random.uniform(-1, 1, atoms.positions.shape)
+    assert more[0] == 0, "a structure that is asked for once has no margin"
+    assert (shared >= 20 and min(more[2:]) > 0) if slow else (shared == 0 and max(more) == 0)
+
+
+def pairs_of(batch: GraphBatch) -> set[tuple[int, ...]]:
+    return {
+        (*ends, *shift)
+        for ends, shift in zip(batch.edge_index.T.tolist(), batch.edge_shift.int().tolist(), strict=True)
+    }
 
 
 def test_pairs_that_a_gpu_looks_for_itself_are_the_same(
