@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,23 @@ class About:
 # ---------------------------------------------------------------- tables
 def number(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+CHANGED = "2026-11-27"
+EARLIER_CODE = (
+    "finetuning had no coarse graph levels in steady fields then, and kept the weights of the best validation however few "
+    "records that had."
+)
+"""Before the day ``CHANGED``."""
+
+
+def days_of(results: Results, samples: str) -> str:
+    """A sentence on the days of the cells, where any is of earlier code."""
+    found = Counter(day for (_, _, n, _), day in results.days.items() if n == samples)
+    if not found or min(found) >= CHANGED:
+        return ""
+    each = ", ".join(f"{count} of {day}" for day, count in sorted(found.items()))
+    return f" Cells: {each}. Before {CHANGED} {EARLIER_CODE}"
 
 
 def spread(values: Sequence[float]) -> str:
@@ -237,9 +255,8 @@ def against(results: Results, samples: str) -> list[str]:
 def earlier_errors(earlier: Results, samples: str) -> list[str]:
     """Of a run that is whole in itself: its ratios are to its own cells from scratch."""
     return [
-        "The checkpoints of one world and of all were compared by an earlier version of the code, which had no coarse graph "
-        "levels in steady fields and kept the weights of the best validation however few records it had. All cells of that "
-        "run, from scratch and shipped among them (`benchmarks/results/transfer/earlier`):",
+        f"The checkpoints of one world and of all were compared on 26 November 2026; {EARLIER_CODE} All cells of that run, "
+        "from scratch and shipped among them (`benchmarks/results/transfer/earlier`):",
         "",
         *errors_table(earlier, samples),
         "",
@@ -261,7 +278,8 @@ def curve_section(results: Results, samples: Sequence[str]) -> list[str]:
     for n in samples[1:]:
         if results.has(n):
             lines += [f"### {n} samples", "", *errors_table(results, n, CURVES), ""]
-            lines += [f"The shipped model against scratch: {summary(results, SHIPPED, n)}.", ""]
+            said = f"The shipped model against scratch: {summary(results, SHIPPED, n)}."
+            lines += [said + days_of(results, n), ""]
     absent = [n for n in samples[1:] if not results.has(n)]
     return [*lines, f"Not run: the tasks with {' or '.join(absent)} samples.", ""] if absent else lines
 

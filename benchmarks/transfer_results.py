@@ -29,6 +29,8 @@ class Results:
     """Finished values by (row, task, samples as written, seed)."""
 
     values: dict[tuple[str, str, str, int], Values] = field(default_factory=dict)
+    days: dict[tuple[str, str, str, int], str] = field(default_factory=dict)
+    """When each was measured, where the record says so."""
     wanted: int = 0
     finished: int = 0
     failed: int = 0
@@ -80,6 +82,8 @@ def collect(cells: Sequence[Cell], folder: Path) -> Results:
             results.finished += 1
             task, samples = cell.column.rsplit(", ", 1)
             results.values[cell.row, task, samples, cell.seed] = record["values"]
+            if day := record.get("machine", {}).get("date", "")[:10]:
+                results.days[cell.row, task, samples, cell.seed] = day
     return results
 
 

@@ -240,8 +240,10 @@ def test_a_second_number_of_samples_makes_the_curve(tmp_path):
     cells_of, cells = importlib.import_module("cells"), filled(tmp_path)
     cell = next(c for c in cells if (c.row, c.column) == ("scratch", "ethanol, 10"))
     values = result(3.0, [[30.0, 3.0]]) | {"samples": {"train": 10, "valid": 10, "test": 100}}
-    cells_of.write(tmp_path, cell, {"values": values, "failure": "", "busy": False})
+    machine = {"date": "2026-11-26T12:00:00+00:00"}
+    cells_of.write(tmp_path, cell, {"values": values, "failure": "", "busy": False, "machine": machine})
     text, docs = written(cells, tmp_path)
+    assert "Cells: 1 of 2026-11-26. Before 2026-11-27 finetuning had no coarse" in " ".join(text.split())
     assert "### 10 samples" in text and "Not run: the tasks" not in text
     assert "(images/transfer_curves.png)" in text
     assert (docs / "images" / "transfer_curves.png").read_bytes().startswith(b"\x89PNG")
