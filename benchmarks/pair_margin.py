@@ -106,9 +106,9 @@ def main() -> None:
     lines = [
         "# A margin of kept pairs in dynamics",
         "",
-        f"`python benchmarks/pair_margin.py --threads {options.threads} --size {options.size}`: what is measured: the text "
-        f"of that script. {about['processor']}, {about['date'][:10]}, commit {commit(Path(__file__).parent)}; {free:.0%} of the threads' "
-        f"time was free. Margin: {usual:g} angstrom.",
+        f"`python benchmarks/pair_margin.py --threads {options.threads} --size {options.size}`: what is measured: the text of "
+        f"that script. {about['processor']}, {about['date'][:10]}, commit {commit(Path(__file__).parent)}; {free:.0%} of the "
+        f"threads' time was free. Margin: {usual:g} angstrom.",
         "",
         *table(
             ("structure", "step, fs", "without, ms", "with, ms", "ratio", "shared without", "shared with"), rows
