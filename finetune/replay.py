@@ -76,9 +76,13 @@ def _stream(
     levels = columns["level"] if "level" in columns else [g.level for g in graphs]
     unknown = sorted(set(levels) - set(net.config.levels))
     if unknown:
+        what = (
+            f"holds level {unknown[0]!r}, which the checkpoint does not know"
+            if unknown[0]
+            else "holds records without a level"
+        )
         raise InputError(
-            f"holds level {unknown[0]!r}, which the checkpoint does not know; replay is for its own levels: "
-            f"{', '.join(net.config.levels)}",
+            f"{what}; replay is for the checkpoint's own levels: {', '.join(net.config.levels)}",
             f"--replay {source}",
         )
     is_field = "field" in set(columns["world"])

@@ -74,9 +74,11 @@ def fit_property(
     unit = labelled[0].definition(name).unit
     binary = set(np.unique(values)) <= {0.0, 1.0}
     if task == "classification" and not binary:
+        found = [f"{v:g}" for v in np.unique(values)]
+        named = ",".join(found) if len(found) <= MOST_CLASSES else "a,b,c"
         raise InputError(
-            f"classification needs labels 0 and 1, found {sorted(set(values.tolist()))[:5]} in {name!r}; of more classes say "
-            f"their names: --set classes.{name}=[a,b,c]"
+            f"classification needs labels 0 and 1, found {', '.join(found[:5])}{'' if len(found) <= 5 else ', ...'} in {name!r}; "
+            f"of other classes say their names: --set classes.{name}=[{named}]"
         )
     classify = task == "classification" or (task == "auto" and binary)
     zero = np.zeros(NUM_SPECIES)

@@ -56,9 +56,11 @@ def fit_tensor(
             f"target {name!r} is the same in all {len(rows)} training values; there is nothing to learn"
         )
     if nonnegative:
-        if (low := float(rows.min())) < 0:
+        below = next((k for k, own in enumerate(values) if own.min() < 0), None)
+        if below is not None:
             raise InputError(
-                f"target {name!r} is said to be nonnegative, found {low:g} in the training records"
+                f"target {name!r} is said to be nonnegative, found {values[below].min():g}",
+                labelled[below].provenance,
             )
         mean = np.maximum(shifts / scale, 1e-3)
         shifts = scale * (mean + np.log(-np.expm1(-mean)))  # the inverse of log(1 + e^x)

@@ -253,8 +253,12 @@ def _misfit(
     choices = _component_choices(q, dims)
     lead = "" if times is None else f"{len(times)}, "
     fit = " or ".join(f"[{lead}{', '.join(map(str, (*space, *c)))}]" for c in choices)
+    ends = [(*space, *c) for c in choices]
+    timeless = times is None and any(len(shape) == 2 + len(e) and shape[2:] == e for e in ends)
     turned = len(space) == 2 and space[::-1] != space and space[::-1] == _middle(shape, choices)
     hint = "; the axes of space are in the order x, y" if turned else ""
+    if timeless:
+        hint = "; if the second axis is time, give the step: --map dt=0.1, or the array of its values: --map time=KEY"
     return f"{key!r} has shape {list(shape)}, expected {fit} for {q.name} (trajectories may come first){hint}"
 
 

@@ -54,6 +54,13 @@ def read_table(path: Path, options: ReadOptions) -> Outcomes:
 def read_lines(lines: list[Line], header: list[str], options: ReadOptions, path: Path) -> Outcomes:
     """All rows of any table, in order."""
     column, kind = structure_column(header, options, path)
+    own = next((t for t in options.targets if options.key(t) == column), None)
+    if own is not None:
+        raise InputError(
+            f"target {own!r} is the column of the structures, expected a column of labels: "
+            f"{', '.join(h for h in header if h != column) or 'there is no other'}",
+            f"{path}:1",
+        )
     missing = [t for t in options.targets if options.key(t) not in header]
     if missing:
         raise InputError(missing_target(missing, [h for h in header if h != column], options), str(path))

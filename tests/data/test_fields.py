@@ -231,6 +231,8 @@ NAN = np.full((T, NX, NY), np.nan)
 BAD_GRID: dict[str, tuple[dict[str, Any], str]] = {
     "transposed": ({"pressure": np.ones((T, NY, NX))}, "'pressure' has shape [4, 5, 6], expected [4, 6, 5] or [4, 6, 5, 1] for "
                    "pressure (trajectories may come first); the axes of space are in the order x, y"),
+    "no times": ({"time": None, "velocity": None, "vorticity": None, "pressure": np.ones((2, T, NX, NY))}, "if the second axis "
+                 "is time, give the step: --map dt=0.1, or the array of its values: --map time=KEY"),
     "components": ({"velocity": np.ones((T, NX, NY, 4))}, "has shape [4, 6, 5, 4], expected [4, 6, 5, 3] or [4, 6, 5, 2]"),
     "NaN": ({"pressure": NAN}, "flow.npz (record 0): 'pressure' is not finite at time 0, node 0 (120 such numbers)"),
     "falling axis": ({"x": np.arange(NX)[::-1]}, "'x' does not increase"),

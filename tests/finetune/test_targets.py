@@ -14,7 +14,7 @@ from ase import Atoms
 from rich.console import Console
 
 from atomfield.cli import main
-from atomfield.data.errors import InputError
+from atomfield.data.errors import InputError, Provenance
 from atomfield.data.quantities import declared_property
 from atomfield.finetune.config import FinetuneConfig
 from atomfield.finetune.parts import Parts
@@ -164,9 +164,12 @@ def test_what_makes_no_sense_is_refused():
     same = [replace(g, quantities={"polar": torch.eye(3).double()}) for g in graphs]
     with pytest.raises(InputError, match="is the same in all 12 training values"):
         fit_property("polar", same, "auto", "auto")
-    with pytest.raises(InputError, match="is said to be nonnegative, found -"):
-        fit_property("shift", [replace(g, quantities={"shift": -g.quantities["shift"]}) for g in graphs], "auto", "auto",
-                     nonnegative=True)  # fmt: skip
+    turned = [replace(g, quantities={"shift": -g.quantities["shift"]}, provenance=Provenance("a.xyz", i)) for i, g in
+              enumerate(graphs)]  # fmt: skip
+    with pytest.raises(
+        InputError, match=r"a.xyz \(record 0\): target 'shift' is said to be nonnegative, found -"
+    ):
+        fit_property("shift", turned, "auto", "auto", nonnegative=True)
     one = [replace(g, quantities={"phase": torch.tensor(1.0).double()}) for g in graphs]
     with pytest.raises(InputError, match="is 'hexagonal' in all 12 training records"):
         fit_property("phase", one, "auto", "auto", classes=PHASES)
