@@ -181,6 +181,17 @@ def _field_baselines(
     return baselines, notes
 
 
+def _one_class(name: str, graphs: Sequence[Graph]) -> str:
+    """A sentence where all labels of classes 0 and 1 are the same."""
+    labels = [float(g.quantities[name]) for g in graphs if name in g.quantities]
+    if len(set(labels)) != 1:
+        return ""
+    return (
+        f"{name}: all {len(labels)} labels of these records are {labels[0]:g}, and ROC-AUC takes records of both classes; how "
+        "well classes are told apart stays unknown"
+    )
+
+
 def assess(
     net: AtomFieldNet,
     test: Sequence[Graph],
@@ -229,6 +240,9 @@ def assess(
                 - {f"{n}_step" for p in predictions for n in p}
             )
             raise InputError(f"the checkpoint does not predict {name!r}; it predicts {', '.join(able)}")
+    for name in targets:
+        if kinds.get(name) == "classification" and (told := _one_class(name, graphs)):
+            notes.append(told)
     measures = measures_of(graphs, predictions, targets, kinds)
     intervals = IntervalReport()
     if net.uncertainty is not None and not calibrated_here:

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from atomfield.data.checks import audit
+from atomfield.data.checks.overlap import molecule_name
 from atomfield.data.errors import InputError
 from atomfield.data.graph import Graph
 from atomfield.data.quantities import PER_FRAGMENT
@@ -30,6 +31,8 @@ LEAST_FOR_ROWS = 20
 """Labels that must count records one by one before they are called row numbers."""
 NEAR_ZERO, FAR = 1.0, 5.0
 """eV per atom: interaction energies are below the first, totals above the second."""
+CONTRADICTS = 0.5
+"""Of the standard deviation of all labels, by which two labels of one molecule differ when they contradict each other."""
 OTHER_ZERO = 5.0
 """eV per atom by which the median record of one set may miss the references of another."""
 
@@ -90,6 +93,8 @@ def check_records(
         )
     for name in task.properties:
         _check_rows(name, train)
+        if told := _contradictions(name, [*train, *others.get("valid", ())], config.classes.get(name, ())):
+            say(told)
     doubts = _doubts(task, train, {"train": train, **others})
     for where, message in doubts:
         if config.on_wrong == "raise":
@@ -219,6 +224,35 @@ def _check_rows(name: str, graphs: Sequence[Graph]) -> None:
             "--target",
             graphs[0].provenance.file,
         )
+
+
+def _contradictions(name: str, graphs: Sequence[Graph], classes: Sequence[str] = ()) -> str:
+    """A sentence where rows of one molecule have labels far from each other: one of them is wrong, or they were measured under
+    other conditions, which the model is not told."""
+    rows: dict[str, dict[tuple[str, int | None], Graph]] = {}
+    for g in graphs:
+        if (molecule := molecule_name(g)) and name in g.quantities and g.quantities[name].ndim == 0:
+            rows.setdefault(molecule, {})[g.provenance.file, g.provenance.record] = g
+    labels = {m: [float(g.quantities[name]) for g in its.values()] for m, its in rows.items()}
+    values = [v for its in labels.values() for v in its]
+    if not values or len(labels) == len(values):
+        return ""
+    of_classes = bool(classes) or set(values) <= {0.0, 1.0}
+    least = 0.0 if of_classes else CONTRADICTS * float(np.std(values))
+    far = [m for m, its in labels.items() if max(its) - min(its) > least]
+    if not far:
+        return ""
+    first, second = (
+        choose(rows[far[0]].values(), key=lambda g: float(g.quantities[name])) for choose in (min, max)
+    )
+    shown = [
+        classes[int(g.quantities[name])] if classes else f"{float(g.quantities[name]):g}"
+        for g in (first, second)
+    ]
+    return (
+        f"{name}: {len(far)} molecules stand in several records with labels that contradict each other, the first: {shown[0]} in "
+        f"{first.provenance} and {shown[1]} in {second.provenance}; all are trained on"
+    )
 
 
 # ---------------------------------------------------------------- energies

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 
@@ -93,12 +93,27 @@ def read_records(
                 raise InputError(f"{left}, expected at least one that has", source)
             console.print(f"{source}: {left}; they are left out", highlight=False, markup=False)
             others += [BadRecord(g.provenance, left) for g in unlabelled]
+        for line in _lacking(labelled, config.target):
+            console.print(f"{source}: {line}", highlight=False, markup=False)
         graphs += labelled
     if bad:
         said = f"left out {len(bad)} bad records, the first: {bad[0].where}: {bad[0].message}"
         console.print(said, style="yellow", highlight=False, markup=False)
     others += bad
     return graphs
+
+
+def _lacking(graphs: Sequence[Graph], targets: Sequence[str]) -> list[str]:
+    """One line for each of several targets that some of ``graphs`` have no label of."""
+    lines = []
+    for target in targets:
+        without = [g for g in graphs if target not in g.quantities]
+        if without:
+            lines.append(
+                f"{len(without)} of {len(graphs)} records have no {target}, the first: {without[0].provenance}; they count for "
+                "the other targets alone"
+            )
+    return lines
 
 
 def read_parts(config: FinetuneConfig, console: Console) -> Parts:
@@ -230,7 +245,7 @@ def level_of(config: FinetuneConfig, parts: Parts) -> str:
 
 
 def check_overlap(config: FinetuneConfig, parts: Parts, console: Console) -> Overlap:
-    """What the records that the report is about share with the training records.
+    """What the records that the report is about share with the training records and what was held out of these for validation.
 
     Raises ``InputError`` where they are the same set, or where anything is shared and ``on_leak`` is ``raise``.
     """
@@ -240,7 +255,10 @@ def check_overlap(config: FinetuneConfig, parts: Parts, console: Console) -> Ove
         sets["valid"] = parts.valid
     found = {}
     for name, graphs in sets.items():
-        found[name] = overlap(parts.train, graphs, config.target, f"--{name} {names[name]}")
+        held_out = name == "test" and not config.valid
+        known = [*parts.train, *parts.valid] if held_out else parts.train
+        its = overlap(known, graphs, config.target, f"--{name} {names[name]}")
+        found[name] = replace(its, num_train=len(parts.train))
         found[name].refuse(config.on_leak if name == "test" or config.valid else "report")
         for finding in found[name].findings():
             if finding.severity != "note":

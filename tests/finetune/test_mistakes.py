@@ -251,3 +251,71 @@ def test_a_field_that_stands_still_is_no_target(tmp_path):
     ):
         check_records(config, task_of(("velocity",), graphs), graphs, {}, print)
     check_records(config, task_of(("concentration",), graphs), graphs, {}, print)
+
+
+def test_a_copy_of_the_training_file_as_test_file(mistake, tmp_path):
+    """Of which a part was held out for validation."""
+    rows = [(s, 0.1 * i**2 % 3) for i, s in enumerate(alkanes(16))]
+    file, copy = (table(tmp_path / name, rows) for name in ("a.csv", "b.csv"))
+    assert "these are the training records: 16 of 16" in mistake(
+        "--train", file, "--test", copy, "--target", "y"
+    )
+
+
+def test_the_column_of_structures_is_no_target(mistake, tmp_path):
+    file = table(tmp_path / "t.csv", [(s, 1.0, i) for i, s in enumerate(alkanes(12))], "smiles,y,z")
+    said = mistake("--train", file, "--target", "smiles")
+    assert "target 'smiles' is the column of the structures, expected a column of labels: y, z" in said
+
+
+def test_classes_that_are_not_0_and_1_are_told_how_to_be_named(mistake, tmp_path):
+    file = table(tmp_path / "t.csv", [(s, (-1) ** i) for i, s in enumerate(alkanes(16))])
+    said = mistake("--train", file, "--target", "y", "--task", "classification")
+    assert "found -1, 1 in 'y'; of other classes say their names: --set classes.y=[-1,1]" in said
+
+
+@pytest.fixture
+def said(capsys, tmp_path, start):
+    """Run ``finetune`` and return all that it says, in one line."""
+
+    def run(*words: object) -> str:
+        capsys.readouterr()
+        given = ["finetune", "--from", start, "--out", tmp_path / "run", "--set", "steps=2", *words]
+        assert main([str(word) for word in given]) == 0
+        return " ".join("".join(capsys.readouterr()).split())
+
+    return run
+
+
+def test_records_that_lack_one_of_the_targets_are_counted(said, tmp_path):
+    """The energy of every other frame goes by another name."""
+    file = frames(tmp_path / "two.xyz", 20)
+    lines = file.read_text().splitlines(keepends=True)
+    lines[1::14] = [line.replace("REF_energy", "dft_energy") for line in lines[1::14]]
+    file.write_text("".join(lines))
+    told = said("--train", file, *SURFACE)
+    where = f"{file}: 10 of 20 records have no energy, the first: {file}:1 (record 0)"
+    assert f"{where}; they count for the other targets alone" in told
+
+
+def test_molecules_with_contradicting_labels_are_named(said, tmp_path):
+    rows = [(s, 0.1 * i) for i, s in enumerate(alkanes(12))]
+    near = table(tmp_path / "near.csv", [*rows, ("C", 0.05)])
+    assert "stand in several records" not in said("--train", near, "--target", "y")
+    far = table(tmp_path / "far.csv", [*rows, ("C", 0.05), ("CC", 7.0), ("CCC", 9.0)])
+    told = said("--train", far, "--target", "y")
+    assert (
+        "y: 2 molecules stand in several records with labels that contradict each other, the first:" in told
+    )
+    assert f"0.1 in {far}:3 (record 1) and 7 in {far}:15 (record 13); all are trained on" in told
+    classes = table(tmp_path / "c.csv", [*((s, i % 2) for i, (s, _) in enumerate(rows)), ("C", 1)])
+    assert f"the first: 0 in {classes}:2 (record 0) and 1 in {classes}:14" in said(
+        "--train", classes, "--target", "y"
+    )
+
+
+def test_test_records_of_one_class_are_told(said, tmp_path):
+    both = table(tmp_path / "t.csv", [(s, i % 2) for i, s in enumerate(alkanes(16))])
+    one = table(tmp_path / "v.csv", [("CCCCCCO", 1), ("CCCCCCN", 1)])
+    told = said("--train", both, "--test", one, "--target", "y")
+    assert "y: all 2 labels of these records are 1, and ROC-AUC takes records of both classes" in told
