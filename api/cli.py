@@ -64,6 +64,7 @@ STORAGE = {
     errno.EIO: "the disk, or the network before it, failed",
 }
 """What ends a run through no mistake in the input, and what to do about it."""
+INTERRUPTED = 130
 PLACES = (
     errno.ENOENT,
     errno.EISDIR,
@@ -124,9 +125,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     "ignore"
                 )  # those of libraries; what we have to say goes through logging
             result = typer.main.get_command(app).main(given, prog_name="atomfield", standalone_mode=False)
+        if result == INTERRUPTED:  # typer makes Ctrl-C an exit code without a word
+            return _tell("interrupted", INTERRUPTED)
         return result if isinstance(result, int) else 0
     except typer.Abort:
-        return _tell("interrupted", 130)
+        return _tell("interrupted", INTERRUPTED)
     except RunError as error:
         if os.environ.get("ATOMFIELD_DEBUG") == "1":
             raise

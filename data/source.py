@@ -45,6 +45,11 @@ def open_source(
                 "%s: --units is ignored: a store has been in eV, angstrom and their combinations since it was prepared",
                 source,
             )
+        if options.map:
+            logger.warning(
+                "%s: --map is ignored: the names of a store are those that it was prepared with, and its numbers its own",
+                source,
+            )
         chosen = part_of(held_store, folder, part) if part else held_store
         return AtLevel(chosen, options.level) if options.level else chosen
     from .cache import cached_store, is_large

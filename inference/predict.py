@@ -20,7 +20,7 @@ from atomfield.models.denormals import flushed_denormals
 
 from .convert import to_graphs
 from .inputs import refuse_atoms_alone, refuse_incomplete, refuse_without_bonds
-from .intervals import base_of, support_of, with_intervals
+from .intervals import base_of, check_coverage, support_of, with_intervals
 from .levels import with_level, with_level_for_features
 from .memory import explained
 from .silent import silent, stepped
@@ -81,6 +81,7 @@ def predict_graphs(
     """
     if device is not None:
         net.to(device)
+    check_coverage(coverage)
     graphs = [with_level(net, g, number) for number, g in enumerate(graphs)]
     for graph in graphs:
         refuse_atoms_alone(net, graph)

@@ -52,9 +52,11 @@ def first_shell(g: np.ndarray) -> tuple[int, int]:
     if not len(below):
         return peak, len(g) - 1
     start = peak + int(below[0])
-    rise = np.flatnonzero(g[start:] > max(1.0, 2 * g[start:].min()))
+    smooth = np.convolve(g, np.ones(3) / 3, mode="same")[start:]  # a single bin is no valley and no rise
+    lowest = np.minimum.accumulate(smooth)
+    rise = np.flatnonzero(smooth > np.maximum(1.0, 2 * lowest))  # from the lowest so far, not while it falls
     stop = start + (int(rise[0]) if len(rise) else len(g) - start)
-    return peak, start + int(np.argmin(g[start : max(stop, start + 1)]))
+    return peak, start + int(np.argmin(g[start:stop]))
 
 
 def radial_distribution(

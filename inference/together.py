@@ -330,6 +330,13 @@ def nve_many(
 
     positive("steps", steps)
     positive("timestep", timestep)
+    positive("interval", interval)
+    shapes = [tuple(np.shape(v)) for v in velocities]
+    if shapes != [(g.num_nodes, 3) for g in graphs]:
+        raise InputError(
+            f"velocities have shapes {shapes[:5]}, expected [N, 3] for each of {len(graphs)} systems"
+            + (f", the first {(graphs[0].num_nodes, 3)}" if graphs else "")
+        )
     positions: list[np.ndarray] = []
     speeds: list[np.ndarray] = []
     traces: list[tuple[Tensor, Tensor]] = []

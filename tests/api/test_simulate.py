@@ -139,7 +139,11 @@ def test_atoms_that_the_file_holds_stay(
 
 
 def test_ends_of_a_path_stay_as_they_are(
-    tmp_path: Path, checkpoint: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    checkpoint: Path,
+    store: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[bool] = []
 
@@ -151,6 +155,7 @@ def test_ends_of_a_path_stay_as_they_are(
     words = ["simulate", checkpoint, store, "--mode", "neb", "--end", store, "--out", tmp_path / "out"]
     for more in ([], ["--as-it-is"]):
         assert main([str(word) for word in [*words, *more]]) == 130
+        assert capsys.readouterr().err == "atomfield: interrupted\n"
     assert asked == [True, False]
 
 

@@ -43,6 +43,9 @@ def test_a_store_is_taken_for_the_level_that_is_named(
     with caplog.at_level("WARNING", logger="atomfield"):
         open_source(tmp_path / "store", ReadOptions(units={"energy": "kcal/mol"}))
     assert "--units is ignored: a store has been in eV" in caplog.text
+    caplog.clear()
+    open_source(tmp_path / "store", ReadOptions(map={"viscosity": "0.5"}))
+    assert "--map is ignored: the names of a store are those" in caplog.text
 
 
 def test_missing_and_unknown(write: Write, tmp_path: Path) -> None:

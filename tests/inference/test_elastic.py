@@ -153,6 +153,8 @@ def test_the_fit_finds_its_own_constants() -> None:
     assert "outside" in shifted.remarks[0]
     with pytest.raises(InputError, match="no minimum"):
         fitted(volumes, -energies, np.zeros(9), 2)
+    with pytest.raises(InputError, match="too far apart"):
+        fitted(volumes, -7.0 + 1e-12 * energies, np.zeros(9), 2)  # rounding has minima too
 
 
 def test_mistakes() -> None:

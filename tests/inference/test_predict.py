@@ -107,3 +107,9 @@ def test_no_graphs_no_predictions(net: AtomFieldNet) -> None:
 @pytest.mark.parametrize("shown", [True, False])
 def test_progress_bar(net: AtomFieldNet, shown: bool) -> None:
     assert len(predict_graphs(net, [water(), lone_atom()][:1], progress=shown)) == 1
+
+
+def test_a_coverage_that_is_not_stored_is_refused_of_every_network(net: AtomFieldNet) -> None:
+    """One without uncertainty took any."""
+    with pytest.raises(InputError, match=r"coverage is 0.3, expected one of 0.5, 0.8, 0.9, 0.95"):
+        predict_graphs(net, [water()], coverage=0.3)

@@ -150,6 +150,12 @@ def test_mistakes(net: AtomFieldNet) -> None:
     x[1] = x[0] + 0.01
     with pytest.raises(InputError, match="closer than"):
         bunch.energies_and_forces(x)
+    at_rest = np.zeros((3, 3))
+    for speeds in ([], [at_rest, at_rest], [at_rest[:2]]):
+        with pytest.raises(InputError, match=r"velocities have shapes .*the first \(3, 3\)"):
+            nve_many(net, [water()], speeds, steps=1)
+    with pytest.raises(InputError, match="interval is 0"):
+        nve_many(net, [water()], [at_rest], steps=1, interval=0)
     assert relax_many(net, []) == []
     assert isinstance(atoms_of(water()), Atoms)
 

@@ -160,3 +160,19 @@ def test_a_pair_without_neighbours_has_no_peak() -> None:
     found = radial_distribution([atoms], reach=6.0)
     assert set(found.metrics()) == {"first_peak_Na-Cl_A", "coordination_Na-Cl"}
     assert rdf_figure(found).axes
+
+
+def test_the_first_shell_ends_in_the_valley() -> None:
+    """Of a warm crystal and of a liquid: it ended where g had fallen to half of its peak, if that was more than 1."""
+    r = np.arange(0.025, 8.0, 0.05)
+
+    def bump(height: float, at: float, width: float) -> np.ndarray:
+        return height * np.exp(-0.5 * ((r - at) / width) ** 2)
+
+    crystal = bump(12.0, 2.8, 0.1) + bump(4.0, 4.8, 0.15)
+    liquid = bump(2.0, 3.4, 0.3) + bump(0.2, 6.4, 0.6) + np.where(r > 3.4, 1.0, 0.0) - bump(0.5, 4.8, 0.4)
+    noise = 0.03 * np.random.default_rng(0).standard_normal(len(r))
+    for g, at, valley in ((crystal, 2.8, (3.1, 4.3)), (liquid, 3.4, (4.4, 5.2))):
+        peak, end = first_shell(np.where(g > 1e-3, np.maximum(g + noise, 0.0), 0.0))
+        assert r[peak] == pytest.approx(at, abs=0.2)
+        assert valley[0] < r[end] < valley[1]
