@@ -64,11 +64,13 @@ def read_lines(lines: list[Line], header: list[str], options: ReadOptions, path:
     missing = [t for t in options.targets if options.key(t) not in header]
     if missing:
         raise InputError(missing_target(missing, [h for h in header if h != column], options), str(path))
-    group = options.map.get("group")
-    if group is not None and group not in header:
-        raise InputError(
-            f"column {group!r} (for group) is not in the table; columns: {', '.join(header)}", f"{path}:1"
-        )
+    for role in ("id", "group"):
+        named = options.map.get(role)
+        if named is not None and named not in header:
+            raise InputError(
+                f"column {named!r} (for {role}) is not in the table; columns: {', '.join(header)}",
+                f"{path}:1",
+            )
     _say_unread(header, column, options, path)
     if kind != "smiles":
         from .structures import graph_of_text

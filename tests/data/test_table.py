@@ -193,6 +193,8 @@ def test_a_group_that_is_not_there_is_no_group(write: Write) -> None:
         InputError, match=r"column 'scafold' \(for group\) is not in the table; columns: smiles, scaffold"
     ):
         list(read(write("a.csv", "smiles,scaffold\nC,x\n"), ReadOptions(map={"group": "scafold"})))
+    with pytest.raises(InputError, match=r"column 'nr' \(for id\) is not in the table; columns: smiles, no"):
+        list(read(write("b.csv", "smiles,no\nC,x\n"), ReadOptions(map={"id": "nr"})))
     text = "1\nset=a\nHe 0 0 0\n1\nrun=b\nHe 0 0 0\n"
     with pytest.raises(
         InputError, match=r"record 1\): key 'set' \(for group\) is not in the record; keys found: run"
