@@ -182,9 +182,31 @@ def closest_level(net: AtomFieldNet, task: Task, graphs: Sequence[Graph]) -> str
     return min(errors, key=lambda k: errors[k] if np.isfinite(errors[k]) else float("inf"))
 
 
-@torch.no_grad()
 def trial_error(net: AtomFieldNet, task: Task, graphs: Sequence[Graph], level: str) -> float:
     """Squared error of the forces, or of one step from the first state, of some of ``graphs`` as records of ``level``, summed."""
+    return sum(error for error, _ in _trial(net, task, graphs, level).values())
+
+
+def worse_than_no_change(net: AtomFieldNet, task: Task, graphs: Sequence[Graph], level: str) -> list[str]:
+    """The targets whose first steps ``level`` predicts no better than that nothing changes."""
+    if task.world != "field" or task.steady:
+        return []
+    return [name for name, (error, change) in _trial(net, task, graphs, level).items() if not error < change]
+
+
+@torch.no_grad()
+def begin_without_change(net: AtomFieldNet, level: str, names: Sequence[str]) -> str:
+    """Empty the rows by which ``level`` says how the states ``names`` change, and say so."""
+    columns = [net.config.field_states.index(name) for name in names]
+    net.field_head.weight[net.config.levels.index(level), columns] = 0.0
+    return f"{', '.join(names)}: no level predicts their first steps better than that nothing changes, which they start from"
+
+
+@torch.no_grad()
+def _trial(
+    net: AtomFieldNet, task: Task, graphs: Sequence[Graph], level: str
+) -> dict[str, tuple[float, float]]:
+    """By label: its squared error, and the square of what it changes by in the step (of forces: of the forces)."""
     picked = [graphs[i] for i in np.linspace(0, len(graphs) - 1, min(TRIAL_RECORDS, len(graphs))).astype(int)]
     trial = extended(net, task, level, (), level)
     renamed = [replace(g, level=level) for g in picked]
@@ -195,15 +217,18 @@ def trial_error(net: AtomFieldNet, task: Task, graphs: Sequence[Graph], level: s
         apply_field_scales(trial, local)
         renamed = [g.pair(0) for g in renamed]
     trial.eval()
-    total = 0.0
+    found: dict[str, tuple[float, float]] = {}
     for g in renamed:
         batch = graphs_to_batch(trial.config, [g])
         out = trial(batch)
         wanted = batch.next_quantities if task.world == "field" else batch.quantities
         for key in task.names if task.world == "field" else ("forces",):
             if key in wanted and key in out:
-                total += float((out[key] - wanted[key]).square().mean().clamp(max=1e6))
-    return total
+                before = batch.quantities[key] if task.world == "field" else torch.zeros_like(wanted[key])
+                errors = [float((v - wanted[key]).square().mean().clamp(max=1e6)) for v in (out[key], before)]
+                error, change = found.get(key, (0.0, 0.0))
+                found[key] = error + errors[0], change + errors[1]
+    return found
 
 
 def centre_level(net: AtomFieldNet, level: str, statistics: Statistics) -> list[str]:

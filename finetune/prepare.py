@@ -21,6 +21,7 @@ from atomfield.pretrain.ridge import PropertyFit
 
 from .config import FinetuneConfig, Strategy
 from .extend import (
+    begin_without_change,
     centre_level,
     closest_level,
     extended,
@@ -28,6 +29,7 @@ from .extend import (
     forget_untaught,
     fresh,
     size_of,
+    worse_than_no_change,
 )
 from .outliers import without_outliers
 from .replay import replayed
@@ -83,6 +85,7 @@ def prepare_network(
         if not known:
             notes += adopt_states(start, task, graphs)
         source = level if known else closest_level(start, task, graphs)
+        strange = [] if known else worse_than_no_change(start, task, graphs, source)
         labels, levels = replayed(config)
         far, said = beyond_cutoff(config, start.config, task, strategy)
         notes += said
@@ -90,6 +93,8 @@ def prepare_network(
         notes.append(
             f"level {level!r}: {'known to the checkpoint' if source == level else f'new, starts as a copy of {source!r}'}"
         )
+        if strange:
+            notes.append(begin_without_change(net, level, strange))
         stays = strategy in ("heads", "frozen", "boosted") and len(task.properties) == len(task.names)
         if source != level or not (stays or level in levels):
             untold = forget_untaught(net, task, level)

@@ -89,6 +89,27 @@ def test_a_level_that_was_taught_the_state_comes_before_one_that_was_not():
     assert level_choices(net, "field") == ["still", "wave"] and level_choices(net, "atoms") == ["morse"]
 
 
+def test_where_no_level_beats_no_change_its_step_is_not_copied(tmp_path, monkeypatch):
+    """A wake began with steps of Navier-Stokes at other scales, four times as wrong as no step at all."""
+    net, task = taught("concentration"), Task(("concentration",), "field", ())
+    with torch.no_grad():
+        net.field_head.weight *= 50.0
+    graphs = [replace(g, level="new") for g in waves(3)]
+    config = steady_config(tmp_path, target=("concentration",))
+    batch = graphs_to_batch(net.config, [graphs[0].pair(0)])
+    found, notes = prepare_network(config, net, task, "new", graphs)
+    assert any(
+        "concentration: no level predicts their first steps better than that nothing" in n for n in notes
+    )
+    with torch.no_grad():
+        assert torch.equal(found.eval()(batch)["concentration"], batch.quantities["concentration"])
+    monkeypatch.setattr("atomfield.finetune.extend._trial", lambda *_: {"concentration": (0.9, 1.0)})
+    found, notes = prepare_network(config, net, task, "new", graphs)
+    assert not any("no level predicts" in n for n in notes)
+    copied = found.field_head.weight[[found.config.levels.index(name) for name in ("still", "new")]]
+    assert copied[0].any() and torch.equal(copied[0], copied[1])
+
+
 def steady_config(tmp_path, **more):
     given = {"from": "x", "train": ("y",), "target": ("solution",), "out": tmp_path, **more}
     return FinetuneConfig.model_validate(given)
