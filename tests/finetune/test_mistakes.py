@@ -295,7 +295,7 @@ def test_records_that_lack_one_of_the_targets_are_counted(said, tmp_path):
     file.write_text("".join(lines))
     told = said("--train", file, *SURFACE)
     where = f"{file}: 10 of 20 records have no energy, the first: {file}:1 (record 0)"
-    assert f"{where}; they count for the other targets alone" in told
+    assert bare(f"{where}; they count for the other targets alone") in bare(told)
 
 
 def test_molecules_with_contradicting_labels_are_named(said, tmp_path):
@@ -307,11 +307,15 @@ def test_molecules_with_contradicting_labels_are_named(said, tmp_path):
     assert (
         "y: 2 molecules stand in several records with labels that contradict each other, the first:" in told
     )
-    assert f"0.1 in {far}:3 (record 1) and 7 in {far}:15 (record 13); all are trained on" in told
+    assert bare(f"0.1 in {far}:3 (record 1) and 7 in {far}:15 (record 13); all are trained on") in bare(told)
     classes = table(tmp_path / "c.csv", [*((s, i % 2) for i, (s, _) in enumerate(rows)), ("C", 1)])
-    assert f"the first: 0 in {classes}:2 (record 0) and 1 in {classes}:14" in said(
-        "--train", classes, "--target", "y"
-    )
+    told = said("--train", classes, "--target", "y")
+    assert bare(f"the first: 0 in {classes}:2 (record 0) and 1 in {classes}:14") in bare(told)
+
+
+def bare(text: str) -> str:
+    """Without white space: a console breaks long paths."""
+    return "".join(text.split())
 
 
 def test_test_records_of_one_class_are_told(said, tmp_path):
