@@ -195,18 +195,21 @@ def worse_than_no_change(net: AtomFieldNet, task: Task, graphs: Sequence[Graph],
 
 
 @torch.no_grad()
-def begin_without_change(net: AtomFieldNet, level: str, names: Sequence[str]) -> str:
-    """Empty the rows by which ``level`` says how the states ``names`` change, and say so."""
+def begin_without_change(net: AtomFieldNet, level: str, names: Sequence[str], source: str) -> str:
+    """Empty the rows by which ``level``, a copy of ``source``, says how the states ``names`` change, and say so."""
     columns = [net.config.field_states.index(name) for name in names]
     net.field_head.weight[net.config.levels.index(level), columns] = 0.0
-    return f"{', '.join(names)}: no level predicts their first steps better than that nothing changes, which they start from"
+    return (
+        f"{', '.join(names)}: level {source!r} predicts the first steps no better than that nothing changes, which is where the "
+        "training starts"
+    )
 
 
 @torch.no_grad()
 def _trial(
     net: AtomFieldNet, task: Task, graphs: Sequence[Graph], level: str
 ) -> dict[str, tuple[float, float]]:
-    """By label: its squared error, and the square of what it changes by in the step (of forces: of the forces)."""
+    """By label: its squared error, and that of the answer that nothing changes (of fields) or that there are no forces."""
     picked = [graphs[i] for i in np.linspace(0, len(graphs) - 1, min(TRIAL_RECORDS, len(graphs))).astype(int)]
     trial = extended(net, task, level, (), level)
     renamed = [replace(g, level=level) for g in picked]

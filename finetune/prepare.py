@@ -94,7 +94,7 @@ def prepare_network(
             f"level {level!r}: {'known to the checkpoint' if source == level else f'new, starts as a copy of {source!r}'}"
         )
         if strange:
-            notes.append(begin_without_change(net, level, strange))
+            notes.append(begin_without_change(net, level, strange, source))
         stays = strategy in ("heads", "frozen", "boosted") and len(task.properties) == len(task.names)
         if source != level or not (stays or level in levels):
             untold = forget_untaught(net, task, level)

@@ -1,10 +1,10 @@
 """A structure whose cell relaxes along with its atoms: ASE's ``FrechetCellFilter`` without most of its cost.
 
 The cell is A = log F, where F is the deformation of the first cell, and the force on A is the adjoint derivative of exp at A of
-the gradient G by F: <G, dexp_A(E)> = <E, dexp_{A^T}(G)> (Higham, Functions of Matrices (2008), section 3.2), the corner of one
-exponential of a 6x6 matrix. ASE takes nine derivatives and two logarithms by scipy each time that it is asked, four times a
-step; for a small crystal that takes longer than the network by far. Here A is what the optimizer moves, and forces are kept
-until atoms or cell have moved. Forces are ASE's to rounding; the coordinates of the cell are ASE's less a constant.
+the gradient G by F: <G, dexp_A(E)> = <E, dexp_{A^T}(G)> (Higham, Functions of Matrices (2008), section 3.2), one derivative.
+ASE takes nine and two logarithms each time that it is asked, four times a step; for a small crystal that takes longer than the
+network by far. Here A is what the optimizer moves, and forces are kept until atoms or cell have moved. Forces are ASE's to
+rounding; the coordinates of the cell are ASE's less a constant.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ import numpy as np
 from ase import Atoms
 from ase.filters import FrechetCellFilter
 from ase.stress import full_3x3_to_voigt_6_stress
-
-TERMS = 14
-"""Of the exponential's series at a norm of at most 1/4: the next is below 1e-20."""
+from scipy.linalg import expm, expm_frechet
 
 
 class CellFilter(FrechetCellFilter):
@@ -63,7 +61,7 @@ class CellFilter(FrechetCellFilter):
         """Move atoms and cell to what :meth:`get_positions` gives."""
         count = len(self.atoms)
         logarithm = new[count:] / count
-        deformation = exponential(logarithm)
+        deformation = expm(logarithm)
         self.atoms.set_cell(self.orig_cell @ deformation.T, scale_atoms=True)
         self.atoms.set_positions(new[:count] @ deformation.T, **kwargs)
         self.logarithm = logarithm
@@ -82,31 +80,10 @@ class CellFilter(FrechetCellFilter):
         if self.hydrostatic_strain:
             virial = np.eye(3) * virial.trace() / 3
         gradient = virial @ np.linalg.inv(deformation.T)
-        on_cell = derivative(self.logarithm.T, gradient)
+        on_cell = expm_frechet(self.logarithm.T, gradient, compute_expm=False)
         pressing = -virial / atoms.get_volume()
         if self.constant_volume:
             on_cell -= np.eye(3) * on_cell.trace() / 3
             pressing -= np.eye(3) * pressing.trace() / 3
         self.stress = full_3x3_to_voigt_6_stress(pressing)  # what some of ASE's optimizers ask for
         return np.concatenate([atoms.get_forces(**kwargs) @ deformation, on_cell / len(atoms)])
-
-
-def exponential(matrix: np.ndarray) -> np.ndarray:
-    """exp of a small square matrix, by its series at a share of it that is squared again."""
-    halvings = max(0, int(np.ceil(np.log2(max(np.abs(matrix).sum(axis=0).max(), 1e-300) * 4))))
-    share = matrix / 2.0**halvings
-    term = out = np.eye(len(matrix))
-    for k in range(1, TERMS + 1):
-        term = term @ share / k
-        out = out + term
-    for _ in range(halvings):
-        out = out @ out
-    return out
-
-
-def derivative(matrix: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """d exp(matrix + t direction) / dt at t = 0."""
-    size = float(np.abs(direction).max()) or 1.0
-    both = np.block([[matrix, direction / size], [np.zeros_like(matrix), matrix]])
-    count = len(matrix)
-    return size * exponential(both)[:count, count:]

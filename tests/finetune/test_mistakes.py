@@ -29,14 +29,26 @@ def start(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def mistake(capsys, tmp_path, start):
+def ended(capsys, tmp_path, start):
+    """Run ``finetune``; returns its exit code, what it printed, and what it said on stderr."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        given = ["finetune", "--from", start, "--out", tmp_path / "run", "--set", "steps=2", *words]
+        code = main([str(word) for word in given])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def mistake(ended, tmp_path):
     """Run ``finetune`` with a mistake; returns its message."""
 
     def run(*words: object) -> str:
-        capsys.readouterr()
-        given = ["finetune", "--from", start, "--out", tmp_path / "run", "--set", "steps=2", *words]
-        assert main([str(word) for word in given]) == 2
-        last = capsys.readouterr().err.rstrip("\n").split("\n")[-1]
+        code, _, err = ended(*words)
+        assert code == 2
+        last = err.rstrip("\n").split("\n")[-1]
         assert last.startswith("atomfield: ")
         assert not (tmp_path / "run" / "model").exists()
         return last.removeprefix("atomfield: ")
@@ -275,14 +287,13 @@ def test_classes_that_are_not_0_and_1_are_told_how_to_be_named(mistake, tmp_path
 
 
 @pytest.fixture
-def said(capsys, tmp_path, start):
+def said(ended):
     """Run ``finetune`` and return all that it says, in one line."""
 
     def run(*words: object) -> str:
-        capsys.readouterr()
-        given = ["finetune", "--from", start, "--out", tmp_path / "run", "--set", "steps=2", *words]
-        assert main([str(word) for word in given]) == 0
-        return " ".join("".join(capsys.readouterr()).split())
+        code, out, err = ended(*words)
+        assert code == 0
+        return " ".join((out + err).split())
 
     return run
 
